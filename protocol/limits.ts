@@ -1,0 +1,56 @@
+/**
+ * Every bound on what comes from outside, in one place, each with its reason. Bytes unless the name says otherwise.
+ * Bounds an operator may want to move are configuration (`daemon/config/schema.ts`); these are the protocol's own.
+ */
+export const LIMITS = {
+  /** One frame of a control stream. Payloads above it travel as several channel messages or on a bulk stream. */
+  frameBytes: 1 << 20,
+  /** Unread bytes a channel may have in flight: the receiver's credit. Bounds memory per channel. */
+  channelWindowBytes: 1 << 20,
+  /** Channels one peer may hold open on a connection: the most tasks it can have running here, with room to spare. */
+  channelsPerPeer: 256,
+  /** Requests of one peer that may wait for an answer at once. */
+  requestsPerPeer: 1024,
+  /** Bytes queued for one peer that does not read before its connection is closed. */
+  peerQueueBytes: 16 << 20,
+  /** Default and ceiling for how long a request to a peer may take, milliseconds. */
+  requestTimeoutMs: 10_000,
+
+  /** All modules of a program together. */
+  programBytes: 4 << 20,
+  /** Modules of one program. */
+  programModules: 1024,
+  /** A module's name. */
+  moduleNameBytes: 256,
+  /** JSON text of one input. */
+  inputBytes: 8 << 20,
+  /** Inputs of one batch that travel in one bind. */
+  batchInputs: 1024,
+  /** Inputs of one map. */
+  mapInputs: 1_000_000,
+  /** Nesting of JSON from outside: V8's own parser and ours stay far from their stacks. */
+  jsonDepth: 128,
+  /** Body of a local API request other than a program upload. */
+  apiBodyBytes: 32 << 20,
+  /** Host functions a caller may offer to one task. */
+  hostFunctions: 256,
+
+  /** Members of a mesh. */
+  members: 10_000,
+  /** Addresses in a card or invite. */
+  addresses: 16,
+  /** Labels in a card. */
+  labels: 64,
+  /** A card, encoded and signed. */
+  cardBytes: 16 << 10,
+  /** A member list, encoded and signed: 10,000 members of about 100 bytes. */
+  listBytes: 4 << 20,
+  /** A node's display name. */
+  nameBytes: 64,
+  /** Times a task may be passed on. */
+  hops: 4,
+  /** An idempotency key. */
+  keyBytes: 200,
+  /** One log line of a guest; the rest of the line is cut. */
+  logLineBytes: 16 << 10,
+} as const

@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    // isolated-vm demands it; without effect elsewhere
+    execArgv: ['--no-node-snapshot'],
+    include: ['protocol/**/*.test.ts', 'daemon/**/*.test.ts', 'sdk/**/*.test.ts', 'test/**/*.test.ts'],
+    exclude: ['**/node_modules/**', 'test/fixtures/**'],
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+  },
+})
