@@ -63,6 +63,17 @@ export interface RequestOptions {
   readonly timeoutMs?: number
 }
 
+export interface HandleOptions {
+  /** Whether the method is answered before `setReady`: "hello" and what membership needs. @default false */
+  readonly beforeReady?: boolean
+}
+
+/** A peer that connections are kept to. */
+export interface WantedPeer {
+  readonly peer: string
+  readonly addresses: readonly string[]
+}
+
 export type NetEvent =
   | { readonly type: 'peer-up'; readonly peer: string }
   | { readonly type: 'peer-down'; readonly peer: string; readonly reason: string }
@@ -88,13 +99,26 @@ export interface MeshNet {
   disconnect(peer: string, reason: string): Promise<void>
   /** @throws MeshError of the answerer, E_UNREACHABLE, E_TIMEOUT */
   request(peer: string, method: string, body: Uint8Array, options?: RequestOptions): Promise<Uint8Array>
-  handle(method: string, handler: RequestHandler): void
+  handle(method: string, handler: RequestHandler, options?: HandleOptions): void
   /** Opens a channel on a connected peer; sending may start at once. @throws MeshError E_UNREACHABLE, E_OVERLOADED */
   openChannel(peer: string, kind: string, opening: Uint8Array): Channel
   handleChannel(kind: string, handler: ChannelHandler): void
   /** Opens a libp2p stream of its own. @param protocol e.g. "/manyhands/bulk/1" */
   openStream(peer: string, protocol: string, signal?: AbortSignal): Promise<ByteStream>
   handleStream(protocol: string, handler: (stream: ByteStream) => void): void
+  /**
+   * Says that hellos were exchanged: from now until the connection ends the peer's requests, channels and streams are served. Before, it gets E_SYNCING,
+   * except for methods handled with `beforeReady`. Does nothing for a peer that is not connected.
+   */
+  setReady(peer: string): void
+  /** Replaces the set of peers to stay connected to: dialed now and, with jittered backoff, whenever the connection is lost. */
+  keep(peers: readonly WantedPeer[]): void
+  /** Asks the gate again about every connection and closes at once those it no longer admits. */
+  recheck(): void
+  /** Says in the label index that this node offers `label`. Does nothing without an index. @throws MeshError E_TIMEOUT */
+  provide(label: string, signal?: AbortSignal): Promise<void>
+  /** Node ids the label index names for `label`: a hint to ask them, never proof. Nothing without an index. Ends by itself. */
+  findProviders(label: string, signal?: AbortSignal): AsyncIterable<string>
   on(listener: (event: NetEvent) => void): () => void
   close(): Promise<void>
 }
