@@ -1,5 +1,39 @@
-/** How a job ended and what it used: shared by executors, tasks, receipts and the local API. */
+/** What a job is, how it ended and what it used: shared by executors, tasks, receipts and the local API. */
 import type { ErrorCode } from './errors.ts'
+
+/** What separates one job from the next, from weakest to strongest. The order is the comparison. */
+export const GRADES = ['process', 'jailed', 'gvisor', 'microvm'] as const
+export type Grade = (typeof GRADES)[number]
+
+export type ModuleType = 'js' | 'json' | 'text'
+
+/** An ES module program. `main` names the module whose default export is called with `(input, env)`. Sources are JavaScript: types are stripped before. */
+export interface Program {
+  readonly main: string
+  readonly modules: readonly { readonly name: string; readonly type: ModuleType; readonly source: string }[]
+}
+
+/** All set; the engine has filled in defaults and clamped to the node's ceilings. */
+export interface Limits {
+  /** From the moment the job is on an executor until its result, milliseconds */
+  readonly wallMs: number
+  /** CPU time of the job, milliseconds */
+  readonly cpuMs: number
+  readonly memoryBytes: number
+  /** Length of the JSON text returned: of the run, or of each call */
+  readonly outputBytes: number
+  /** All console output together */
+  readonly logBytes: number
+  /** Number of host calls */
+  readonly hostCalls: number
+  /** Arguments and results of all host calls together */
+  readonly hostCallBytes: number
+}
+
+export interface LogLine {
+  readonly level: 'debug' | 'info' | 'log' | 'warn' | 'error'
+  readonly text: string
+}
 
 /** What a failed job tells its caller. Positions and stacks are those of the guest's own source; no host path, no inner detail. */
 export interface JobFailure {

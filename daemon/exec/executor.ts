@@ -2,41 +2,10 @@
  * The seam between the task engine and whatever runs code. Implementations: `isolate/` (jailed V8 isolates).
  * Inputs and outputs are JSON *text*: the daemon never parses what it only passes on.
  */
-import type { JobFailure, Usage } from '../../protocol/job.ts'
+import type { Grade, JobFailure, Limits, LogLine, Program, Usage } from '../../protocol/job.ts'
 
-/** What separates one job from the next, from weakest to strongest. The order is the comparison. */
-export const GRADES = ['process', 'jailed', 'gvisor', 'microvm'] as const
-export type Grade = (typeof GRADES)[number]
-
-export type ModuleType = 'js' | 'json' | 'text'
-
-/** An ES module program. `main` names the module whose default export is called with `(input, env)`. Sources are JavaScript: types are stripped before. */
-export interface Program {
-  readonly main: string
-  readonly modules: readonly { readonly name: string; readonly type: ModuleType; readonly source: string }[]
-}
-
-/** All set; the engine has filled in defaults and clamped to the node's ceilings. */
-export interface Limits {
-  /** From the moment the job is on an executor until its result, milliseconds */
-  readonly wallMs: number
-  /** CPU time of the job, milliseconds */
-  readonly cpuMs: number
-  readonly memoryBytes: number
-  /** Length of the JSON text returned: of the run, or of each call */
-  readonly outputBytes: number
-  /** All console output together */
-  readonly logBytes: number
-  /** Number of host calls */
-  readonly hostCalls: number
-  /** Arguments and results of all host calls together */
-  readonly hostCallBytes: number
-}
-
-export interface LogLine {
-  readonly level: 'debug' | 'info' | 'log' | 'warn' | 'error'
-  readonly text: string
-}
+export type { Grade, Limits, LogLine, ModuleType, Program } from '../../protocol/job.ts'
+export { GRADES } from '../../protocol/job.ts'
 
 export interface JobSpec {
   readonly program: Program
