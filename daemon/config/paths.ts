@@ -65,12 +65,19 @@ interface Dirs {
 }
 
 function homeDirs(root: string): Dirs {
-  return { config: join(root, 'config'), data: join(root, 'data'), state: join(root, 'state'), run: join(root, 'run'), cache: join(root, 'cache') }
+  return {
+    config: join(root, 'config'),
+    data: join(root, 'data'),
+    state: join(root, 'state'),
+    run: join(root, 'run'),
+    cache: join(root, 'cache'),
+  }
 }
 
 function xdgDirs(env: Readonly<Record<string, string | undefined>>, uid: number, home: string): Dirs {
   // The specification: a relative path is invalid and counts as unset
-  const base = (name: string, otherwise: string): string => join(absolute(env[name]) ?? join(home, otherwise), 'manyhands')
+  const base = (name: string, otherwise: string): string =>
+    join(absolute(env[name]) ?? join(home, otherwise), 'manyhands')
   return {
     config: base('XDG_CONFIG_HOME', '.config'),
     data: base('XDG_DATA_HOME', '.local/share'),

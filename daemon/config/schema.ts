@@ -1,0 +1,149 @@
+/**
+ * The configuration: every key with its default, bounds and meaning, in one schema. `docs/CONFIG.md` is generated from it.
+ * Durations are milliseconds, sizes bytes. Zero configuration is a working node.
+ */
+import { z } from 'zod'
+import { GRADES } from '../exec/executor.ts'
+import { LIMITS } from '../../protocol/limits.ts'
+
+const MINUTE = 60_000
+const MIB = 1 << 20
+
+const ms = (min: number, max: number, fallback: number, doc: string) =>
+  z.int().min(min).max(max).default(fallback).describe(`${doc}, milliseconds`)
+const bytes = (min: number, max: number, fallback: number, doc: string) =>
+  z.int().min(min).max(max).default(fallback).describe(`${doc}, bytes`)
+const count = (min: number, max: number, fallback: number, doc: string) =>
+  z.int().min(min).max(max).default(fallback).describe(doc)
+const flag = (fallback: boolean, doc: string) => z.boolean().default(fallback).describe(doc)
+const text = (max: number, fallback: string, doc: string) => z.string().max(max).default(fallback).describe(doc)
+const list = (maxItems: number, itemLength: number, fallback: string[], doc: string) =>
+  z.array(z.string().min(1).max(itemLength)).max(maxItems).default(fallback).describe(doc)
+
+const api = z.strictObject({
+  socket: text(107, '', 'Path of the unix socket; empty: chosen with the other paths'),
+  host: text(45, '127.0.0.1', 'Loopback address of the TCP listener; a wider one is refused'),
+  port: count(-1, 65_535, -1, 'TCP port on loopback; 0: any free one; -1: no TCP listener'),
+  connections: count(8, 100_000, 512, 'Connections of the API at once; more wait to be accepted'),
+  streams: count(1, 10_000, 128, 'Event streams at once; more are refused'),
+  headersMs: ms(100, MINUTE, 10_000, 'For receiving the headers of a request'),
+  requestMs: ms(100, 10 * MINUTE, 60_000, 'For receiving a whole request'),
+  heartbeatMs: ms(
+    100,
+    10 * MINUTE,
+    15_000,
+    'Between signs of life on event streams and duplexes; three missed end a duplex',
+  ),
+})
+
+const net = z.strictObject({
+  listen: list(LIMITS.addresses, 256, ['/ip4/0.0.0.0/tcp/0'], 'Multiaddrs to listen on for peers'),
+  announce: list(LIMITS.addresses, 256, [], 'Multiaddrs to tell peers instead of those found'),
+  allowLoopback: flag(true, 'Dial and announce loopback addresses: needed for several nodes on one host'),
+  allowPrivate: flag(true, 'Dial private addresses (RFC 1918): needed on a LAN'),
+  connections: count(4, 10_000, 300, 'Peer connections at once'),
+  inboundPerSecond: count(1, 10_000, 50, 'New connections accepted from one address in a second'),
+  dialMs: ms(100, 10 * MINUTE, 10_000, 'For one attempt to connect'),
+  reconnectMinMs: ms(10, MINUTE, 500, 'First wait before connecting again; doubles, with jitter'),
+  reconnectMaxMs: ms(100, 60 * MINUTE, 30_000, 'Longest wait before connecting again'),
+})
+
+const discovery = z.strictObject({
+  mdns: flag(true, 'Find nodes of the mesh on the local network'),
+  mdnsTag: text(64, '_manyhands._tcp.local', 'Service tag of mDNS'),
+  dht: flag(true, 'Publish and look up capability labels in the mesh-wide index'),
+  gossip: flag(true, 'Spread hints; nothing depends on them'),
+  bootstrap: list(64, 256, [], 'Multiaddrs, each ending in /p2p/<peer id>, to connect to at start'),
+  cardTtlMs: ms(1_000, 24 * 60 * MINUTE, 2 * MINUTE, 'How long a card counts after it was signed'),
+})
+
+const lease = z.strictObject({
+  durationMs: ms(200, MINUTE, 10_000, 'A lease that is not renewed ends after'),
+  renewMs: ms(50, MINUTE, 3_000, 'Between renewals'),
+  marginMs: ms(10, MINUTE, 1_000, 'An executor stops itself this long before its lease ends'),
+})
+
+const jobLimits = (
+  wall: number,
+  cpu: number,
+  memory: number,
+  output: number,
+  log: number,
+  calls: number,
+  callBytes: number,
+  what: string,
+) =>
+  z.strictObject({
+    wallMs: ms(1, 24 * 60 * MINUTE, wall, `${what} wall-clock time`),
+    cpuMs: ms(1, 24 * 60 * MINUTE, cpu, `${what} CPU time`),
+    memoryBytes: bytes(8 * MIB, 64 * 1024 * MIB, memory, `${what} memory`),
+    outputBytes: bytes(1, 16 * MIB, output, `${what} size of a result`),
+    logBytes: bytes(0, 1024 * MIB, log, `${what} console output`),
+    hostCalls: count(0, 100_000_000, calls, `${what} number of host calls`),
+    hostCallBytes: bytes(0, 64 * 1024 * MIB, callBytes, `${what} size of all host calls together`),
+  })
+
+const executor = z.strictObject({
+  slots: count(0, 1024, 0, 'Jobs at once; 0: the number of CPUs'),
+  hosts: count(1, 64, 8, 'Isolate host processes at once'),
+  grade: z
+    .enum(GRADES)
+    .default('process')
+    .describe('Lowest isolation grade this node may offer: below it, nothing is offered'),
+  warm: count(0, 64, 2, 'Environments kept ready for the next run'),
+  queue: count(0, 1_000_000, 10_000, 'Jobs that may wait for a slot; more are refused with a time to retry after'),
+  recycleJobs: count(1, 1_000_000, 1_000, 'A host process is replaced after this many jobs'),
+  defaults: jobLimits(30_000, 10_000, 64 * MIB, MIB, 256 << 10, 10_000, 64 * MIB, 'Default').prefault({}),
+  ceilings: jobLimits(10 * MINUTE, 10 * MINUTE, 512 * MIB, 8 * MIB, 8 * MIB, 1_000_000, 1024 * MIB, 'Highest').prefault(
+    {},
+  ),
+})
+
+const placement = z.strictObject({
+  offers: count(1, 16, 4, 'Nodes that are asked in parallel'),
+  firstBids: count(1, 16, 2, 'Answers that suffice for a choice'),
+  roundMs: ms(10, MINUTE, 2_000, 'Longest wait for bids in one round'),
+  rttWeight: z.number().min(0).max(1_000).default(1).describe('Weight of a millisecond of round trip'),
+  queueWeight: z.number().min(0).max(1_000).default(1).describe('Weight of a millisecond of expected waiting'),
+  hops: count(0, LIMITS.hops, 2, 'Times a task may be passed on'),
+  localBias: ms(0, MINUTE, 0, 'Advantage of this node over others'),
+  acceptFromPeers: flag(true, 'Run work for other members'),
+})
+
+const journal = z.strictObject({
+  retainRecords: count(1_000, 1_000_000_000, 1_000_000, 'Records kept; older ones are trimmed, their state stays'),
+  retainTasks: count(10, 10_000_000, 10_000, 'Ended tasks kept'),
+  batch: count(1, 65_536, 1_024, 'Appends that may share one sync'),
+})
+
+const log = z.strictObject({
+  level: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
+    .default('info')
+    .describe('Least severe level that is written'),
+  file: flag(false, 'Write to the log file instead of standard error'),
+  maxBytes: bytes(64 << 10, 1024 * MIB, 16 * MIB, 'Size at which the log file is moved to <name>.1'),
+})
+
+export const CONFIG_SCHEMA = z.strictObject({
+  name: text(LIMITS.nameBytes, '', "Display name; empty: the host's name"),
+  labels: list(LIMITS.labels, 64, [], 'Labels of this node, as `requires.labels` asks for'),
+  api: api.prefault({}),
+  net: net.prefault({}),
+  discovery: discovery.prefault({}),
+  lease: lease.prefault({}),
+  executor: executor.prefault({}),
+  placement: placement.prefault({}),
+  journal: journal.prefault({}),
+  log: log.prefault({}),
+  drainMs: ms(0, 10 * MINUTE, 10_000, 'For running work to finish at shutdown'),
+})
+
+type DeepReadonly<T> = T extends readonly (infer U)[]
+  ? readonly DeepReadonly<U>[]
+  : T extends object
+    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
+    : T
+
+/** Validated, complete and frozen. */
+export type Config = DeepReadonly<z.output<typeof CONFIG_SCHEMA>>
