@@ -1,0 +1,120 @@
+import { MeshError } from '../../protocol/errors.ts'
+import { LIMITS } from '../../protocol/limits.ts'
+import { ControlChannel, FRAMING_BYTES } from './channel.ts'
+import { Deadlines } from './deadlines.ts'
+import { fromFault } from './fault.ts'
+import { type Frame, protocolError } from './frame-decoder.ts'
+import type { Channel, RequestOptions } from './mesh-net.ts'
+import type { Scheduler } from './scheduler.ts'
+import { Session } from './session.ts'
+
+interface Pending {
+  readonly resolve: (body: Uint8Array) => void
+  readonly reject: (error: unknown) => void
+  readonly unlisten: (() => void) | undefined
+}
+
+/** The asking end of a control stream: sends requests and opens channels. Both may be used before the stream is bound; they wait in the writer. */
+export class AskSession extends Session {
+  readonly #pending = new Map<number, Pending>()
+  readonly #deadlines: Deadlines<number>
+  #nextId = 1
+
+  constructor(peer: string, scheduler: Scheduler, onBreach: (error: MeshError) => void) {
+    super(peer, scheduler, onBreach)
+    this.#deadlines = new Deadlines(scheduler, (id) =>
+      this.#giveUp(id, new MeshError('E_TIMEOUT', 'Asking a peer: no answer came in time')),
+    )
+  }
+
+  request(method: string, body: Uint8Array, options: RequestOptions = {}): Promise<Uint8Array> {
+    const refusal = this.#refusal(method.length + body.length, options.signal)
+    if (refusal !== undefined) return Promise.reject(refusal)
+    const timeoutMs = Math.min(options.timeoutMs ?? LIMITS.requestTimeoutMs, LIMITS.requestTimeoutMs)
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject, unlisten: this.#onAbort(id, options.signal) })
+      this.#deadlines.add(id, timeoutMs)
+      this.writer.post({ id, request: { method, body, timeoutMs: Math.ceil(timeoutMs) } })
+    })
+  }
+
+  openChannel(kind: string, opening: Uint8Array): Channel {
+    const refusal = this.#refusal(kind.length + opening.length, undefined)
+    if (refusal !== undefined) throw refusal
+    if (this.channels.size >= LIMITS.channelsPerPeer) throw overloaded('too many channels are open to this peer')
+    const id = this.#nextId++
+    const channel = new ControlChannel(this.peer, id, this)
+    this.channels.set(id, channel)
+    this.writer.post({ id, open: { kind, body: opening } })
+    return channel
+  }
+
+  protected override receive(frame: Frame): void {
+    const { id } = frame
+    if (id === 0 || id >= this.#nextId) throw protocolError('an answer carries a number that was not given out')
+    const pending = this.#pending.get(id)
+    if (pending !== undefined) return this.#settle(id, pending, frame)
+    const channel = this.channels.get(id)
+    // what is unknown now was given up or ended here before the peer knew
+    if (channel === undefined || this.receiveOnChannel(channel, frame)) return
+    if (frame.body !== 'fault') throw protocolError('a frame is not one an answerer sends on a channel')
+    channel.finish(fromFault(frame.fault ?? {}))
+  }
+
+  protected override ended(error: MeshError): void {
+    this.#deadlines.clear()
+    for (const pending of this.#pending.values()) {
+      pending.unlisten?.()
+      pending.reject(error)
+    }
+    this.#pending.clear()
+  }
+
+  #settle(id: number, pending: Pending, frame: Frame): void {
+    this.#forgetRequest(id, pending)
+    if (frame.body === 'fault') return pending.reject(fromFault(frame.fault ?? {}))
+    pending.resolve(frame.body === 'reply' ? (frame.reply ?? new Uint8Array()) : new Uint8Array())
+    if (frame.body !== 'reply') throw protocolError('a request was answered with neither a reply nor a fault')
+  }
+
+  #refusal(bytes: number, signal: AbortSignal | undefined): unknown {
+    if (signal?.aborted) return signal.reason
+    if (this.over) return new MeshError('E_UNREACHABLE', 'Asking a peer: the connection was lost')
+    if (bytes > LIMITS.frameBytes - FRAMING_BYTES) {
+      return new MeshError(
+        'E_TOO_LARGE',
+        `Asking a peer: the request has ${bytes} bytes, ${LIMITS.frameBytes - FRAMING_BYTES} are allowed`,
+      )
+    }
+    if (this.#pending.size >= LIMITS.requestsPerPeer) return overloaded('too many requests wait for this peer')
+    if (this.writer.queuedBytes > LIMITS.peerQueueBytes)
+      return overloaded('the peer does not keep up with what is sent to it')
+    return undefined
+  }
+
+  #onAbort(id: number, signal: AbortSignal | undefined): (() => void) | undefined {
+    if (signal === undefined) return undefined
+    const onAbort = () => this.#giveUp(id, signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    return () => signal.removeEventListener('abort', onAbort)
+  }
+
+  #giveUp(id: number, reason: unknown): void {
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return
+    this.#forgetRequest(id, pending)
+    this.writer.post({ id, cancel: true })
+    pending.reject(reason)
+  }
+
+  #forgetRequest(id: number, pending: Pending): void {
+    this.#pending.delete(id)
+    this.#deadlines.delete(id)
+    pending.unlisten?.()
+  }
+}
+
+function overloaded(what: string): MeshError {
+  return new MeshError('E_OVERLOADED', `Asking a peer: ${what}`, { retryAfterMs: 250 })
+}

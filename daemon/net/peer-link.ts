@@ -1,0 +1,143 @@
+import { MeshError } from '../../protocol/errors.ts'
+import { AnswerSession, type Services } from './answer-session.ts'
+import { AskSession } from './ask-session.ts'
+import { backoffMs } from './backoff.ts'
+import type { Channel, RequestOptions } from './mesh-net.ts'
+import type { Scheduler } from './scheduler.ts'
+import type { Transport } from './transport.ts'
+import type { Wire } from './wire.ts'
+
+/** Answered by the link itself; measures the round trip and shows that the other side lives. */
+export const HEARTBEAT_METHOD = 'ping'
+
+const OPEN_TIMEOUT_MS = 10_000
+const REOPEN_BASE_MS = 100
+const REOPEN_MAX_MS = 10_000
+/** Heartbeats in a row without a sign of life after which the connection counts as dead. */
+const MAX_MISSED = 3
+/** Heartbeats that an unfinished frame may take, however slow the link: one of a MiB at 16 KiB/s takes 64 s. */
+const MAX_PARTIAL = 12
+/** Control streams a peer may have open here: its own and one that replaces it. */
+const MAX_ANSWERING = 2
+
+export interface PeerLinkInit {
+  readonly peer: string
+  readonly transport: Transport
+  readonly scheduler: Scheduler
+  readonly services: Services
+}
+
+/**
+ * Everything between this node and one connected peer: our control stream to it, which is opened again when it dies, and its streams to us.
+ * Lives from `peerUp` to `peerDown`; what is asked while our stream is being opened waits for it.
+ */
+export class PeerLink {
+  readonly peer: string
+  ready = false
+  rttMs: number | undefined
+  readonly #init: PeerLinkInit
+  readonly #abort = new AbortController()
+  readonly #answers = new Map<AnswerSession, { partial: number }>()
+  #ask: AskSession
+  #attempt = 0
+  #heardBefore = 0
+  #missed = 0
+  #pinging = false
+  #cancelReopen: (() => void) | undefined
+
+  constructor(init: PeerLinkInit) {
+    this.peer = init.peer
+    this.#init = init
+    this.#ask = this.#newAsk()
+  }
+
+  start(): void {
+    void this.#open(this.#ask)
+  }
+
+  request(method: string, body: Uint8Array, options?: RequestOptions): Promise<Uint8Array> {
+    return this.#ask.request(method, body, options)
+  }
+
+  openChannel(kind: string, opening: Uint8Array): Channel {
+    return this.#ask.openChannel(kind, opening)
+  }
+
+  /** The peer opened a control stream to us. */
+  accept(wire: Wire): void {
+    const oldest = this.#answers.size >= MAX_ANSWERING ? this.#answers.keys().next().value : undefined
+    oldest?.end(new MeshError('E_UNREACHABLE', 'The peer opened a newer control stream'))
+    const { peer, scheduler, services } = this.#init
+    const session = new AnswerSession(peer, scheduler, services, this.#breach)
+    this.#answers.set(session, { partial: 0 })
+    session.bind(wire, () => this.#answers.delete(session))
+  }
+
+  /** Called at every heartbeat. Counts beats, not time: a process that was stopped for a while sees its peers alive again first. */
+  beat(): void {
+    for (const [session, state] of this.#answers) {
+      state.partial = session.partialBytes > 0 ? state.partial + 1 : 0
+      if (state.partial > MAX_PARTIAL) this.#breach(new MeshError('E_TIMEOUT', 'The peer does not finish a message'))
+    }
+    this.#missed = this.#ask.heard === this.#heardBefore ? this.#missed + 1 : 0
+    this.#heardBefore = this.#ask.heard
+    if (this.#missed > MAX_MISSED) this.#hangUp('no sign of life')
+    else void this.#ping()
+  }
+
+  end(error: MeshError): void {
+    this.ready = false
+    this.#cancelReopen?.()
+    this.#abort.abort(error)
+    this.#ask.end(error)
+    for (const session of [...this.#answers.keys()]) session.end(error)
+  }
+
+  readonly #breach = (error: MeshError): void => this.#hangUp(error.message)
+
+  #hangUp(reason: string): void {
+    this.#init.transport.hangUp(this.peer, reason).catch(() => undefined)
+  }
+
+  #newAsk(): AskSession {
+    return new AskSession(this.peer, this.#init.scheduler, this.#breach)
+  }
+
+  async #open(ask: AskSession): Promise<void> {
+    try {
+      const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(OPEN_TIMEOUT_MS)])
+      const wire = await this.#init.transport.openWire(this.peer, signal)
+      ask.bind(wire, () => this.#reopen())
+      this.#attempt = 0
+      void this.#ping()
+    } catch (cause) {
+      ask.end(new MeshError('E_UNREACHABLE', 'Opening a control stream failed', { cause }))
+      this.#reopen()
+    }
+  }
+
+  /** The connection may live although the stream died. Asking fails at once until the next attempt. */
+  #reopen(): void {
+    if (this.#abort.signal.aborted) return
+    const wait = backoffMs(this.#attempt++, REOPEN_BASE_MS, REOPEN_MAX_MS)
+    this.#cancelReopen = this.#init.scheduler.after(wait, () => {
+      this.#ask = this.#newAsk()
+      this.#heardBefore = 0
+      void this.#open(this.#ask)
+    })
+  }
+
+  async #ping(): Promise<void> {
+    if (this.#pinging || this.#ask.over) return
+    this.#pinging = true
+    const start = this.#init.scheduler.now()
+    try {
+      await this.#ask.request(HEARTBEAT_METHOD, new Uint8Array())
+      this.rttMs = this.#init.scheduler.now() - start
+    } catch {
+      // the beat counts silence; a refusal is a sign of life
+    } finally {
+      this.#pinging = false
+    }
+  }
+}
