@@ -1,0 +1,57 @@
+import { expect, it } from 'vitest'
+import { watchEventLoop } from './event-loop.ts'
+import { createMetrics } from './metrics.ts'
+
+it('shows states as they are when asked, and counts what happened', async () => {
+  let working = 1
+  const loop = watchEventLoop()
+  try {
+    const metrics = createMetrics(
+      {
+        tasks: () => ({ working }),
+        leases: () => ({ held: 2, given: 3 }),
+        executors: () => [{ kind: 'isolate', slots: 4, busy: 1, queued: 7 }],
+        journal: () => ({ sequence: 42, healthy: true }),
+        peers: () => ({ known: 5, connected: 4 }),
+      },
+      loop,
+    )
+    metrics.request('GET /v0/status', 200, 0.002)
+    metrics.executorKilled('memory')
+    metrics.journalBatch(16, 0.001)
+    metrics.taskEnded('completed', 0.01)
+    working = 9
+    const text = await metrics.render()
+    for (const line of [
+      'manyhands_tasks{state="working"} 9',
+      'manyhands_tasks{state="failed"} 0',
+      'manyhands_leases{side="given"} 3',
+      'manyhands_executor_jobs{kind="isolate",what="queued"} 7',
+      'manyhands_executor_kills_total{reason="memory"} 1',
+      'manyhands_executor_kills_total{reason="wall"} 0',
+      'manyhands_journal_sequence 42',
+      'manyhands_journal_batch_records_sum 16',
+      'manyhands_api_request_seconds_count{route="GET /v0/status",status="200"} 1',
+    ])
+      expect(text).toContain(line)
+    expect(text).toMatch(/manyhands_event_loop_delay_seconds\{quantile="0\.99"\} \d/)
+  } finally {
+    loop.close()
+  }
+})
+
+it('sees an event loop that is held up', async () => {
+  const loop = watchEventLoop()
+  try {
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    loop.read()
+    // The first sample after a read only sets the time to measure from
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    const end = performance.now() + 150
+    while (performance.now() < end);
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    expect(loop.read().max).toBeGreaterThan(50)
+  } finally {
+    loop.close()
+  }
+})
