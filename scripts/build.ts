@@ -10,32 +10,29 @@ import { build } from 'esbuild'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Bundle name to where its program begins. */
-export const ENTRIES = {
-  cli: 'daemon/cli/main.ts',
-  daemon: 'daemon/main.ts',
-  'isolate-host': 'daemon/exec/isolate/host.ts',
-} as const
+/** Bundle name to where its program begins. These share chunks. */
+const PROGRAMS = { cli: 'daemon/cli/main.ts', daemon: 'daemon/main.ts' } as const
+/** In one file each: the jail it runs in shows it that file and little else. */
+const JAILED = { 'isolate-host': 'daemon/exec/isolate/host.ts' } as const
 
-/** Not bundled. Must be `dependencies` of the published package. */
-export const EXTERNAL = ['classic-level', 'esbuild', 'isolated-vm', 'oxc-transform'] as const
+/** Not bundled, because they bring native parts. Must be `dependencies` of the published package. */
+const EXTERNAL = ['classic-level', 'esbuild', 'isolated-vm', 'oxc-transform'] as const
 
 /** CommonJS packages inside an ES module bundle still call `require` for Node's own modules. */
 const BANNER = `import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);`
 
-/** Writes the bundles of the entries that exist into `outdir`; chunks lie beside them, so a module's `import.meta.url` is always in `outdir` itself. */
-export async function bundle(outdir: string): Promise<void> {
-  const present = Object.entries(ENTRIES).filter(([, path]) => existsSync(join(root, path)))
-  for (const [name, path] of Object.entries(ENTRIES)) {
-    if (!present.some(([have]) => have === name))
-      process.stderr.write(`build: no ${name} bundle, because ${path} is missing\n`)
-  }
+/** Chunks lie beside the bundles, so a module's `import.meta.url` is always in `outdir` itself. */
+async function bundleInto(
+  outdir: string,
+  entries: Readonly<Record<string, string>>,
+  splitting: boolean,
+): Promise<void> {
   const { metafile } = await build({
     absWorkingDir: root,
-    entryPoints: Object.fromEntries(present),
+    entryPoints: { ...entries },
     outdir,
     bundle: true,
-    splitting: true,
+    splitting,
     minify: true,
     format: 'esm',
     platform: 'node',
@@ -48,13 +45,25 @@ export async function bundle(outdir: string): Promise<void> {
     metafile: true,
     logLevel: 'warning',
   })
-  const native = Object.keys(metafile.inputs).filter(
-    (path) => path.endsWith('.node') || /node_modules\/(node-gyp-build|bindings)\//.test(path),
+  const native = Object.keys(metafile.inputs).filter((path) =>
+    /[.]node$|node_modules\/(node-gyp-build|bindings)\//.test(path),
   )
-  if (native.length > 0)
+  if (native.length > 0) {
     throw new Error(
       `Cannot bundle native modules: ${native.join(', ')}. Add their package to EXTERNAL in scripts/build.ts.`,
     )
+  }
+}
+
+function assertEntries(entries: Readonly<Record<string, string>>): void {
+  const missing = Object.values(entries).filter((path) => !existsSync(join(root, path)))
+  if (missing.length > 0) throw new Error(`Cannot build: ${missing.join(', ')} is missing`)
+}
+
+async function bundle(outdir: string): Promise<void> {
+  assertEntries({ ...PROGRAMS, ...JAILED })
+  await bundleInto(outdir, PROGRAMS, true)
+  await bundleInto(outdir, JAILED, false)
 }
 
 /** Builds aside and swaps, so that a process started meanwhile finds either the old bundles or the new ones. */

@@ -156,11 +156,10 @@ function replaceProto() {
  * @property {string} name
  * @property {string[]} from inputs, relative paths of files and folders
  * @property {string[]} to outputs that must exist
- * @property {string} [script] absent script: nothing to do
  * @property {() => void} make
  */
 
-const script = (path, ...args) => ({ script: path, make: () => run(nodeBinary(), [join(root, path), ...args]) })
+const script = (path) => ({ make: () => run(nodeBinary(), [join(root, path)]) })
 
 /** In order: each may use the ones before. @type {Product[]} */
 const products = [
@@ -172,8 +171,8 @@ const products = [
   },
   {
     name: 'guest',
-    from: ['scripts/build-guest.ts', 'daemon/exec/isolate', 'package-lock.json'],
-    to: [],
+    from: ['scripts/build-guest.ts', 'daemon/exec/isolate/guest', 'protocol/limits.ts', 'package-lock.json'],
+    to: ['daemon/exec/isolate/guest/gen/sources.js', 'daemon/exec/isolate/guest/gen/sources.d.ts'],
     ...script('scripts/build-guest.ts'),
   },
   {
@@ -184,13 +183,24 @@ const products = [
   },
   {
     name: 'bundles',
-    from: ['scripts/build.ts', 'daemon', 'protocol', 'proto', 'sdk/src', 'package.json', 'package-lock.json'],
-    to: ['dist'],
+    from: [
+      'scripts/build.ts',
+      'daemon',
+      'daemon/main.ts',
+      'daemon/cli/main.ts',
+      'protocol',
+      'proto',
+      'sdk/src',
+      'package.json',
+      'package-lock.json',
+    ],
+    to: ['dist/cli.js', 'dist/daemon.js', 'dist/isolate-host.js'],
     ...script('scripts/build.ts'),
   },
 ]
 
-const present = (product) => !product.script || existsSync(join(root, product.script))
+/** Whoever runs from part of the sources gets what these give. */
+const present = (product) => product.from.every((path) => existsSync(join(root, path)))
 
 /** The fingerprint leaves out what the product itself writes next to its inputs: generated folders are named `gen`. */
 const productPrint = (product) =>
