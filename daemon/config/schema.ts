@@ -3,7 +3,7 @@
  * Durations are milliseconds, sizes bytes. Zero configuration is a working node.
  */
 import { z } from 'zod'
-import { GRADES } from '../exec/executor.ts'
+import { GRADES } from '../../protocol/job.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 
 const MINUTE = 60_000

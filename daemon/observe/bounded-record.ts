@@ -58,8 +58,8 @@ function copyFields(value: object, budget: Budget, depth: number): Record<string
 
 function errorFields(error: Error): object {
   return {
-    name: error.name,
     ...error,
+    name: error.name,
     message: error.message,
     stack: error.stack,
     ...(error.cause === undefined ? {} : { cause: error.cause }),
