@@ -38,7 +38,9 @@ export interface RangeOptions {
   readonly limit?: number
 }
 
-export type JournalHealth = { readonly state: 'ok' } | { readonly state: 'failing'; readonly since: number; readonly reason: string }
+export type JournalHealth =
+  | { readonly state: 'ok' }
+  | { readonly state: 'failing'; readonly since: number; readonly reason: string }
 
 export interface Journal {
   /** Highest durable sequence; 0 when empty */
