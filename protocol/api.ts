@@ -299,6 +299,18 @@ export interface ChallengeView {
   readonly version: string
 }
 
+/** A further token: one with a name and no more rights than it needs. */
+export interface TokenRequest {
+  /** 1 to 64 of a-z 0-9 . _ - */
+  readonly name: string
+  readonly access: 'read' | 'run' | 'admin'
+}
+
+export interface TokenView extends TokenRequest {
+  /** Display only */
+  readonly createdAt: string
+}
+
 export interface ConfigView {
   readonly config: unknown
   /** For each dotted key: "default", "file", "env" or "flag" */
@@ -342,6 +354,10 @@ export interface Routes {
   'GET /v0/tasks/:id/receipts': Row<'GET', 'read', {}, undefined, ReceiptsView>
   'POST /v0/tasks/:id/cancel': Row<'POST', 'run', {}, {}, TaskView>
   'POST /v0/receipts/verify': Row<'POST', 'read', {}, ReceiptEnvelope, ReceiptCheck>
+  'GET /v0/tokens': Row<'GET', 'admin', {}, undefined, { tokens: readonly TokenView[] }>
+  /** `token` is shown this once */
+  'POST /v0/tokens': Row<'POST', 'admin', {}, TokenRequest, { token: string }>
+  'POST /v0/tokens/:name/revoke': Row<'POST', 'admin', {}, {}, { tokens: readonly TokenView[] }>
   'POST /v0/shutdown': Row<'POST', 'admin', {}, { drainMs?: number }, { stopping: true }>
   /** Answers 101 and becomes a duplex of frames: see `DuplexMessage`. */
   'GET /v0/duplex': Row<'GET', 'run', {}, undefined, Upgrade>

@@ -23,6 +23,8 @@ export const ERRORS = {
   E_NOT_FOUND: { status: 404, exit: 66, retry: false, title: 'There is no such thing' },
   E_CONFLICT: { status: 409, exit: 65, retry: false, title: 'The state does not allow that' },
   E_TOO_LARGE: { status: 413, exit: 65, retry: false, title: 'The request exceeds a size limit' },
+  E_SLOW: { status: 408, exit: 75, retry: true, title: 'The request did not arrive in time' },
+  E_MEDIA_TYPE: { status: 415, exit: 65, retry: false, title: 'The body is not of the type that is wanted' },
   E_MISDIRECTED: { status: 421, exit: 77, retry: false, title: 'The Host header names another server' },
   E_KEY_REUSED: { status: 422, exit: 65, retry: false, title: 'The idempotency key was used for a different request' },
   E_RATE_LIMITED: { status: 429, exit: 75, retry: true, title: 'Too many requests' },
