@@ -87,8 +87,9 @@ export class MeshCore implements MeshNet {
 
   async connect(peer: string, addresses?: readonly string[], signal?: AbortSignal): Promise<void> {
     if (this.#closed) throw new MeshError('E_STOPPING', 'Connecting to a peer: the network is closed')
-    if (this.#links.has(peer)) return
-    await this.#transport.dial(peer, addresses, withTimeout(signal, CONNECT_TIMEOUT_MS))
+    const limited = withTimeout(signal, CONNECT_TIMEOUT_MS)
+    if (!this.#links.has(peer)) await this.#transport.dial(peer, addresses, limited)
+    await this.#links.get(peer)?.opened(limited)
   }
 
   disconnect(peer: string, reason: string): Promise<void> {

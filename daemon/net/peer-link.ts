@@ -38,6 +38,7 @@ export class PeerLink {
   readonly #init: PeerLinkInit
   readonly #abort = new AbortController()
   readonly #answers = new Map<AnswerSession, { partial: number }>()
+  readonly #opened = Promise.withResolvers<void>()
   #ask: AskSession
   #attempt = 0
   #heardBefore = 0
@@ -49,10 +50,20 @@ export class PeerLink {
     this.peer = init.peer
     this.#init = init
     this.#ask = this.#newAsk()
+    // nobody may be waiting
+    this.#opened.promise.catch(() => undefined)
   }
 
   start(): void {
     void this.#open(this.#ask)
+  }
+
+  /** Resolves when the peer has answered once: only then is it sure that it let us in. @throws MeshError E_UNREACHABLE, E_TIMEOUT */
+  async opened(signal: AbortSignal): Promise<void> {
+    const { promise, reject } = Promise.withResolvers<never>()
+    const onAbort = () => reject(new MeshError('E_TIMEOUT', 'Connecting to a peer: it does not answer', { cause: signal.reason }))
+    signal.addEventListener('abort', onAbort, { once: true })
+    await Promise.race([this.#opened.promise, promise]).finally(() => signal.removeEventListener('abort', onAbort))
   }
 
   request(method: string, body: Uint8Array, options?: RequestOptions): Promise<Uint8Array> {
@@ -87,6 +98,7 @@ export class PeerLink {
 
   end(error: MeshError): void {
     this.ready = false
+    this.#opened.reject(new MeshError('E_UNREACHABLE', 'Connecting to a peer: it closed the connection', { cause: error }))
     this.#cancelReopen?.()
     this.#abort.abort(error)
     this.#ask.end(error)
@@ -109,6 +121,7 @@ export class PeerLink {
       const wire = await this.#init.transport.openWire(this.peer, signal)
       ask.bind(wire, () => this.#reopen())
       this.#attempt = 0
+      this.#opened.resolve()
       void this.#ping()
     } catch (cause) {
       ask.end(new MeshError('E_UNREACHABLE', 'Opening a control stream failed', { cause }))

@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto'
+import { noise } from '@chainsafe/libp2p-noise'
+import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import type { StreamMiddleware } from '@libp2p/interface'
+import { tcp } from '@libp2p/tcp'
+import { createLibp2p, type Libp2p, type Libp2pOptions } from 'libp2p'
+import { connectionGater } from './gater.ts'
+import { guardedYamux } from './muxer.ts'
+import type { Gate } from './mesh-net.ts'
+import type { NetConfig } from './net-config.ts'
+import { privateNetwork } from './private-network.ts'
+
+const DEFAULT_LISTEN = ['/ip4/0.0.0.0/tcp/0']
+/** Connections that have not finished their handshake: one address can hold at most `inboundPerSecond` x the handshake's time of them. */
+const MAX_PENDING_INBOUND = 64
+const HANDSHAKE_TIMEOUT_MS = 5_000
+const NEGOTIATION_TIMEOUT_MS = 5_000
+const DIAL_TIMEOUT_MS = 10_000
+const ADDRESS_DIAL_TIMEOUT_MS = 3_000
+const ADDRESSES_PER_PEER = 16
+
+/**
+ * The libp2p node of the mesh: tcp, the private network, noise, yamux, every limit set; nothing optional unless asked for, and then loaded on demand,
+ * as most of a node's start is loading code.
+ */
+export async function createNode(config: NetConfig): Promise<Libp2p> {
+  const privateKey = await generateKeyPairFromSeed('Ed25519', config.seed)
+  const { gate } = config
+  const options: Libp2pOptions = {
+    privateKey,
+    nodeInfo: { name: 'manyhands', userAgent: 'manyhands' },
+    addresses: { listen: [...(config.listen ?? DEFAULT_LISTEN)], announce: [...(config.announce ?? [])] },
+    transports: [tcp({ maxConnections: (config.maxConnections ?? 300) + MAX_PENDING_INBOUND })],
+    connectionEncrypters: [noise()],
+    streamMuxers: [guardedYamux()],
+    connectionGater: connectionGater(gate, {
+      allowLoopback: config.allowLoopback ?? false,
+      allowPrivate: config.allowPrivate ?? true,
+    }),
+    connectionManager: {
+      maxConnections: config.maxConnections ?? 300,
+      inboundConnectionThreshold: config.inboundPerSecond ?? 10,
+      maxIncomingPendingConnections: MAX_PENDING_INBOUND,
+      inboundUpgradeTimeout: HANDSHAKE_TIMEOUT_MS,
+      inboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
+      outboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
+      dialTimeout: DIAL_TIMEOUT_MS,
+      addressDialTimeout: ADDRESS_DIAL_TIMEOUT_MS,
+      maxPeerAddrsToDial: ADDRESSES_PER_PEER,
+      maxParallelDials: 32,
+      // reconnecting is the keeper's
+      reconnectRetries: 0,
+    },
+    // so are signs of life, on the control stream
+    connectionMonitor: { enabled: false },
+    ...(config.networkKey === undefined ? {} : { connectionProtector: privateNetwork(config.networkKey) }),
+    ...(config.mdns ? { peerDiscovery: [await lanDiscovery(config.meshId)] } : {}),
+    start: false,
+  }
+  if (!config.dht) return createLibp2p(options)
+  const node = await createLibp2p({ ...options, services: await indexServices(config.meshId) })
+  for (const protocol of indexProtocols(config.meshId)) node.use(protocol, onlyServed(gate))
+  return node
+}
+
+/** Meshes on one LAN do not see each other: the service they ask for carries a digest of their id. */
+async function lanDiscovery(meshId: string) {
+  const { mdns } = await import('@libp2p/mdns')
+  return mdns({ serviceTag: `_manyhands-${digest(meshId)}._udp.local`, interval: 10_000 })
+}
+
+async function indexServices(meshId: string) {
+  const [{ kadDHT }, { identify }, { ping }] = await Promise.all([
+    import('@libp2p/kad-dht'),
+    import('@libp2p/identify'),
+    import('@libp2p/ping'),
+  ])
+  return {
+    identify: identify({
+      protocolPrefix: 'manyhands',
+      maxInboundStreams: 2,
+      maxOutboundStreams: 2,
+      timeout: NEGOTIATION_TIMEOUT_MS,
+    }),
+    ping: ping({ protocolPrefix: 'manyhands', maxInboundStreams: 2 }),
+    dht: kadDHT({
+      protocol: kadProtocol(meshId),
+      clientMode: false,
+      // keeps private addresses, which a LAN is made of
+      peerInfoMapper: (peer) => peer,
+      allowQueryWithZeroPeers: true,
+      maxInboundStreams: 16,
+      maxOutboundStreams: 16,
+    }),
+  }
+}
+
+const kadProtocol = (meshId: string): string => `/manyhands/${digest(meshId)}/kad/1`
+
+const indexProtocols = (meshId: string): string[] => [
+  kadProtocol(meshId),
+  '/manyhands/id/1.0.0',
+  '/manyhands/ping/1.0.0',
+]
+
+/** Streams of the library's own protocols are for served peers only, both ways. */
+function onlyServed(gate: Gate): StreamMiddleware {
+  return (stream, connection, next) => {
+    if (!gate.serves(connection.remotePeer.toString())) throw new Error('The peer is not served')
+    next(stream, connection)
+  }
+}
+
+const digest = (meshId: string): string => createHash('sha256').update(meshId).digest('hex').slice(0, 16)
