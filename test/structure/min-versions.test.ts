@@ -7,6 +7,8 @@ import { z } from 'zod'
 const read = (name: string): unknown =>
   JSON.parse(readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8'))
 
+/** npm keeps either form, as the package wrote it */
+const Names = z.union([z.array(z.string()), z.string().transform((name) => [name])])
 const Lock = z.object({
   packages: z.record(
     z.string(),
@@ -18,9 +20,9 @@ const Lock = z.object({
       link: z.boolean().optional(),
       hasInstallScript: z.boolean().optional(),
       optional: z.boolean().optional(),
-      os: z.array(z.string()).optional(),
-      cpu: z.array(z.string()).optional(),
-      libc: z.array(z.string()).optional(),
+      os: Names.optional(),
+      cpu: Names.optional(),
+      libc: Names.optional(),
     }),
   ),
 })
