@@ -1,0 +1,62 @@
+/**
+ * The duplex connection as sessions and runs with host functions see it. `node/duplex-connection.ts` implements it; browsers have none.
+ * Frames are described in protocol/api.ts; the constants here are held equal to it by their type.
+ */
+import type { DUPLEX as Contract, RunOpen, SessionOpen } from '../../protocol/api.ts'
+import { ManyhandsError } from './errors.ts'
+
+export const DUPLEX: typeof Contract = {
+  protocol: 'manyhands-duplex-1',
+  maxFrameBytes: 16777216 as typeof Contract.maxFrameBytes,
+  type: {
+    run: 1,
+    session: 2,
+    opened: 3,
+    call: 4,
+    reply: 5,
+    callFailed: 6,
+    hostCall: 7,
+    hostResult: 8,
+    hostFailed: 9,
+    log: 10,
+    end: 11,
+    problem: 12,
+    cancel: 13,
+    finish: 14,
+    ping: 15,
+    pong: 16,
+  },
+}
+
+export const FRAME = DUPLEX.type
+
+export interface ChannelListener {
+  /** `id` is 0 for frames that carry none. A throw is a breach of protocol and ends the whole connection. */
+  onFrame(type: number, id: number, text: string): void
+  /** The connection is gone; nothing more comes. */
+  onLost(error: ManyhandsError): void
+}
+
+export interface Channel {
+  /** @throws ManyhandsError E_TOO_LARGE, E_OVERLOADED when the daemon does not read, E_UNREACHABLE once lost */
+  send(type: number, text: string): void
+  sendWithId(type: number, id: number, text: string): void
+  /** No more frames are delivered. */
+  release(): void
+}
+
+export interface Duplex {
+  open(type: typeof FRAME.run, body: RunOpen, listener: ChannelListener): Channel
+  open(type: typeof FRAME.session, body: SessionOpen, listener: ChannelListener): Channel
+}
+
+/** Gives the connection of the mesh, opening it when there is none. */
+export type DuplexSource = (signal: AbortSignal | undefined) => Promise<Duplex>
+
+export function noDuplex(): Promise<Duplex> {
+  return Promise.reject(
+    new ManyhandsError('E_BAD_REQUEST', 'Cannot open a session or offer host functions from here: a browser has no raw connection', {
+      hint: 'Use run() without host functions, map(), or the SDK under Node',
+    }),
+  )
+}

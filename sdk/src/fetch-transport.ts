@@ -1,0 +1,88 @@
+/** Requests by `fetch`, for browsers: loopback only by nature of the daemon, and without sessions and host functions, which need a raw connection. */
+import { Budget } from './budget.ts'
+import { ManyhandsError } from './errors.ts'
+import { LIMITS } from './limits.ts'
+import { challengePath, newNonce, requireProof } from './proof.ts'
+import { readBody } from './read-body.ts'
+import type { Transport, WireAnswer, WireRequest } from './transport.ts'
+
+/** `fetch` hides its connections, so the proof is asked for again after each failure and not for each connection. */
+export function fetchTransport(base: URL, token: string): Transport {
+  const budgets = {
+    short: new Budget(LIMITS.shortRequests, LIMITS.queuedRequests),
+    wait: new Budget(LIMITS.waitingRequests, LIMITS.queuedRequests),
+    stream: new Budget(LIMITS.streams, 0),
+  }
+  const closing = new AbortController()
+  let proof: Promise<void> | undefined
+
+  const prove = async (): Promise<void> => {
+    const nonce = newNonce()
+    const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(LIMITS.connectMs)])
+    const answer = await exchange(base, { method: 'GET', path: challengePath(nonce), headers: {}, signal })
+    await requireProof(token, nonce, answer.status, await readBody(answer, LIMITS.challengeBytes))
+  }
+
+  return {
+    async request(request) {
+      const release = await budgets[request.budget].take(request.signal)
+      try {
+        await (proof ??= prove())
+        const headers = { ...request.headers, authorization: `Bearer ${token}` }
+        const signal = AbortSignal.any([request.signal, closing.signal])
+        const answer = await exchange(base, { ...request, headers, signal })
+        return { ...answer, body: releasing(answer.body, release) }
+      } catch (error) {
+        proof = undefined
+        release()
+        throw error
+      }
+    },
+    async close() {
+      closing.abort()
+    },
+  }
+}
+
+async function exchange(base: URL, request: Pick<WireRequest, 'method' | 'path' | 'headers' | 'body' | 'signal'>): Promise<WireAnswer> {
+  const { method, headers, signal, body } = request
+  let response: Response
+  try {
+    const init = { method, headers, signal, redirect: 'manual', credentials: 'omit', cache: 'no-store' } as const
+    response = await fetch(new URL(request.path, base), body === undefined ? init : { ...init, body })
+  } catch (error) {
+    if (signal.aborted) throw signal.reason
+    throw new ManyhandsError('E_UNREACHABLE', 'Cannot reach the daemon: the connection failed', {
+      hint: 'Check that it runs: manyhands status',
+      cause: error,
+    })
+  }
+  return {
+    // An opaque redirect has status 0; it is refused like any other redirect
+    status: response.type === 'opaqueredirect' ? 302 : response.status,
+    header: (name) => response.headers.get(name) ?? undefined,
+    body: pull(response),
+  }
+}
+
+async function* pull(response: Response): AsyncGenerator<Uint8Array> {
+  const reader = response.body?.getReader()
+  if (!reader) return
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      yield value
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined)
+  }
+}
+
+async function* releasing(body: AsyncIterable<Uint8Array>, release: () => void): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body
+  } finally {
+    release()
+  }
+}

@@ -1,0 +1,12 @@
+/** What both entries of the package offer. */
+export type * from '../../protocol/api.ts'
+export type { LogEvent, OnLog } from './channel-task.ts'
+export { type ErrorCode, type JobFailure, ManyhandsError, type ManyhandsErrorOptions } from './errors.ts'
+export type { EventOptions } from './event-stream.ts'
+export type { HostFunction, HostFunctions } from './host-functions.ts'
+export type { MapItem, MapOptions, MapRun } from './map.ts'
+export type { Inputs } from './map-parts.ts'
+export type { CallOptions, Mesh } from './mesh.ts'
+export type { LoadedProgram, Program, TaskOptions } from './program.ts'
+export type { Session, SessionOptions } from './session.ts'
+export { outputOf, type RunOptions, type TaskPageOptions, type Tasks, type WaitOptions } from './tasks.ts'

@@ -1,0 +1,228 @@
+/** Tasks of the node: to start, watch, cancel and question. */
+import type {
+  Explanation,
+  MapResults,
+  ReceiptEnvelope,
+  RunOpen,
+  RunRequest,
+  TaskEvent,
+  TaskKind,
+  TaskState,
+  TaskView,
+} from '../../protocol/api.ts'
+import { ChannelTask, type OnLog } from './channel-task.ts'
+import { type Client, fillPath } from './client.ts'
+import type { DuplexSource } from './duplex.ts'
+import { failureError, ManyhandsError, protocolError } from './errors.ts'
+import { type EventOptions, eventStream } from './event-stream.ts'
+import { type HostFunctions, HostServer } from './host-functions.ts'
+import { LIMITS } from './limits.ts'
+import {
+  compact,
+  type LoadedProgram,
+  newKey,
+  type Program,
+  type ProgramLoader,
+  programInput,
+  resolveProgram,
+  type TaskOptions,
+  toJson,
+} from './program.ts'
+import { taskEvent } from './replies.ts'
+import { backoffMs, deferred, delay, isLost } from './wait.ts'
+
+export interface RunOptions extends TaskOptions {
+  /** First argument of the program: any JSON value. @default undefined (the program sees null) */
+  readonly input?: unknown
+  /** Functions of this process that the program calls as `await env.<name>(...)`, also from another node. @default none */
+  readonly host?: HostFunctions | undefined
+  /** Console output of the program as it comes. @default none: kept by the daemon, see `tasks.watch` */
+  readonly onLog?: OnLog | undefined
+  /** Idempotency key, at most 200 bytes: the same key and request are one task and one answer. @default a new random key */
+  readonly key?: string | undefined
+  /** For the whole task over all attempts, milliseconds. @default none */
+  readonly deadlineMs?: number | undefined
+}
+
+export interface TaskPageOptions {
+  /** At most 500. @default 50 */
+  readonly limit?: number | undefined
+  /** `next` of the page before. @default from the newest */
+  readonly after?: string | undefined
+  readonly state?: TaskState | undefined
+  readonly kind?: TaskKind | undefined
+}
+
+export interface WaitOptions {
+  readonly onLog?: OnLog | undefined
+  /** Every event, the end included */
+  readonly onEvent?: ((event: TaskEvent) => void) | undefined
+  /** Stops the waiting, not the task. @default none */
+  readonly signal?: AbortSignal | undefined
+}
+
+export class Tasks {
+  readonly #client: Client
+  readonly #duplex: DuplexSource
+  readonly #load: ProgramLoader
+
+  constructor(client: Client, duplex: DuplexSource, load: ProgramLoader) {
+    this.#client = client
+    this.#duplex = duplex
+    this.#load = load
+  }
+
+  /** Runs to the end and gives the task whatever its state; `mesh.run()` gives its output or throws. @throws ManyhandsError when it was refused */
+  async run(program: Program, options: RunOptions = {}): Promise<TaskView> {
+    const loaded = await resolveProgram(program, this.#load)
+    const task = await this.#toEnd(loaded, options)
+    return task.error && loaded.locate ? { ...task, error: loaded.locate(task.error) } : task
+  }
+
+  /** Gives the task as soon as it is durable; it runs on without this process. Host functions cannot be served so. @throws ManyhandsError */
+  async start(program: Program, options: RunOptions = {}): Promise<TaskView> {
+    if (options.host !== undefined) {
+      throw new ManyhandsError('E_BAD_REQUEST', 'Cannot detach a task with host functions: they live in this process', {
+        hint: 'Leave out detach or host',
+      })
+    }
+    const loaded = await resolveProgram(program, this.#load)
+    return this.#submit(runRequest(loaded, options), options, true)
+  }
+
+  /** Newest first. */
+  list(options: TaskPageOptions = {}): Promise<{ tasks: readonly TaskView[]; next?: string }> {
+    return this.#client.call('GET /v0/tasks', { query: compact<TaskPageOptions>({ ...options }) as Record<string, string> })
+  }
+
+  get(id: string): Promise<TaskView> {
+    return this.#client.call('GET /v0/tasks/:id', { params: { id } })
+  }
+
+  /** Gives the task as it is after; ending takes a moment more, see `wait`. A task that has ended stays as it is. */
+  cancel(id: string): Promise<TaskView> {
+    return this.#client.call('POST /v0/tasks/:id/cancel', { params: { id }, body: {} })
+  }
+
+  /** Each candidate of each round of placement, with its score and the reason of its outcome. */
+  explain(id: string): Promise<Explanation> {
+    return this.#client.call('GET /v0/tasks/:id/explain', { params: { id } })
+  }
+
+  /** Signed statements of what ran where. `verifyReceipt` checks one. */
+  async receipts(id: string): Promise<readonly ReceiptEnvelope[]> {
+    return (await this.#client.call('GET /v0/tasks/:id/receipts', { params: { id } })).receipts
+  }
+
+  /** Results of a map, in input order; null for what has not ended. @param limit @default 512 */
+  results(id: string, from = 0, limit: number = LIMITS.resultsPage, signal?: AbortSignal): Promise<MapResults> {
+    return this.#client.call('GET /v0/tasks/:id/results', { params: { id }, query: { from, limit }, signal })
+  }
+
+  /** Events of a task from its beginning; ends after its "end". Resumes when the connection is lost. */
+  async *watch(id: string, options: EventOptions = {}): AsyncGenerator<TaskEvent> {
+    for await (const event of eventStream(this.#client, fillPath('/v0/tasks/:id/events', { id }), taskEvent, options)) {
+      yield event
+      if (event.type === 'end') return
+    }
+  }
+
+  /** The task once it has ended, whatever its state. */
+  async wait(id: string, options: WaitOptions = {}): Promise<TaskView> {
+    for await (const event of this.watch(id, compact<EventOptions>({ signal: options.signal }))) {
+      options.onEvent?.(event)
+      if (event.type === 'log') options.onLog?.(event)
+      if (event.type === 'end') return event.task
+    }
+    throw protocolError('Cannot wait for the task: its events ended without an end')
+  }
+
+  #submit(request: RunRequest, options: RunOptions, detach: boolean): Promise<TaskView> {
+    return this.#client.call('POST /v0/tasks', {
+      json: toJson({ ...request, detach }, 'the request'),
+      key: options.key ?? newKey(),
+      signal: options.signal,
+      waits: !detach,
+    })
+  }
+
+  async #toEnd(program: LoadedProgram, options: RunOptions): Promise<TaskView> {
+    const request = runRequest(program, options)
+    if (options.host !== undefined) return this.#withHost(request, options, new HostServer(options.host))
+    // One request is the fastest; to cancel or to follow it, its id must be known before it ends
+    if (options.signal === undefined && options.onLog === undefined) return this.#submit(request, options, false)
+    const task = await this.#submit(request, options, true)
+    const stop = this.#cancelOnAbort(task.id, options.signal)
+    try {
+      return await this.wait(task.id, { onLog: options.onLog, signal: options.signal })
+    } finally {
+      stop()
+    }
+  }
+
+  #cancelOnAbort(id: string, signal: AbortSignal | undefined): () => void {
+    const onAbort = (): void => {
+      // The caller gets the signal's reason; a cancel that fails leaves the task to its limits
+      this.cancel(id).catch(() => undefined)
+    }
+    if (signal?.aborted) onAbort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    return () => signal?.removeEventListener('abort', onAbort)
+  }
+
+  /** Asks again with the same key when the connection is lost: one task, and its one answer if it had ended. */
+  async #withHost(request: RunRequest, options: RunOptions, host: HostServer): Promise<TaskView> {
+    const key = options.key ?? newKey()
+    const open: RunOpen = { ...request, key, hostFunctions: host.names }
+    toJson(open, 'the request')
+    const since = performance.now()
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#attempt(open, options, host)
+      } catch (error) {
+        options.signal?.throwIfAborted()
+        const gone = error instanceof ManyhandsError && error.code === 'E_NOT_RUNNING' && attempt > 0
+        if (!(isLost(error) || gone) || performance.now() - since > LIMITS.reconnectMs) throw error
+        await delay(backoffMs(attempt, 1000), options.signal ?? this.#client.signal)
+      }
+    }
+  }
+
+  async #attempt(open: RunOpen, options: RunOptions, host: HostServer): Promise<TaskView> {
+    const { signal } = options
+    signal?.throwIfAborted()
+    const task = new ChannelTask(await this.#duplex(signal), { run: open }, { host, onLog: options.onLog })
+    if (!signal) return task.ended
+    const aborted = deferred<never>()
+    const onAbort = (): void => {
+      task.cancel()
+      aborted.reject(signal.reason)
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await Promise.race([task.ended, aborted.promise])
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+}
+
+/** The output of an ended task. @throws ManyhandsError when it did not complete */
+export function outputOf(task: TaskView): unknown {
+  if (task.state === 'completed') return task.output
+  if (task.error) throw failureError(task.error, task.id)
+  if (task.state === 'canceled') throw new ManyhandsError('E_CANCELED', 'The task was canceled', { task: task.id })
+  throw protocolError(`Cannot read the output: the task is ${task.state} and says no reason`)
+}
+
+function runRequest(program: LoadedProgram, options: RunOptions): RunRequest {
+  return compact<RunRequest>({
+    program: programInput(program),
+    input: options.input,
+    limits: options.limits,
+    requires: options.requires,
+    deadlineMs: options.deadlineMs,
+    name: options.name,
+    detach: undefined,
+  })
+}
