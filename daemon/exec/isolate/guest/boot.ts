@@ -1,0 +1,26 @@
+/** Puts the guest runtime into a fresh context. The one place where the host function enters an isolate. */
+import ivm from 'isolated-vm'
+import { PRELUDE } from './gen/sources.js'
+import { hostFunction, type GuestPort } from './host-ops.ts'
+import type { Enter } from './realm.ts'
+
+/**
+ * Evaluates the prelude, before anything else runs in the context. The returned reference is the only way in; see `realm.ts` and `prelude.ts`
+ * for the kinds of entries. Afterwards no program can reach the host function, nor any object of isolated-vm.
+ */
+export function bootGuest(context: ivm.Context, port: GuestPort): ivm.Reference<Enter> {
+  const host = new ivm.Callback(hostFunction(port), { sync: true })
+  return context.evalClosureSync(PRELUDE, [host], { result: { reference: true } })
+}
+
+/** JavaScript for a module of any type: JSON and text modules export their value as default. Lines of JavaScript stay where they are. */
+export function moduleSource(module: { readonly type: 'js' | 'json' | 'text'; readonly source: string }): string {
+  switch (module.type) {
+    case 'js':
+      return module.source
+    case 'json':
+      return `export default JSON.parse(${JSON.stringify(module.source)})`
+    case 'text':
+      return `export default ${JSON.stringify(module.source)}`
+  }
+}
