@@ -130,7 +130,10 @@ const all = (faults: readonly Fault[]): Files => Object.assign({}, ...faults.map
 const hasLine = (words: readonly string[]) => (lines: readonly string[]) =>
   lines.some((line) => words.every((word) => line.includes(word)))
 
-describe('gates', () => {
+/** Against hangs; a loaded machine may need long, milliseconds. */
+const TIMEOUT_MS = 180_000
+
+describe('gates', { timeout: TIMEOUT_MS }, () => {
   for (const gate of GATES.filter(({ name }) => name !== 'generated')) {
     test.concurrent(`${gate.name} passes on a sound project`, async () => {
       await using sound = await plant({})
