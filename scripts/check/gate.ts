@@ -18,11 +18,17 @@ export interface ToolResult {
 /** A tool may take this long before it counts as hung, milliseconds. */
 const TOOL_TIMEOUT_MS = 5 * 60_000
 
-/** Runs a tool's own script on this Node, in `root`. Rejects only when it cannot be started or hangs; a failing exit code is a result. */
-export function runTool(root: string, script: string, args: readonly string[]): Promise<ToolResult> {
+/** Runs a tool's own script on this Node, in `root`, with `env` added to the environment. Rejects only when it cannot be started or hangs; a failing exit code is a result. */
+export function runTool(
+  root: string,
+  script: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [script, ...args], {
       cwd: root,
+      env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: TOOL_TIMEOUT_MS,
     })
