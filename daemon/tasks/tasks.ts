@@ -60,7 +60,11 @@ export interface Tasks {
    * Accepts a run: resolves once it is durable, with the task's view. `hostFunctions` names what `hooks.onHostCall` serves.
    * @throws MeshError E_BAD_REQUEST, E_SYNTAX, E_TOO_LARGE, E_KEY_REUSED, E_OVERLOADED, E_STORAGE
    */
-  run(request: RunRequest, caller: TaskCaller, hooks?: CallerHooks & { readonly hostFunctions?: readonly string[] }): Promise<TaskView>
+  run(
+    request: RunRequest,
+    caller: TaskCaller,
+    hooks?: CallerHooks & { readonly hostFunctions?: readonly string[] },
+  ): Promise<TaskView>
   map(request: MapRequest, caller: TaskCaller): Promise<TaskView>
   /** Binds a session to the nearest able node. @throws as run, and E_NO_CANDIDATE */
   session(request: SessionRequest, caller: TaskCaller, callbacks: SessionCallbacks): Promise<TaskSession>

@@ -53,7 +53,13 @@ export interface Ending {
 export type Phase =
   | { readonly kind: 'finding' }
   | { readonly kind: 'resting'; readonly until: number; readonly rests: number }
-  | { readonly kind: 'offering'; readonly asked: number; readonly waiting: readonly string[]; readonly bids: readonly ScoredBid[]; readonly until: number }
+  | {
+      readonly kind: 'offering'
+      readonly asked: number
+      readonly waiting: readonly string[]
+      readonly bids: readonly ScoredBid[]
+      readonly until: number
+    }
   | { readonly kind: 'granting'; readonly node: string }
   | { readonly kind: 'binding'; readonly node: string; readonly until: number }
   | { readonly kind: 'held'; readonly node: string; readonly leaseEnds: number }
@@ -77,7 +83,12 @@ export interface Delegation {
 
 export type DelegationInput =
   /** Who could take it, best first. `bindNow`: needs no offer. `hopeless`: nobody ever will. */
-  | { readonly type: 'candidates'; readonly nodes: readonly string[]; readonly bindNow?: string; readonly hopeless?: { readonly code: ErrorCode; readonly message: string } }
+  | {
+      readonly type: 'candidates'
+      readonly nodes: readonly string[]
+      readonly bindNow?: string
+      readonly hopeless?: { readonly code: ErrorCode; readonly message: string }
+    }
   | { readonly type: 'bid'; readonly bid: ScoredBid }
   /** No to an offer or a bind, or no answer to one. */
   | { readonly type: 'refused'; readonly node: string; readonly epoch: number; readonly retryAfterMs?: number }
@@ -86,7 +97,12 @@ export type DelegationInput =
   | { readonly type: 'bound'; readonly node: string; readonly epoch: number }
   | { readonly type: 'renew'; readonly node: string; readonly epoch: number; readonly number: number }
   /** `again`: the node gives the work back unfinished (its executor died, it is draining). */
-  | { readonly type: 'result'; readonly node: string; readonly epoch: number; readonly verdict: 'completed' | 'failed' | 'again' }
+  | {
+      readonly type: 'result'
+      readonly node: string
+      readonly epoch: number
+      readonly verdict: 'completed' | 'failed' | 'again'
+    }
   /** The connection to the node is gone: a suspicion, no proof. */
   | { readonly type: 'lost'; readonly node: string }
   /** The node was put out of the mesh: its lease is void at once. */
@@ -119,7 +135,12 @@ export interface Step {
 /** A new task, or one recovered after a restart: then `epoch` is the last that may have been given and `heldUntil` when its holder must have stopped. */
 export function startDelegation(
   now: number,
-  options: { readonly epoch?: number; readonly heldUntil?: number; readonly holder?: string; readonly deadline?: number } = {},
+  options: {
+    readonly epoch?: number
+    readonly heldUntil?: number
+    readonly holder?: string
+    readonly deadline?: number
+  } = {},
 ): Step {
   const base: Delegation = {
     phase: { kind: 'finding' },
@@ -194,20 +215,31 @@ function onBid(state: Delegation, bid: ScoredBid, now: number, config: Delegatio
 }
 
 /** Binds to the best of the first half of the answers: one node that hangs delays nobody. */
-function decide(state: Delegation, phase: Extract<Phase, { kind: 'offering' }>, now: number, config: DelegationConfig): Step {
+function decide(
+  state: Delegation,
+  phase: Extract<Phase, { kind: 'offering' }>,
+  now: number,
+  config: DelegationConfig,
+): Step {
   const enough = phase.waiting.length === 0 || phase.bids.length >= Math.ceil(phase.asked / 2)
   if (!enough) return { state: { ...state, phase }, effects: [] }
   const [best, ...reserve] = [...phase.bids].sort((a, b) => a.score - b.score)
   return best === undefined ? rest(state, now, config) : grant({ ...state, reserve }, best.node)
 }
 
-function onRefused(state: Delegation, input: Extract<DelegationInput, { type: 'refused' }>, now: number, config: DelegationConfig): Step {
+function onRefused(
+  state: Delegation,
+  input: Extract<DelegationInput, { type: 'refused' }>,
+  now: number,
+  config: DelegationConfig,
+): Step {
   const { phase } = state
   const avoided = avoiding(state, input.node)
   if (phase.kind === 'offering' && phase.waiting.includes(input.node)) {
     return decide(avoided, { ...phase, waiting: phase.waiting.filter((node) => node !== input.node) }, now, config)
   }
-  if (phase.kind === 'binding' && phase.node === input.node && input.epoch === state.epoch) return next(avoided, now, config)
+  if (phase.kind === 'binding' && phase.node === input.node && input.epoch === state.epoch)
+    return next(avoided, now, config)
   return stay(state)
 }
 
@@ -224,7 +256,12 @@ function onGranted(state: Delegation, epoch: number, now: number, config: Delega
   return { state: { ...state, phase }, effects: [{ type: 'bind', node: state.phase.node, epoch }, wake(state, until)] }
 }
 
-function onRenew(state: Delegation, input: Extract<DelegationInput, { type: 'renew' }>, now: number, config: DelegationConfig): Step {
+function onRenew(
+  state: Delegation,
+  input: Extract<DelegationInput, { type: 'renew' }>,
+  now: number,
+  config: DelegationConfig,
+): Step {
   if (!holds(state, input)) {
     return { state, effects: [{ type: 'refuse', node: input.node, epoch: input.epoch, code: 'E_STALE_LEASE' }] }
   }
@@ -233,7 +270,12 @@ function onRenew(state: Delegation, input: Extract<DelegationInput, { type: 'ren
   return { state: step.state, effects: [{ type: 'renewed', node, epoch, number }, ...step.effects] }
 }
 
-function onResult(state: Delegation, input: Extract<DelegationInput, { type: 'result' }>, now: number, config: DelegationConfig): Step {
+function onResult(
+  state: Delegation,
+  input: Extract<DelegationInput, { type: 'result' }>,
+  now: number,
+  config: DelegationConfig,
+): Step {
   if (!holds(state, input)) {
     return { state, effects: [{ type: 'refuse', node: input.node, epoch: input.epoch, code: 'E_STALE_LEASE' }] }
   }

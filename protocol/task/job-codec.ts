@@ -14,7 +14,8 @@ export function programFromWire(wire: manyhands.Program.$Properties | null | und
     source: module.source ?? '',
   }))
   const main = wire?.main ?? ''
-  if (modules.length === 0 || modules.length > LIMITS.programModules) throw invalid(`a program of ${modules.length} modules`)
+  if (modules.length === 0 || modules.length > LIMITS.programModules)
+    throw invalid(`a program of ${modules.length} modules`)
   if (!modules.some((module) => module.name === main)) throw invalid('a program without its main module')
   const bytes = modules.reduce((sum, module) => sum + module.source.length, 0)
   if (bytes > LIMITS.programBytes) throw invalid(`a program of ${bytes} characters`)

@@ -69,7 +69,9 @@ export function stepTenure(state: Tenure, input: TenureInput, now: number, confi
     case 'renewed':
       return onRenewed(state, input.number, config)
     case 'finished':
-      return state.phase === 'running' ? { state: { ...state, phase: 'finished' }, effects: [{ type: 'offer-result' }] } : { state, effects: [] }
+      return state.phase === 'running'
+        ? { state: { ...state, phase: 'finished' }, effects: [{ type: 'offer-result' }] }
+        : { state, effects: [] }
     case 'accepted':
       return over(state, [])
     case 'withdrawn':

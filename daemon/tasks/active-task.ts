@@ -1,0 +1,201 @@
+/** What every task under way has in common: its row, its events, its end, and how all of that becomes durable. */
+import type { Candidate, TaskEvent, TaskView } from '../../protocol/api.ts'
+import { MeshError } from '../../protocol/errors.ts'
+import type { JobFailure, LogLine } from '../../protocol/job.ts'
+import type { DelegationConfig, Ending } from '../../protocol/task/delegation.ts'
+import type { Found, OfferAnswer } from './delegation-driver.ts'
+import { EventLog } from './event-log.ts'
+import { hasEnded, type TaskRow, viewOf } from './task-row.ts'
+import type { Requirements, TaskSpec } from './task-spec.ts'
+import type { TaskStore } from './task-store.ts'
+import type { CallerHooks } from './tasks.ts'
+import type { Order, OrderKind, Worker } from './worker.ts'
+
+/** Finds and asks nodes. */
+export interface Placer {
+  find(requires: Requirements, spec: OfferSize, avoid: readonly string[]): Promise<Found> | Found
+  /** @throws MeshError when the node refuses or does not answer */
+  offer(node: string, task: string, spec: OfferSize, requires: Requirements): Promise<OfferAnswer>
+  /** Every node that could take it now, with how much at once; for maps. */
+  able(
+    requires: Requirements,
+  ): Promise<{ readonly nodes: readonly { node: string; slots: number }[]; readonly candidates: readonly Candidate[] }>
+}
+
+export interface OfferSize {
+  readonly programBytes: number
+  readonly inputBytes: number
+}
+
+export interface TaskContext {
+  readonly self: string
+  readonly store: TaskStore
+  readonly placer: Placer
+  readonly delegation: DelegationConfig
+  worker(node: string): Worker
+  /** The row changed and is, or will be, durable. */
+  changed(task: ActiveTask): void
+  /** Something worth a line in the log. */
+  note(what: string, facts: Readonly<Record<string, unknown>>): void
+}
+
+/** Rounds kept for `explain`. */
+const KEPT_ROUNDS = 20
+const STORE_RETRY_MS = 500
+
+export abstract class ActiveTask {
+  readonly row: TaskRow
+  readonly events = new EventLog()
+  protected readonly spec: TaskSpec
+  protected readonly context: TaskContext
+  protected readonly caller: CallerHooks
+  /** Settles when the task's intent is on disk: nothing of the task may leave this node before. */
+  protected readonly submitted: Promise<unknown>
+  readonly #ended = Promise.withResolvers<TaskView>()
+  #closed = false
+
+  constructor(context: TaskContext, row: TaskRow, spec: TaskSpec, submitted: Promise<unknown>, caller: CallerHooks) {
+    this.context = context
+    this.row = row
+    this.spec = spec
+    this.submitted = submitted
+    this.caller = caller
+    this.#ended.promise.catch(() => undefined)
+    this.events.add({ type: 'state', state: row.state })
+  }
+
+  /** @throws MeshError E_STORAGE when the end cannot be stored now; the task goes on trying */
+  get ended(): Promise<TaskView> {
+    return this.#ended.promise
+  }
+
+  get view(): TaskView {
+    return viewOf(this.row)
+  }
+
+  abstract cancel(): void
+  /** The node was put out of the mesh: leases it holds are void. */
+  abstract fence(node: string): void
+
+  protected order(epoch: number, kind: OrderKind, inputs: readonly string[], id: string): Order {
+    const { spec, row } = this
+    const left = row.deadlineMs === undefined ? undefined : Math.max(1, row.createdAtMs + row.deadlineMs - Date.now())
+    return {
+      task: id,
+      epoch,
+      kind,
+      program: spec.program,
+      digest: spec.digest,
+      inputs,
+      limits: spec.limits,
+      grade: spec.requires.grade,
+      hostFunctions: spec.hostFunctions,
+      fresh: spec.fresh,
+      delegator: this.context.self,
+      leaseMs: row.leaseMs,
+      deadlineMs: left,
+      path: [this.context.self],
+    }
+  }
+
+  protected onLog(line: LogLine, input: number, node: string): void {
+    this.caller.onLog?.({ ...line, node })
+    this.emit({ type: 'log', level: line.level, text: line.text, node, ...(this.row.kind === 'map' ? { input } : {}) })
+  }
+
+  /** A host call is an effect outside: it waits until the intent of the task is on disk. */
+  protected async hostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string> {
+    const serve = this.caller.onHostCall
+    if (serve === undefined || !this.spec.hostFunctions.includes(name)) {
+      throw new MeshError('E_HOST_CALL', `The host function "${name}" is not offered to this program`)
+    }
+    await this.submitted
+    return serve(name, argsJson, signal)
+  }
+
+  protected stale(node: string, epoch: number, code: string): void {
+    this.context.note('refused what a node without the lease sent', {
+      task: this.row.id,
+      node,
+      epoch,
+      current: this.row.epoch,
+      code,
+    })
+  }
+
+  protected round(epoch: number, candidates: readonly Candidate[], note: string): void {
+    const before = this.row.rounds.at(-1)
+    // A search repeated with the same outcome tells nothing new.
+    if (
+      before !== undefined &&
+      before.epoch === epoch &&
+      JSON.stringify(before.candidates) === JSON.stringify(candidates)
+    )
+      return
+    this.row.rounds = [...this.row.rounds.slice(-KEPT_ROUNDS + 1), { epoch, candidates, note }]
+    if (note !== '') this.row.note = `waiting for a node: ${note}`
+  }
+
+  /** The task is on a node: tell watchers; the journal learns the holder with the next record. */
+  protected working(node: string, epoch: number): void {
+    this.row.state = 'working'
+    this.row.holder = node
+    this.row.epoch = Math.max(this.row.epoch, epoch)
+    this.row.note = undefined
+    this.emit({ type: 'state', state: 'working', lease: { node, epoch } })
+    this.context.changed(this)
+  }
+
+  protected emit(event: TaskEvent): void {
+    if (!this.#closed) this.events.add(event)
+  }
+
+  /** Stores the end, then tells everyone. Rejects, and goes on trying, while it cannot be stored. */
+  protected async conclude(state: 'completed' | 'failed' | 'canceled' | 'rejected', error?: JobFailure): Promise<void> {
+    if (hasEnded(this.row)) return
+    this.row.state = state
+    this.row.endedAtMs = Date.now()
+    this.row.note = undefined
+    if (error !== undefined) this.row.error = error
+    try {
+      await this.context.store.ended(this.row)
+    } catch (cause) {
+      this.#ended.reject(cause)
+      void this.#storeLater()
+      throw cause
+    }
+    this.#tell()
+  }
+
+  protected ending(ending: Ending): void {
+    const code = ending.code ?? 'E_INTERNAL'
+    const error = { code, message: ending.message ?? 'The task ended without a result' }
+    this.conclude(ending.state, error).catch(() => undefined)
+  }
+
+  #tell(): void {
+    this.emit({ type: 'end', task: this.view })
+    this.#closed = true
+    this.#ended.resolve(this.view)
+    this.context.changed(this)
+  }
+
+  async #storeLater(): Promise<void> {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS).unref())
+      const stored = await this.context.store.ended(this.row).then(
+        () => true,
+        (error: unknown) => (error instanceof MeshError && error.code === 'E_STOPPING' ? undefined : false),
+      )
+      if (stored === undefined) return
+      if (stored) return this.#tell()
+    }
+  }
+}
+
+export function sizeOf(spec: TaskSpec, inputs: readonly string[]): OfferSize {
+  return {
+    programBytes: spec.program.modules.reduce((sum, module) => sum + module.source.length, 0),
+    inputBytes: inputs.reduce((sum, input) => sum + input.length, 0),
+  }
+}

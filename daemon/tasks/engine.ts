@@ -1,0 +1,380 @@
+/**
+ * The task engine: accepts runs, maps and sessions, keeps what must survive in the journal, and takes up after a restart what it had acknowledged.
+ *
+ * Invariants
+ * E1  A task is acknowledged only when it is on disk; its end only when that is.
+ * E2  For one subject and idempotency key there is one task, whatever comes in parallel or after a restart.
+ */
+import { manyhands } from '../../proto/gen/wire.js'
+import type {
+  Explanation,
+  MapItem,
+  MapRequest,
+  MapResults,
+  ReceiptEnvelope,
+  RunRequest,
+  TaskKind,
+  TaskState,
+  TaskView,
+} from '../../protocol/api.ts'
+import { MeshError } from '../../protocol/errors.ts'
+import type { Limits } from '../../protocol/job.ts'
+import { LIMITS } from '../../protocol/limits.ts'
+import { pieceSizeFor } from '../../protocol/task/map-plan.ts'
+import type { MeshNet } from '../net/mesh-net.ts'
+import { ActiveTask, type TaskContext } from './active-task.ts'
+import { IdempotencyKeys, type KeyedRequest } from './idempotency.ts'
+import { MapTask } from './map-task.ts'
+import { pieceFromWire, resultFromWire } from './order-codec.ts'
+import { RunTask } from './run-task.ts'
+import { SessionTask } from './session-task.ts'
+import { specOf } from './submission.ts'
+import { type MapState, newTaskId, type TaskRow, viewOf } from './task-row.ts'
+import type { TaskSpec } from './task-spec.ts'
+import type {
+  CallerHooks,
+  SessionCallbacks,
+  SessionRequest,
+  TaskCaller,
+  TaskPage,
+  Tasks,
+  TaskSession,
+} from './tasks.ts'
+
+export interface EngineOptions {
+  readonly context: Omit<TaskContext, 'changed'>
+  readonly net: MeshNet
+  readonly defaults: Limits
+  readonly ceilings: Limits
+  /** Tasks under way at once; more are refused */
+  readonly maxActive: number
+}
+
+/** Ended tasks kept in memory for late watchers. */
+const RECENT = 500
+/** Inputs of one piece together, bytes: what one bind comfortably carries. */
+const PIECE_BYTES = 1 << 20
+
+export class TaskEngine implements Tasks {
+  readonly #options: EngineOptions
+  readonly #context: TaskContext
+  readonly #active = new Map<string, ActiveTask>()
+  readonly #recent = new Map<string, ActiveTask>()
+  readonly #listeners = new Set<(task: TaskView) => void>()
+  readonly #keys: IdempotencyKeys
+  #closing = false
+
+  constructor(options: EngineOptions) {
+    this.#options = options
+    this.#context = { ...options.context, changed: (task) => this.#changed(task) }
+    this.#keys = new IdempotencyKeys(options.context.store)
+    options.net.handle('deliver', (body, { peer }) => this.#onDeliver(body, peer))
+  }
+
+  get working(): number {
+    return this.#active.size
+  }
+
+  async run(
+    request: RunRequest,
+    caller: TaskCaller,
+    hooks: CallerHooks & { readonly hostFunctions?: readonly string[] } = {},
+  ): Promise<TaskView> {
+    const hostFunctions = hooks.hostFunctions ?? []
+    const spec = specOf(request, [jsonText(request.input ?? null)], hostFunctions, this.#options)
+    const keyed = this.#keys.describe('run', spec, caller)
+    return this.#keys.once(
+      keyed,
+      async () => {
+        const row = this.#newRow('run', spec, caller, request, hostFunctions.length > 0)
+        return this.#begin(row, spec, keyed, (submitted) => new RunTask(this.#context, row, spec, submitted, hooks))
+      },
+      (id) => this.#known(id),
+    )
+  }
+
+  async map(request: MapRequest, caller: TaskCaller): Promise<TaskView> {
+    const inputs = request.inputs.map(jsonText)
+    if (inputs.length === 0) throw new MeshError('E_BAD_REQUEST', 'Cannot map: there are no inputs')
+    if (inputs.length > LIMITS.mapInputs)
+      throw new MeshError('E_TOO_LARGE', `Cannot map: ${inputs.length} inputs, at most ${LIMITS.mapInputs} are allowed`)
+    const spec = { ...specOf(request, inputs, [], this.#options), fresh: request.fresh ?? false }
+    const keyed = this.#keys.describe('map', spec, caller)
+    return this.#keys.once(
+      keyed,
+      async () => {
+        const map = await this.#planMap(spec, request.pieceSize)
+        const row = this.#newRow('map', spec, caller, request, false, map)
+        return this.#begin(row, spec, keyed, (submitted) => new MapTask(this.#context, row, spec, submitted, map))
+      },
+      (id) => this.#known(id),
+    )
+  }
+
+  async session(request: SessionRequest, caller: TaskCaller, callbacks: SessionCallbacks): Promise<TaskSession> {
+    const spec = specOf(request, [], request.hostFunctions, this.#options)
+    const row = this.#newRow('session', spec, caller, request, true)
+    const submitted = this.#store.submitted(row, spec)
+    const task = new SessionTask(this.#context, row, spec, submitted, callbacks)
+    this.#track(task)
+    await submitted
+    await task.bound
+    return task
+  }
+
+  async ended(id: string, signal?: AbortSignal): Promise<TaskView> {
+    const task = this.#active.get(id) ?? this.#recent.get(id)
+    if (task === undefined) return this.#known(id)
+    if (signal === undefined) return task.ended
+    signal.throwIfAborted()
+    const aborted = Promise.withResolvers<never>()
+    const onAbort = (): void => aborted.reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await Promise.race([task.ended, aborted.promise])
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  get(id: string): TaskView | undefined {
+    const row = this.#row(id)
+    return row === undefined ? undefined : viewOf(row)
+  }
+
+  async list(options: { limit: number; after?: string; state?: TaskState; kind?: TaskKind }): Promise<TaskPage> {
+    const { rows, next } = await this.#store.page(options)
+    // What is under way is newer in memory than on disk.
+    const tasks = rows.map((row) => viewOf(this.#active.get(row.id)?.row ?? row))
+    return next === undefined ? { tasks } : { tasks, next }
+  }
+
+  async results(id: string, from: number, limit: number): Promise<MapResults> {
+    const row = this.#needRow(id)
+    const { map } = row
+    if (map === undefined)
+      throw new MeshError('E_BAD_REQUEST', `Cannot read results by index: task ${id} is a ${row.kind}, not a map`)
+    const items: (MapItem | null)[] = []
+    const end = Math.min(map.total, from + limit)
+    for (let index = from; index < end; ) {
+      const piece = Math.floor(index / map.pieceSize)
+      const last = Math.min(end, (piece + 1) * map.pieceSize)
+      const results = this.#store.piece(id, piece)?.results
+      for (; index < last; index++) items.push(results === undefined ? null : itemOf(results[index % map.pieceSize]))
+    }
+    return { from, items, complete: row.state !== 'submitted' && row.state !== 'working' }
+  }
+
+  async explain(id: string): Promise<Explanation> {
+    return { task: id, rounds: this.#needRow(id).rounds }
+  }
+
+  async receipts(id: string): Promise<readonly ReceiptEnvelope[]> {
+    const row = this.#needRow(id)
+    const texts = row.map === undefined ? row.receipts : this.#pieceReceipts(row, row.map)
+    return texts.filter((text) => text !== '').map((text) => JSON.parse(text) as ReceiptEnvelope)
+  }
+
+  async cancel(id: string): Promise<TaskView> {
+    const task = this.#active.get(id)
+    if (task === undefined) return this.#known(id)
+    task.cancel()
+    return task.ended
+  }
+
+  watch(id: string, from: number, listener: Parameters<Tasks['watch']>[2]): () => void {
+    const task = this.#active.get(id) ?? this.#recent.get(id)
+    if (task !== undefined) return task.events.watch(from, listener)
+    const view = viewOf(this.#needRow(id))
+    // Its events are gone; its end is not.
+    queueMicrotask(() => listener(from + 1, { type: 'end', task: view }))
+    return () => undefined
+  }
+
+  onChange(listener: (task: TaskView) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** The node was put out of the mesh: whatever it holds goes to others. */
+  fence(node: string): void {
+    for (const task of [...this.#active.values()]) task.fence(node)
+  }
+
+  /**
+   * Takes up what was acknowledged before this process began. A peer that held a lease may believe in it for its full length; work that
+   * was here ended with the process. What needed its client is over.
+   */
+  async recover(): Promise<number> {
+    const rows = await this.#store.open()
+    for (const row of rows) await this.#recoverOne(row)
+    return rows.length
+  }
+
+  /** Takes nothing new. Attached tasks end with their clients; the rest goes on after the next start. */
+  close(): void {
+    this.#closing = true
+  }
+
+  get #store(): TaskContext['store'] {
+    return this.#context.store
+  }
+
+  async #recoverOne(row: TaskRow): Promise<void> {
+    const spec = this.#store.spec(row)
+    if (row.attached || spec === undefined) {
+      row.state = 'failed'
+      row.endedAtMs = Date.now()
+      row.error = {
+        code: 'E_CALLER_GONE',
+        message: 'The daemon restarted, and the client that served this task was gone with it',
+      }
+      await this.#store.ended(row)
+      return
+    }
+    const elsewhere = row.kind === 'map' || (row.holder !== undefined && row.holder !== this.#context.self)
+    const recovered = { heldUntil: performance.now() + (elsewhere ? row.leaseMs : 0) }
+    const stored = Promise.resolve()
+    const task =
+      row.map === undefined
+        ? new RunTask(this.#context, row, spec, stored, {}, recovered)
+        : new MapTask(this.#context, row, spec, stored, row.map, recovered)
+    this.#track(task)
+  }
+
+  #newRow(
+    kind: TaskKind,
+    spec: TaskSpec,
+    caller: TaskCaller,
+    request: { readonly name?: string; readonly deadlineMs?: number },
+    attached: boolean,
+    map?: MapState,
+  ): TaskRow {
+    if (this.#closing) throw new MeshError('E_STOPPING', 'Cannot take the task: the daemon is shutting down')
+    if (this.#active.size >= this.#options.maxActive) {
+      throw new MeshError('E_OVERLOADED', `Cannot take the task: ${this.#active.size} are under way`, {
+        retryAfterMs: 500,
+      })
+    }
+    const createdAtMs = Date.now()
+    return {
+      id: newTaskId(createdAtMs),
+      kind,
+      state: 'submitted',
+      name: request.name,
+      subject: caller.subject,
+      program: spec.digest,
+      createdAtMs,
+      endedAtMs: undefined,
+      epoch: 0,
+      holder: undefined,
+      leaseMs: this.#context.delegation.leaseMs,
+      deadlineMs: request.deadlineMs,
+      attached,
+      output: undefined,
+      error: undefined,
+      usage: undefined,
+      note: undefined,
+      rounds: [],
+      receipts: [],
+      map,
+    }
+  }
+
+  async #begin(
+    row: TaskRow,
+    spec: TaskSpec,
+    keyed: KeyedRequest | undefined,
+    start: (submitted: Promise<unknown>) => ActiveTask,
+  ): Promise<TaskView> {
+    const submitted = this.#store.submitted(row, spec, keyed)
+    const task = start(submitted)
+    this.#track(task)
+    await submitted
+    return task.view
+  }
+
+  async #planMap(spec: TaskSpec, pieceSize: number | undefined): Promise<MapState> {
+    const bytes = spec.inputs.reduce((sum, input) => sum + input.length, 0)
+    const { nodes } = await this.#context.placer.able(spec.requires)
+    const slots = nodes.reduce((sum, node) => sum + node.slots, 0)
+    const size =
+      pieceSize ??
+      pieceSizeFor(spec.inputs.length, bytes, slots, { batchInputs: LIMITS.batchInputs, pieceBytes: PIECE_BYTES })
+    return {
+      total: spec.inputs.length,
+      pieceSize: Math.min(size, LIMITS.batchInputs),
+      done: 0,
+      failed: 0,
+      retried: 0,
+      byNode: {},
+    }
+  }
+
+  #track(task: ActiveTask): void {
+    this.#active.set(task.row.id, task)
+    const settle = (): void => {
+      this.#active.delete(task.row.id)
+      this.#recent.set(task.row.id, task)
+      if (this.#recent.size > RECENT) {
+        const oldest = this.#recent.keys().next()
+        if (!oldest.done) this.#recent.delete(oldest.value)
+      }
+    }
+    task.ended.then(settle, settle)
+  }
+
+  #changed(task: ActiveTask): void {
+    if (this.#listeners.size === 0) return
+    const { view } = task
+    for (const listener of this.#listeners) listener(view)
+  }
+
+  #row(id: string): TaskRow | undefined {
+    return this.#active.get(id)?.row ?? this.#store.get(id)
+  }
+
+  #needRow(id: string): TaskRow {
+    const row = this.#row(id)
+    if (row === undefined) throw new MeshError('E_NOT_FOUND', `There is no task ${id}`)
+    return row
+  }
+
+  #known(id: string): TaskView {
+    return viewOf(this.#needRow(id))
+  }
+
+  #pieceReceipts(row: TaskRow, map: MapState): string[] {
+    const texts: string[] = []
+    for (let piece = 0; piece * map.pieceSize < map.total; piece++) {
+      const stored = this.#store.piece(row.id, piece)
+      if (stored !== undefined) texts.push(Buffer.from(stored.receipt).toString('utf8'))
+    }
+    return texts
+  }
+
+  async #onDeliver(body: Uint8Array, peer: string): Promise<Uint8Array> {
+    const wire = manyhands.JobResult.decode(body)
+    const [id = '', piece] = wire.taskId.split('/')
+    const task = this.#active.get(id)
+    const result = resultFromWire(wire)
+    let accepted = false
+    if (task instanceof RunTask && piece === undefined) accepted = await task.deliver(result, peer, wire.epoch)
+    else if (task instanceof MapTask && piece !== undefined)
+      accepted = await task.deliver(Number(piece), result, peer, wire.epoch)
+    if (!accepted) this.#context.note('refused a late result', { task: wire.taskId, node: peer, epoch: wire.epoch })
+    return manyhands.DeliverReply.encode({ accepted, code: accepted ? '' : 'E_STALE_LEASE' }).finish()
+  }
+}
+
+/** @throws MeshError E_BAD_REQUEST for what JSON cannot say */
+function jsonText(value: unknown): string {
+  const text: string | undefined = JSON.stringify(value)
+  return text ?? 'null'
+}
+
+function itemOf(wire: manyhands.PieceResult.$Properties | undefined): MapItem | null {
+  if (wire === undefined) return null
+  const piece = pieceFromWire(wire)
+  return piece.ok ? { ok: true, output: JSON.parse(piece.output) as unknown } : piece
+}

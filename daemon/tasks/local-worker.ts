@@ -1,0 +1,42 @@
+/** This node's own hands as a place for tasks: no network, no renewals; the lease lives and dies with this process. */
+import { toMeshError } from '../../protocol/errors.ts'
+import type { Hands } from './hands.ts'
+import type { Order, OrderHooks, Placed, Worker } from './worker.ts'
+
+export class LocalWorker implements Worker {
+  readonly node: string
+  readonly #hands: Hands
+
+  constructor(node: string, hands: Hands) {
+    this.node = node
+    this.#hands = hands
+  }
+
+  place(order: Order, hooks: OrderHooks): Placed {
+    try {
+      const held = this.#hands.take(order, hooks)
+      // After this call returns, so that the caller knows what it placed when it hears of it.
+      queueMicrotask(() => hooks.onBound())
+      return {
+        renewed: ignore,
+        accepted: ignore,
+        withdraw: () => held.stop(),
+        call: (id, input) => held.call(id, input),
+        finish: () => held.finish(),
+      }
+    } catch (error) {
+      queueMicrotask(() => hooks.onRefused(toMeshError(error)))
+      return NOTHING_PLACED
+    }
+  }
+}
+
+function ignore(): void {}
+
+export const NOTHING_PLACED: Placed = Object.freeze({
+  renewed: ignore,
+  accepted: ignore,
+  withdraw: ignore,
+  call: ignore,
+  finish: ignore,
+})

@@ -1,0 +1,235 @@
+/** One program over many inputs: cut into pieces, each delegated like a task of its own, spread over every able node. */
+import { toMeshError } from '../../protocol/errors.ts'
+import { NO_USAGE, type Usage } from '../../protocol/job.ts'
+import { failureToWire } from '../../protocol/task/job-codec.ts'
+import { MapPlan } from '../../protocol/task/map-plan.ts'
+import { ActiveTask, type TaskContext } from './active-task.ts'
+import { MapPiece } from './map-piece.ts'
+import type { Recovered } from './run-task.ts'
+import { type MapState, progressOf, type TaskRow } from './task-row.ts'
+import type { TaskSpec } from './task-spec.ts'
+import type { OrderResult } from './worker.ts'
+
+/** How often the nodes that can take pieces are looked at again, milliseconds. */
+const REFRESH_MS = 250
+/** Progress events at most this often, milliseconds. */
+const PROGRESS_MS = 100
+
+export class MapTask extends ActiveTask {
+  readonly #plan = new MapPlan()
+  readonly #pieces = new Map<number, MapPiece>()
+  readonly #map: MapState
+  readonly #count: number
+  #next = 0
+  #finished = 0
+  #usage: Usage = NO_USAGE
+  #timer: NodeJS.Timeout | undefined
+  #wake: NodeJS.Timeout | undefined
+  #progressAt = 0
+  #searchingSince = performance.now()
+  #over = false
+
+  constructor(
+    context: TaskContext,
+    row: TaskRow,
+    spec: TaskSpec,
+    submitted: Promise<unknown>,
+    map: MapState,
+    recovered?: Recovered,
+  ) {
+    super(context, row, spec, submitted, {})
+    this.#map = map
+    this.#count = Math.ceil(map.total / map.pieceSize)
+    void this.#begin(recovered)
+  }
+
+  cancel(): void {
+    this.#end({ state: 'canceled', code: 'E_CANCELED', message: 'The task was canceled' })
+  }
+
+  fence(node: string): void {
+    for (const piece of [...this.#pieces.values()]) piece.feed({ type: 'fenced', node })
+  }
+
+  async deliver(piece: number, result: OrderResult, node: string, epoch: number): Promise<boolean> {
+    return (await this.#pieces.get(piece)?.deliver(result, node, epoch)) ?? false
+  }
+
+  /** After a restart: pieces that are done are not done again; those that may be held elsewhere wait for the lease to run out. */
+  async #begin(recovered: Recovered | undefined): Promise<void> {
+    try {
+      await this.submitted
+      if (recovered !== undefined) await this.#recover(recovered)
+      await this.#refresh()
+      this.#timer = setInterval(() => void this.#refresh(), REFRESH_MS)
+    } catch (error) {
+      const { code, message } = toMeshError(error)
+      this.#end({ state: 'failed', code, message })
+    }
+  }
+
+  async #recover(recovered: Recovered): Promise<void> {
+    const done = new Set<number>()
+    for (let piece = 0; piece < this.#count; piece++)
+      if (this.context.store.piece(this.row.id, piece) !== undefined) done.add(piece)
+    this.#finished = done.size
+    const wait = Math.max(0, recovered.heldUntil - performance.now())
+    await new Promise((resolve) => setTimeout(resolve, wait))
+    // One new epoch for all: whatever was given before the restart is below it.
+    this.row.epoch += 1
+    await this.context.store.granted(this.row)
+    for (let piece = 0; piece < this.#count; piece++) if (!done.has(piece)) this.#plan.add(piece)
+    this.#next = this.#count
+    this.#checkDone()
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#over) return
+    if (this.row.deadlineMs !== undefined && Date.now() >= this.row.createdAtMs + this.row.deadlineMs) {
+      return this.#end({ state: 'failed', code: 'E_DEADLINE', message: 'The map did not end before its deadline' })
+    }
+    const { nodes, candidates } = await this.context.placer.able(this.spec.requires)
+    this.#plan.setNodes(nodes)
+    this.round(this.row.epoch + 1, candidates, nodes.length === 0 ? 'no node can take a piece now' : '')
+    if (nodes.length > 0 || this.#pieces.size > 0) this.#searchingSince = performance.now()
+    else if (performance.now() - this.#searchingSince > this.context.delegation.patienceMs) {
+      return this.#end({
+        state: 'failed',
+        code: 'E_NO_CANDIDATE',
+        message: 'No node of the mesh could take a piece for too long',
+      })
+    }
+    this.#assign()
+  }
+
+  #assign(): void {
+    if (this.#over) return
+    // Pieces not begun are added as room comes, so that a large map costs memory only for what is under way.
+    while (this.#next < this.#count && this.#plan.waiting < 64) this.#plan.add(this.#next++)
+    const now = performance.now()
+    for (const { piece, node } of this.#plan.assign(now, (index) => this.#pieces.get(index)?.avoid ?? [])) {
+      const known = this.#pieces.get(piece)
+      if (known !== undefined) known.assign(node)
+      else this.#pieces.set(piece, this.#newPiece(piece, node))
+    }
+    const wake = this.#plan.nextWake(now)
+    clearTimeout(this.#wake)
+    if (wake !== undefined) this.#wake = setTimeout(() => this.#assign(), Math.max(1, wake - now))
+  }
+
+  #newPiece(index: number, node: string): MapPiece {
+    const first = index * this.#map.pieceSize
+    const inputs = this.spec.inputs.slice(first, first + this.#map.pieceSize)
+    const id = `${this.row.id}/${index}`
+    return new MapPiece({
+      config: { ...this.context.delegation, leaseMs: this.row.leaseMs },
+      node,
+      // Epochs given before a restart are below this one.
+      epoch: this.row.epoch,
+      order: (epoch) => this.order(epoch, 'batch', inputs, id),
+      worker: (target) => this.context.worker(target),
+      grant: (epoch) => this.#grant(epoch),
+      bound: (holder, epoch) => this.#onBound(holder, epoch),
+      log: (line, input, holder) => this.onLog(line, first + input, holder),
+      waiting: (outcome, from, retryAfterMs) => this.#onWaiting(index, outcome, from, retryAfterMs),
+      accepted: (result, holder, epoch) => this.#onAccepted(index, first, result, holder, epoch),
+      failed: (ending) => this.#end(ending),
+      stale: (holder, epoch, code) => this.stale(holder, epoch, code),
+    })
+  }
+
+  /** Epochs above the one the last durable record covers need a record of their own. */
+  #grant(epoch: number): Promise<void> | undefined {
+    if (epoch <= this.row.epoch + 1) return undefined
+    this.row.epoch = epoch - 1
+    return this.context.store.granted(this.row).then(() => undefined)
+  }
+
+  #onBound(node: string, epoch: number): void {
+    if (this.row.state === 'working') return
+    this.row.state = 'working'
+    this.row.note = undefined
+    this.emit({ type: 'state', state: 'working', lease: { node, epoch } })
+    this.context.changed(this)
+  }
+
+  #onWaiting(index: number, outcome: 'refused' | 'lost', from: string, retryAfterMs?: number): void {
+    if (outcome === 'lost') this.#map.retried += 1
+    this.#plan.released(from, outcome, performance.now(), retryAfterMs)
+    this.#plan.add(index)
+    this.#assign()
+  }
+
+  async #onAccepted(index: number, first: number, result: OrderResult, node: string, epoch: number): Promise<void> {
+    const { pieces } = result
+    const map = this.#map
+    map.done += pieces.length
+    map.failed += pieces.reduce((sum, piece) => sum + (piece.ok ? 0 : 1), 0)
+    map.byNode[node] = (map.byNode[node] ?? 0) + pieces.length
+    this.#usage = addUsage(this.#usage, result.usage)
+    this.#plan.released(node, 'done', performance.now())
+    this.#pieces.delete(index)
+    const stored = this.context.store.pieceEnded(this.row, index, {
+      first,
+      results: pieces.map((piece) =>
+        piece.ok ? { output: Buffer.from(piece.output) } : { error: failureToWire(piece.error) },
+      ),
+      node,
+      epoch,
+      receipt: Buffer.from(result.receipt),
+      usage: { ...result.usage },
+    })
+    this.#assign()
+    try {
+      await Promise.all([stored, result.durable])
+    } catch (error) {
+      const { code, message } = toMeshError(error)
+      this.#end({ state: 'failed', code, message })
+      throw error
+    }
+    this.#finished += 1
+    this.#progress()
+    this.#checkDone()
+  }
+
+  #progress(): void {
+    const now = performance.now()
+    if (now - this.#progressAt < PROGRESS_MS && this.#finished < this.#count) return
+    this.#progressAt = now
+    this.emit({ type: 'progress', progress: progressOf(this.#map) })
+  }
+
+  #checkDone(): void {
+    if (this.#finished < this.#count || this.#over) return
+    this.#stop()
+    this.row.usage = this.#usage
+    this.conclude('completed').catch(() => undefined)
+  }
+
+  #end(ending: Parameters<ActiveTask['ending']>[0]): void {
+    if (this.#over) return
+    this.#stop()
+    for (const piece of this.#pieces.values()) piece.feed({ type: 'cancel' })
+    this.#pieces.clear()
+    this.row.usage = this.#usage
+    this.ending(ending)
+  }
+
+  #stop(): void {
+    this.#over = true
+    clearInterval(this.#timer)
+    clearTimeout(this.#wake)
+  }
+}
+
+function addUsage(sum: Usage, usage: Usage): Usage {
+  return {
+    wallMs: sum.wallMs + usage.wallMs,
+    cpuMs: sum.cpuMs + usage.cpuMs,
+    memoryBytes: Math.max(sum.memoryBytes, usage.memoryBytes),
+    outputBytes: sum.outputBytes + usage.outputBytes,
+    logBytes: sum.logBytes + usage.logBytes,
+    hostCalls: sum.hostCalls + usage.hostCalls,
+    calls: sum.calls + usage.calls,
+  }
+}

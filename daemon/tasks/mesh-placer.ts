@@ -1,0 +1,165 @@
+/** Finds nodes for tasks from what the directory knows, and asks them. */
+import { manyhands } from '../../proto/gen/wire.js'
+import type { Candidate } from '../../protocol/api.ts'
+import { MeshError } from '../../protocol/errors.ts'
+import { bidScore, chooseForOffer, localDominates } from '../../protocol/placement/choose.ts'
+import { type NodeFacts, type RankedCandidate, rank } from '../../protocol/placement/rank.ts'
+import { verifyData } from '../../protocol/signing/signing.ts'
+import type { MeshNet } from '../net/mesh-net.ts'
+import type { OfferSize, Placer } from './active-task.ts'
+import type { Found, OfferAnswer } from './delegation-driver.ts'
+import type { Hands } from './hands.ts'
+import type { Requirements } from './task-spec.ts'
+
+export interface MeshPlacerOptions {
+  readonly net: MeshNet
+  readonly hands: Hands
+  /** Every node of the mesh that is known, this one included */
+  readonly nodes: () => readonly NodeFacts[]
+  /** Looks for nodes with a label that are not known yet. Resolves when it is worth looking again. */
+  readonly discover: (label: string) => Promise<void>
+  /** Numbers in [0, 1) */
+  readonly random: () => number
+}
+
+const OFFER_MS = 2_000
+
+export class MeshPlacer implements Placer {
+  readonly #options: MeshPlacerOptions
+
+  constructor(options: MeshPlacerOptions) {
+    this.#options = options
+  }
+
+  find(requires: Requirements, _size: OfferSize, avoid: readonly string[]): Promise<Found> | Found {
+    const ranked = this.#rank(requires, avoid)
+    if (ranked.some(isAble)) return this.#found(ranked)
+    return this.#findFarther(requires, avoid)
+  }
+
+  async offer(node: string, task: string, size: OfferSize, requires: Requirements): Promise<OfferAnswer> {
+    const ranked = this.#rank(requires, []).find((candidate) => candidate.node === node)
+    if (ranked === undefined) throw new MeshError('E_UNREACHABLE', 'The node is not known any more')
+    if (ranked.isSelf) return this.#ownBid(ranked, requires)
+    const body = manyhands.Offer.encode({
+      taskId: task,
+      requires: { capability: requires.capability, grade: requires.grade ?? '', labels: [...requires.labels] },
+      count: 1,
+      ...size,
+      path: [this.#options.net.self],
+      hops: 1,
+    }).finish()
+    await this.#options.net.connect(node)
+    const answer = await this.#options.net.request(node, 'offer', body, { timeoutMs: OFFER_MS })
+    const bid = readBid(answer, node, task)
+    const facts = { node, etaMs: bid.etaMs, queued: bid.queued, price: bid.price }
+    return {
+      score: bidScore(ranked, facts),
+      candidate: {
+        outcome: 'bid',
+        etaMs: bid.etaMs,
+        queued: bid.queued,
+        reason: `bids: starts in ${bid.etaMs} ms; ${ranked.reason}`,
+      },
+    }
+  }
+
+  async able(requires: Requirements): ReturnType<Placer['able']> {
+    const ranked = this.#rank(requires, [])
+    const nodes = ranked.filter(isAble).filter(({ isSelf, node }) => isSelf || this.#options.net.isConnected(node))
+    const slots = new Map(this.#options.nodes().map((facts) => [facts.node, slotsOf(facts, requires.capability)]))
+    if (nodes.length === 0) await this.#options.discover(requires.capability)
+    return { nodes: nodes.map(({ node }) => ({ node, slots: slots.get(node) ?? 1 })), candidates: ranked.map(shown) }
+  }
+
+  /** Nobody known is able: ask the label index before giving up, unless the task names its place. */
+  async #findFarther(requires: Requirements, avoid: readonly string[]): Promise<Found> {
+    if (requires.on !== 'local') await this.#options.discover(requires.capability)
+    const ranked = this.#rank(requires, avoid)
+    if (ranked.some(isAble)) return this.#found(ranked)
+    // Nodes that were only tried and failed may be able again: that is no reason to give up.
+    const candidates = ranked.map(shown)
+    if (avoid.length > 0 && this.#rank(requires, []).some(isAble))
+      return { input: { type: 'candidates', nodes: [] }, candidates }
+    return { input: { type: 'candidates', nodes: [], hopeless: hopeless(requires, ranked) }, candidates }
+  }
+
+  #found(ranked: readonly RankedCandidate[]): Found {
+    if (localDominates(ranked)) {
+      const { net } = this.#options
+      const candidates = ranked.map((candidate) =>
+        candidate.node === net.self || candidate.outcome === 'filtered'
+          ? shown(candidate)
+          : { ...shown(candidate), reason: `${candidate.reason}; not asked, since this node is able and idle` },
+      )
+      return { input: { type: 'candidates', nodes: [], bindNow: net.self }, candidates }
+    }
+    const chosen = new Set(chooseForOffer(ranked, this.#options.random).map(({ node }) => node))
+    const candidates = ranked.map((candidate) => ({
+      ...shown(candidate),
+      ...(chosen.has(candidate.node) ? { outcome: 'silent' as const } : {}),
+    }))
+    return { input: { type: 'candidates', nodes: [...chosen] }, candidates }
+  }
+
+  /** What this node says of itself is measured now, not read from its card. */
+  #rank(requires: Requirements, avoid: readonly string[]): readonly RankedCandidate[] {
+    const excluded = new Map(avoid.map((node) => [node, 'it refused or lost this task before']))
+    const { net, nodes, hands } = this.#options
+    const facts = nodes().map((node) => (node.node === net.self ? withLiveState(node, hands) : node))
+    const { capability, grade, labels, on } = requires
+    return rank(facts, { capability, grade, labels, on }, { hops: 0, path: [], excluded, salt: net.self })
+  }
+
+  #ownBid(ranked: RankedCandidate, requires: Requirements): OfferAnswer {
+    const { hands, net } = this.#options
+    hands.check('run', net.self, requires.grade)
+    const { etaMs, queued } = hands.state()
+    const facts = { node: net.self, etaMs, queued, price: 0 }
+    return {
+      score: bidScore(ranked, facts),
+      candidate: { outcome: 'bid', etaMs, queued, reason: `this node, starts in ${etaMs} ms` },
+    }
+  }
+}
+
+function isAble(candidate: RankedCandidate): boolean {
+  return candidate.score !== undefined
+}
+
+function shown(candidate: RankedCandidate): Candidate {
+  const { isSelf: _self, free: _free, ...rest } = candidate
+  return rest
+}
+
+function withLiveState(facts: NodeFacts, hands: Hands): NodeFacts {
+  const { slots, busy, queued } = hands.state()
+  const executors = facts.executors.map((offer) => ({ ...offer, slots, free: Math.max(0, slots - busy), queued }))
+  return { ...facts, executors }
+}
+
+function slotsOf(facts: NodeFacts, capability: string): number {
+  return facts.executors.find((offer) => offer.kind === capability)?.slots ?? 1
+}
+
+function hopeless(
+  requires: Requirements,
+  ranked: readonly RankedCandidate[],
+): { code: 'E_GRADE' | 'E_NO_CANDIDATE'; message: string } {
+  const reasons = ranked.map(({ name, reason }) => `${name}: ${reason}`).slice(0, 5)
+  const onlyGrade = requires.grade !== undefined && ranked.some(({ reason }) => reason.includes('isolation grade'))
+  const why = reasons.length === 0 ? 'no node is known' : reasons.join('; ')
+  return { code: onlyGrade ? 'E_GRADE' : 'E_NO_CANDIDATE', message: `No node of the mesh can take this task: ${why}` }
+}
+
+/** @throws MeshError E_PROTOCOL, E_SIGNATURE */
+function readBid(answer: Uint8Array, node: string, task: string): { etaMs: number; queued: number; price: number } {
+  const signed = manyhands.SignedBid.decode(answer)
+  if (!verifyData(node, signed.body, signed.signature))
+    throw new MeshError('E_SIGNATURE', 'The signature of the bid does not match its node')
+  const bid = manyhands.Bid.decode(signed.body)
+  if (bid.nodeId !== node || bid.taskId !== task)
+    throw new MeshError('E_PROTOCOL', 'The bid is for another task or of another node')
+  const price = Number.isFinite(bid.price) && bid.price >= 0 ? bid.price : 0
+  return { etaMs: bid.etaMs, queued: bid.queued, price }
+}

@@ -1,0 +1,73 @@
+/** The receipts this node has signed: one chain, each link durable with the record that carries it. */
+import { manyhands } from '../../proto/gen/wire.js'
+import { makeReceipt, type ReceiptChain } from '../../protocol/receipt/receipt.ts'
+import type { Signer } from '../../protocol/signing/signing.ts'
+import type { Journal } from '../journal/journal.ts'
+import type { DigestedOrder } from './digest.ts'
+
+export const RECEIPT_RECORDS = ['receipt.issued'] as const
+
+export interface IssuedReceipt {
+  /** DSSE envelope as JSON text */
+  readonly envelope: string
+  /** Resolves when it is on disk */
+  readonly durable: Promise<unknown>
+}
+
+export class ReceiptBook {
+  readonly #signer: Signer
+  readonly #journal: Journal
+  #chain: ReceiptChain
+
+  constructor(signer: Signer, journal: Journal) {
+    this.#signer = signer
+    this.#journal = journal
+    this.#chain = storedChain(journal)
+  }
+
+  issue(work: DigestedOrder): IssuedReceipt {
+    const { order, usage } = work
+    const endedAtMs = Date.now()
+    const { envelope, chain } = makeReceipt(
+      this.#signer,
+      {
+        task: order.task,
+        epoch: order.epoch,
+        kind: order.kind,
+        delegator: order.delegator,
+        program: order.digest,
+        input: work.input,
+        ...(work.failed === undefined ? { output: work.output } : { error: work.failed }),
+        grade: work.grade,
+        limits: order.limits,
+        usage,
+        startedAtMs: Math.round(endedAtMs - usage.wallMs),
+        endedAtMs,
+      },
+      this.#chain,
+    )
+    this.#chain = chain
+    const text = JSON.stringify(envelope)
+    const head = manyhands.ReceiptHead.encode({
+      sequence: chain.sequence,
+      hash: Buffer.from(chain.last, 'hex'),
+    }).finish()
+    const durable = this.#journal.append({
+      type: 'receipt.issued',
+      body: Buffer.from(text),
+      writes: [{ table: 'receipt', key: 'head', value: head }],
+    })
+    // A receipt that never became durable was never shown: the chain goes on from the last that did.
+    durable.catch(() => {
+      this.#chain = storedChain(this.#journal)
+    })
+    return { envelope: text, durable }
+  }
+}
+
+function storedChain(journal: Journal): ReceiptChain {
+  const row = journal.get('receipt', 'head')
+  if (row === undefined) return { sequence: 0, last: '' }
+  const { sequence, hash } = manyhands.ReceiptHead.decode(row)
+  return { sequence, last: Buffer.from(hash).toString('hex') }
+}

@@ -1,0 +1,130 @@
+/** One program, one input, one result. */
+import type { Candidate } from '../../protocol/api.ts'
+import type { Ending } from '../../protocol/task/delegation.ts'
+import { ActiveTask, sizeOf, type TaskContext } from './active-task.ts'
+import { DelegationDriver, type DelegationOwner, type Found, type OfferAnswer } from './delegation-driver.ts'
+import type { TaskRow } from './task-row.ts'
+import type { TaskSpec } from './task-spec.ts'
+import type { CallerHooks } from './tasks.ts'
+import type { Order, OrderResult, Worker } from './worker.ts'
+
+/** `recovered`: after a restart, with when the last holder must have stopped by, on the monotonic clock */
+export interface Recovered {
+  readonly heldUntil: number
+}
+
+export class RunTask extends ActiveTask implements DelegationOwner {
+  readonly endsWithHolder = false
+  readonly #driver: DelegationDriver
+
+  constructor(
+    context: TaskContext,
+    row: TaskRow,
+    spec: TaskSpec,
+    submitted: Promise<unknown>,
+    caller: CallerHooks,
+    recovered?: Recovered,
+  ) {
+    super(context, row, spec, submitted, caller)
+    this.#driver = new DelegationDriver(this, startOf(row, recovered))
+    submitted.catch(() =>
+      this.#driver.feed({ type: 'fail', code: 'E_STORAGE', message: 'The task could not be stored' }),
+    )
+  }
+
+  get config(): TaskContext['delegation'] {
+    return { ...this.context.delegation, leaseMs: this.row.leaseMs }
+  }
+
+  cancel(): void {
+    this.#driver.feed({ type: 'cancel' })
+  }
+
+  fence(node: string): void {
+    this.#driver.feed({ type: 'fenced', node })
+  }
+
+  deliver(result: OrderResult, node: string, epoch: number): Promise<boolean> {
+    return this.#driver.deliver(result, node, epoch)
+  }
+
+  // ---- for the driver
+
+  override order(epoch: number): Order {
+    return super.order(epoch, 'run', this.spec.inputs, this.row.id)
+  }
+
+  worker(node: string): Worker {
+    return this.context.worker(node)
+  }
+
+  find(avoid: readonly string[]): Promise<Found> | Found {
+    return this.context.placer.find(this.spec.requires, sizeOf(this.spec, this.spec.inputs), avoid)
+  }
+
+  offer(node: string): Promise<OfferAnswer> {
+    return this.context.placer.offer(node, this.row.id, sizeOf(this.spec, this.spec.inputs), this.spec.requires)
+  }
+
+  /**
+   * A peer gets no bind before its epoch and name are on disk. Work on this node may start before, since it ends with this process and nothing of
+   * it leaves before (`hostCall`, `onAccepted`); the record of the submission covers its first epoch.
+   */
+  grant(epoch: number, node: string): Promise<void> | undefined {
+    this.row.epoch = epoch
+    this.row.holder = node
+    if (epoch === 1 && node === this.context.self) return undefined
+    return Promise.all([this.submitted, this.context.store.granted(this.row)]).then(() => undefined)
+  }
+
+  onBound(node: string, epoch: number): void {
+    this.working(node, epoch)
+  }
+
+  override onLog(...args: Parameters<ActiveTask['onLog']>): void {
+    super.onLog(...args)
+  }
+
+  onHostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string> {
+    return this.hostCall(name, argsJson, signal)
+  }
+
+  onReply(): void {}
+  onCallFailed(): void {}
+
+  /** The receipt of work done here and the end of the task share one sync: both appends are made in this turn. */
+  async onAccepted(result: OrderResult): Promise<void> {
+    const { row } = this
+    row.output = result.output
+    row.usage = result.usage
+    row.receipts = [result.receipt]
+    const stored = this.conclude(result.error === undefined ? 'completed' : 'failed', result.error)
+    await Promise.all([stored, result.durable])
+  }
+
+  onEnding(ending: Ending): void {
+    this.ending(ending)
+  }
+
+  onStale(node: string, epoch: number, code: string): void {
+    this.stale(node, epoch, code)
+  }
+
+  onRound(epoch: number, candidates: readonly Candidate[], note: string): void {
+    this.round(epoch, candidates, note)
+  }
+}
+
+export function startOf(
+  row: TaskRow,
+  recovered: Recovered | undefined,
+): ConstructorParameters<typeof DelegationDriver>[1] {
+  return {
+    ...(row.deadlineMs === undefined
+      ? {}
+      : { deadline: performance.now() + row.createdAtMs + row.deadlineMs - Date.now() }),
+    ...(recovered === undefined
+      ? {}
+      : { epoch: Math.max(1, row.epoch), heldUntil: recovered.heldUntil, holder: row.holder ?? '' }),
+  }
+}

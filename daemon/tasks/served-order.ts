@@ -1,0 +1,214 @@
+/** One order of a peer being served: the executor's end of a task channel, with its lease. */
+import type { manyhands } from '../../proto/gen/wire.js'
+import { type ErrorCode, isErrorCode, MeshError, toMeshError } from '../../protocol/errors.ts'
+import { failureToWire } from '../../protocol/task/job-codec.ts'
+import {
+  startTenure,
+  stepTenure,
+  type Tenure,
+  type TenureConfig,
+  type TenureEffect,
+  type TenureInput,
+} from '../../protocol/task/tenure.ts'
+import type { Channel } from '../net/mesh-net.ts'
+import type { HandEvents, Held } from './hands.ts'
+import { resultToWire } from './order-codec.ts'
+import { TaskChannel, type TaskMessage } from './task-channel.ts'
+import type { Order, OrderResult } from './worker.ts'
+
+export interface ServedOrderOwner {
+  accept(bind: manyhands.Bind.$Properties): { readonly order: Order; readonly durable: Promise<unknown> }
+  take(order: Order, events: HandEvents): Held
+  /** Hands a result in without the channel; false when the delegator cannot be reached now. */
+  deliver(order: Order, result: OrderResult): Promise<boolean>
+  tenure(order: Order): TenureConfig
+  ended(): void
+}
+
+/** A channel that brings no bind is closed after this long, milliseconds. */
+const BIND_WAIT_MS = 10_000
+const DELIVERY_RETRY_MS = 500
+
+export class ServedOrder {
+  readonly #owner: ServedOrderOwner
+  readonly #channel: TaskChannel
+  readonly #hostCalls = new Map<number, PromiseWithResolvers<string>>()
+  readonly #decoder = new TextDecoder()
+  #order: Order | undefined
+  #held: Held | undefined
+  #tenure: Tenure | undefined
+  #config: TenureConfig | undefined
+  #result: OrderResult | undefined
+  #timer: NodeJS.Timeout | undefined
+  #nextHostCall = 1
+  #channelOpen = true
+  #over = false
+
+  constructor(channel: Channel, owner: ServedOrderOwner) {
+    this.#owner = owner
+    this.#timer = setTimeout(
+      () => this.#refuse(new MeshError('E_TIMEOUT', 'No task came on the channel')),
+      BIND_WAIT_MS,
+    )
+    this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message))
+    void this.#channel.ended.then(() => this.#onChannelEnded())
+  }
+
+  /** What was bound; only valid after the bind. */
+  get order(): { readonly delegator: string } {
+    return this.#order ?? { delegator: this.#channel.peer }
+  }
+
+  get boundOrder(): Order | undefined {
+    return this.#order
+  }
+
+  stop(code: ErrorCode): void {
+    this.#held?.stop()
+    this.#finish()
+    this.#channel.abort(new MeshError(code, 'The node stopped working on the task'))
+  }
+
+  #onMessage(message: TaskMessage): void {
+    if (message.call)
+      return this.#held?.call(message.call.id ?? 0, this.#decoder.decode(message.call.input ?? undefined))
+    if (message.bind) return this.#onBind(message.bind)
+    if (message.renewed) return this.#step({ type: 'renewed', number: message.renewed.number ?? 0 })
+    if (message.hostResult) return this.#onHostResult(message.hostResult)
+    if (message.finish) return this.#held?.finish()
+    if (message.accepted) return this.#step({ type: 'accepted' })
+    if (message.withdraw) return this.#step({ type: 'withdrawn' })
+    throw new MeshError('E_PROTOCOL', 'Cannot read a task message: it is not for the executor')
+  }
+
+  #onBind(bind: manyhands.Bind.$Properties): void {
+    if (this.#order !== undefined) throw new MeshError('E_PROTOCOL', 'Cannot bind twice on one channel')
+    try {
+      const { order, durable } = this.#owner.accept(bind)
+      this.#order = order
+      this.#config = this.#owner.tenure(order)
+      this.#held = this.#owner.take(order, this.#events(durable))
+      const { state, effects } = startTenure(order.epoch, performance.now(), this.#config)
+      this.#tenure = state
+      this.#channel.send({ bound: { epoch: order.epoch, leaseMs: order.leaseMs } })
+      this.#act(effects)
+    } catch (error) {
+      this.#refuse(toMeshError(error))
+    }
+  }
+
+  #refuse(error: MeshError): void {
+    this.#finish()
+    this.#channel.abort(error)
+  }
+
+  #events(durable: Promise<unknown>): HandEvents {
+    return {
+      onLog: ({ level, text }, piece) => this.#channel.send({ log: { level, text, piece } }),
+      onHostCall: (name, args, signal) => this.#callHost(name, args, signal),
+      onReply: (id, output) => this.#channel.send({ reply: { id, output: Buffer.from(output) } }),
+      onCallFailed: (id, error) => this.#channel.send({ reply: { id, error: failureToWire(error) } }),
+      onResult: (result) => void this.#onResult(result, durable),
+    }
+  }
+
+  /** A result leaves only once the bind that led to it and its receipt are on disk. */
+  async #onResult(result: OrderResult, durable: Promise<unknown>): Promise<void> {
+    try {
+      await Promise.all([durable, result.durable])
+      this.#result = result
+      this.#step({ type: 'finished' })
+    } catch (error) {
+      this.#refuse(toMeshError(error))
+    }
+  }
+
+  #callHost(name: string, args: string, signal: AbortSignal): Promise<string> {
+    if (!this.#channelOpen)
+      return Promise.reject(new MeshError('E_CALLER_GONE', 'The delegating node cannot be reached'))
+    const id = this.#nextHostCall++
+    const pending = Promise.withResolvers<string>()
+    this.#hostCalls.set(id, pending)
+    signal.addEventListener('abort', () => pending.reject(signal.reason), { once: true })
+    this.#channel.send({ hostCall: { id, name, args: Buffer.from(args) } })
+    return pending.promise.finally(() => this.#hostCalls.delete(id))
+  }
+
+  #onHostResult(answer: manyhands.HostResult.$Properties): void {
+    const pending = this.#hostCalls.get(answer.id ?? 0)
+    if (pending === undefined) return
+    if (answer.errorCode) {
+      const code = isErrorCode(answer.errorCode) ? answer.errorCode : 'E_HOST_CALL'
+      pending.reject(new MeshError(code, answer.errorMessage ?? ''))
+    } else {
+      pending.resolve(this.#decoder.decode(answer.value ?? undefined))
+    }
+  }
+
+  #step(input: TenureInput): void {
+    if (this.#tenure === undefined || this.#config === undefined) return
+    const { state, effects } = stepTenure(this.#tenure, input, performance.now(), this.#config)
+    this.#tenure = state
+    this.#act(effects)
+  }
+
+  #act(effects: readonly TenureEffect[]): void {
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'renew':
+          this.#channel.send({ renew: { epoch: this.#order?.epoch ?? 0, number: effect.number } })
+          break
+        case 'offer-result':
+          this.#offerResult()
+          break
+        case 'stop':
+          this.#held?.stop()
+          break
+        case 'forget':
+          this.#finish()
+          this.#channel.close()
+          break
+        case 'wake':
+          this.#wakeAt(effect.at)
+          break
+      }
+    }
+  }
+
+  #wakeAt(at: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#step({ type: 'tick' }), Math.max(1, at - performance.now()))
+  }
+
+  #offerResult(): void {
+    if (this.#order === undefined || this.#result === undefined) return
+    if (this.#channelOpen) this.#channel.send({ result: resultToWire(this.#order, this.#result) })
+    else void this.#deliverElsewhere(this.#order, this.#result)
+  }
+
+  /** Tries until the lease is over (T3): the tenure's end makes `#over` true. */
+  async #deliverElsewhere(order: Order, result: OrderResult): Promise<void> {
+    while (!this.#over) {
+      const done = await this.#owner.deliver(order, result).catch(() => false)
+      if (done) return this.#step({ type: 'accepted' })
+      await new Promise((resolve) => setTimeout(resolve, DELIVERY_RETRY_MS))
+    }
+  }
+
+  #onChannelEnded(): void {
+    this.#channelOpen = false
+    for (const pending of this.#hostCalls.values())
+      pending.reject(new MeshError('E_CALLER_GONE', 'The delegating node cannot be reached'))
+    if (this.#order === undefined) return this.#finish()
+    // The work goes on: the lease decides (T2). A session has nobody left to serve.
+    if (this.#order.kind === 'session') this.#step({ type: 'withdrawn' })
+    else if (this.#tenure?.phase === 'finished') this.#offerResult()
+  }
+
+  #finish(): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#owner.ended()
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * Tasks in the journal. Every method that returns a promise resolves once what it says is on disk.
+ *
+ * Tables: "task" id -> row; "spec" id -> what it runs, until it ends; "open" id -> empty, until it ends (what a restart must look at);
+ * "key" subject/key -> task and request; "piece" id/number -> result of a piece of a map.
+ */
+import { manyhands } from '../../proto/gen/wire.js'
+import type { TaskKind, TaskState } from '../../protocol/api.ts'
+import type { Limits } from '../../protocol/job.ts'
+import type { Journal, TableWrite } from '../journal/journal.ts'
+import { decodeRow, encodeRow, type TaskRow } from './task-row.ts'
+import { decodeSpec, encodeSpec, type TaskSpec } from './task-spec.ts'
+
+/** Record types this store writes. */
+export const TASK_RECORDS = ['task.submitted', 'task.granted', 'task.ended', 'piece.ended', 'task.dropped'] as const
+
+export interface KeyUse {
+  readonly task: string
+  /** sha256 of the request that used the key first, hex */
+  readonly request: string
+}
+
+export type PieceRow = manyhands.PieceRow
+
+const EMPTY = new Uint8Array(0)
+/** Rows looked at for one page of a filtered listing before it is returned short. */
+const SCAN_ROWS = 5_000
+
+export class TaskStore {
+  readonly #journal: Journal
+  readonly #defaults: Limits
+
+  constructor(journal: Journal, defaults: Limits) {
+    this.#journal = journal
+    this.#defaults = defaults
+  }
+
+  submitted(
+    row: TaskRow,
+    spec: TaskSpec,
+    key?: { readonly subject: string; readonly key: string; readonly request: string },
+  ): Promise<number> {
+    const body = encodeRow(row)
+    const writes: TableWrite[] = [
+      { table: 'task', key: row.id, value: body },
+      { table: 'open', key: row.id, value: EMPTY },
+    ]
+    // A task that ends with its client is never taken up again: what it runs need not survive.
+    if (!row.attached) writes.push({ table: 'spec', key: row.id, value: encodeSpec(spec) })
+    if (key !== undefined) {
+      const value = manyhands.KeyRow.encode({ task: row.id, request: key.request }).finish()
+      writes.push({ table: 'key', key: keyOf(key.subject, key.key), value })
+    }
+    return this.#journal.append({ type: 'task.submitted', body, writes })
+  }
+
+  granted(row: TaskRow): Promise<number> {
+    const body = encodeRow(row)
+    return this.#journal.append({ type: 'task.granted', body, writes: [{ table: 'task', key: row.id, value: body }] })
+  }
+
+  ended(row: TaskRow): Promise<number> {
+    const body = encodeRow(row)
+    const writes: TableWrite[] = [
+      { table: 'task', key: row.id, value: body },
+      { table: 'open', key: row.id },
+      { table: 'spec', key: row.id },
+    ]
+    return this.#journal.append({ type: 'task.ended', body, writes })
+  }
+
+  pieceEnded(row: TaskRow, piece: number, result: manyhands.PieceRow.$Properties): Promise<number> {
+    const value = manyhands.PieceRow.encode(result).finish()
+    const writes: TableWrite[] = [
+      { table: 'piece', key: pieceKey(row.id, piece), value },
+      { table: 'task', key: row.id, value: encodeRow(row) },
+    ]
+    return this.#journal.append({ type: 'piece.ended', body: value, writes })
+  }
+
+  get(id: string): TaskRow | undefined {
+    const bytes = this.#journal.get('task', id)
+    return bytes === undefined ? undefined : decodeRow(bytes)
+  }
+
+  spec(row: TaskRow): TaskSpec | undefined {
+    const bytes = this.#journal.get('spec', row.id)
+    return bytes === undefined ? undefined : decodeSpec(bytes, row.program, this.#defaults)
+  }
+
+  key(subject: string, key: string): KeyUse | undefined {
+    const bytes = this.#journal.get('key', keyOf(subject, key))
+    if (bytes === undefined) return undefined
+    const { task, request } = manyhands.KeyRow.decode(bytes)
+    return { task, request }
+  }
+
+  piece(id: string, piece: number): PieceRow | undefined {
+    const bytes = this.#journal.get('piece', pieceKey(id, piece))
+    return bytes === undefined ? undefined : manyhands.PieceRow.decode(bytes)
+  }
+
+  /** Tasks that had not ended when the journal was last written. */
+  async open(): Promise<TaskRow[]> {
+    const rows: TaskRow[] = []
+    for (let after: string | undefined; ; ) {
+      const page = await this.#journal.range('open', after === undefined ? {} : { after })
+      for (const { key } of page) {
+        const row = this.get(key)
+        if (row !== undefined) rows.push(row)
+      }
+      after = page.at(-1)?.key
+      if (after === undefined) return rows
+    }
+  }
+
+  /** Newest first. `next` continues where the page ended. */
+  async page(options: {
+    readonly limit: number
+    readonly after?: string
+    readonly state?: TaskState
+    readonly kind?: TaskKind
+  }): Promise<{ rows: TaskRow[]; next?: string }> {
+    const rows: TaskRow[] = []
+    let { after } = options
+    for (let scanned = 0; scanned < SCAN_ROWS; ) {
+      const page = await this.#journal.range('task', {
+        reverse: true,
+        limit: 200,
+        ...(after === undefined ? {} : { after }),
+      })
+      for (const { key, value } of page) {
+        after = key
+        const row = decodeRow(value)
+        if ((options.state ?? row.state) !== row.state || (options.kind ?? row.kind) !== row.kind) continue
+        rows.push(row)
+        if (rows.length === options.limit) return { rows, next: key }
+      }
+      scanned += page.length
+      if (page.length < 200) return { rows }
+    }
+    return after === undefined ? { rows } : { rows, next: after }
+  }
+
+  /** Drops a task that ended long ago, with its pieces. Its idempotency key stays: it then says that the task is gone. */
+  async drop(row: TaskRow): Promise<void> {
+    const writes: TableWrite[] = [{ table: 'task', key: row.id }]
+    if (row.map !== undefined) {
+      const pieces = Math.ceil(row.map.total / row.map.pieceSize)
+      for (let piece = 0; piece < pieces; piece++) writes.push({ table: 'piece', key: pieceKey(row.id, piece) })
+    }
+    await this.#journal.append({ type: 'task.dropped', body: Buffer.from(row.id), writes })
+  }
+}
+
+function keyOf(subject: string, key: string): string {
+  return `${subject.length}:${subject}${key}`
+}
+
+function pieceKey(id: string, piece: number): string {
+  return `${id}/${piece.toString().padStart(7, '0')}`
+}
