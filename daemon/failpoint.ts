@@ -3,7 +3,7 @@
  *
  * `MANYHANDS_FAILPOINT=<name>:<action>[:<hit>]` arms one point (several: separated by commas); it is read once, when the process starts.
  * `kill` ends the process with SIGKILL on the spot; `error` throws what a failing disk would. `hit` counts from 1 (the default): the point
- * acts from that passage on. Unset, a point is a call of an empty function.
+ * acts at that passage and never again. Unset, a point is a call of an empty function.
  */
 export const FAILPOINTS = {
   'journal.init.after-store': 'a new store exists, its mark does not',
@@ -42,7 +42,7 @@ export function parseFailpoints(text: string): Map<string, Armed> {
 function firing(armed: Map<string, Armed>): (name: FailpointName) => void {
   return (name) => {
     const point = armed.get(name)
-    if (point === undefined || --point.left > 0) return
+    if (point === undefined || --point.left !== 0) return
     if (point.action === 'kill') process.kill(process.pid, 'SIGKILL')
     throw Object.assign(new Error(`failpoint ${name}`), { code: 'EIO' })
   }
