@@ -1,0 +1,182 @@
+/** A real isolate with the guest runtime, for tests and benchmarks: what the host process does, without process, jail and limits. */
+import ivm from 'isolated-vm'
+import { toMeshError } from '../../../../protocol/errors.ts'
+import type { JobFailure, Program } from '../../../../protocol/job.ts'
+import { LIMITS } from '../../../../protocol/limits.ts'
+import { resolveSpecifier } from '../../../programs/resolve.ts'
+import { bootGuest, moduleSource } from './boot.ts'
+import { failureFromRaw, failureFromThrown, unresolvedImport } from './errors.ts'
+import type { GuestPort, GuestReply } from './host-ops.ts'
+import type { Enter, GuestConfig } from './realm.ts'
+
+export interface TestOptions {
+  readonly hostFunctions?: Readonly<Record<string, (...args: unknown[]) => unknown>>
+  readonly config?: Partial<GuestConfig>
+  /** Milliseconds since the epoch. @default the real clock */
+  readonly now?: () => number
+}
+
+export type TestReply =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly failure: JobFailure }
+
+export class TestIsolate {
+  readonly logs: string[] = []
+  readonly abuses: string[] = []
+  readonly wakes: number[] = []
+  /** Replies of each message, to see what travels together */
+  readonly batches: number[] = []
+  readonly isolate = new ivm.Isolate({ memoryLimit: 128 })
+  readonly context = this.isolate.createContextSync()
+  readonly enter: ivm.Reference<Enter> = bootGuest(this.context, this.#port())
+  readonly #program: Program
+  readonly #options: TestOptions
+  readonly #waiting = new Map<number, (reply: GuestReply) => void>()
+  #timer: NodeJS.Timeout | undefined
+  #nextId = 0
+
+  constructor(program: Program | string, options: TestOptions = {}) {
+    this.#program = typeof program === 'string' ? singleModule(program) : program
+    this.#options = options
+  }
+
+  /** @returns why it does not load, or `undefined` */
+  async load(): Promise<JobFailure | undefined> {
+    const config: GuestConfig = {
+      hostFunctions: Object.keys(this.#options.hostFunctions ?? {}),
+      outputBytes: 1 << 20,
+      logLineBytes: LIMITS.logLineBytes,
+      hostCallBytes: 1 << 20,
+      ...this.#options.config,
+    }
+    await this.step('begin', JSON.stringify(config))
+    const main = this.#link()
+    if ('code' in main) return main
+    try {
+      await main.evaluate({ promise: true })
+    } catch (error) {
+      return failureFromThrown(error, this.#program, 'evaluate')
+    }
+    const raw = await this.step('main', main.namespace.derefInto())
+    return raw === '' ? undefined : failureFromRaw(raw, this.#program)
+  }
+
+  #link(): ivm.Module | JobFailure {
+    const modules = new Map<string, ivm.Module>()
+    const names = new Map<ivm.Module, string>()
+    try {
+      for (const module of this.#program.modules) {
+        const compiled = this.isolate.compileModuleSync(moduleSource(module), { filename: module.name })
+        modules.set(module.name, compiled)
+        names.set(compiled, module.name)
+      }
+    } catch (error) {
+      return failureFromThrown(error, this.#program, 'compile')
+    }
+    let missing: JobFailure | undefined
+    const main = modules.get(this.#program.main)
+    if (main === undefined) throw new Error('the program has no main module')
+    try {
+      main.instantiateSync(this.context, (specifier, referrer) => {
+        const from = names.get(referrer) ?? ''
+        const found = modules.get(resolveSpecifier(specifier, from) ?? '')
+        if (found !== undefined) return found
+        missing ??= unresolvedImport(specifier, from, this.#program)
+        throw new Error('unresolved')
+      })
+    } catch (error) {
+      return missing ?? failureFromThrown(error, this.#program, 'link')
+    }
+    return main
+  }
+
+  async step(kind: string, ...args: unknown[]): Promise<string> {
+    return this.enter.apply(undefined, [(this.#options.now ?? Date.now)(), kind, ...args] as never)
+  }
+
+  async call(input: unknown): Promise<TestReply> {
+    const id = this.#nextId++
+    const reply = new Promise<GuestReply>((resolve) => this.#waiting.set(id, resolve))
+    await this.step('calls', id, JSON.stringify(input ?? null))
+    return this.#read(await reply)
+  }
+
+  async callAll(inputs: readonly unknown[]): Promise<TestReply[]> {
+    const ids = inputs.map(() => this.#nextId++)
+    const replies = ids.map((id) => new Promise<GuestReply>((resolve) => this.#waiting.set(id, resolve)))
+    await this.step('calls', ...ids.flatMap((id, index) => [id, JSON.stringify(inputs[index] ?? null)]))
+    return (await Promise.all(replies)).map((reply) => this.#read(reply))
+  }
+
+  #read(reply: GuestReply): TestReply {
+    if (!reply.ok) return { ok: false, failure: failureFromRaw(reply.raw, this.#program) }
+    const value: unknown = JSON.parse(reply.text)
+    return { ok: true, value }
+  }
+
+  dispose(): void {
+    clearTimeout(this.#timer)
+    if (!this.isolate.isDisposed) this.isolate.dispose()
+  }
+
+  #port(): GuestPort {
+    return {
+      log: (level, text) => this.logs.push(`${level}: ${text}`),
+      abuse: (what) => this.abuses.push(what),
+      results: (replies) => this.#settle(replies),
+      wake: (inMs) => this.#arm(inMs),
+      call: (id, name, argsJson) => {
+        this.#serve(id, name, JSON.parse(argsJson) as unknown[]).catch(() => {})
+      },
+    }
+  }
+  async #serve(id: number, name: string, args: unknown[]): Promise<void> {
+    try {
+      const value: unknown = await this.#options.hostFunctions?.[name]?.(...args)
+      await this.step('host', id, true, value === undefined ? '' : JSON.stringify(value))
+    } catch (error) {
+      const { code, message } = toMeshError(error)
+      await this.step(
+        'host',
+        id,
+        false,
+        JSON.stringify({ code: code === 'E_INTERNAL' ? 'E_HOST_CALL' : code, message }),
+      )
+    }
+  }
+  #settle(replies: readonly GuestReply[]): void {
+    this.batches.push(replies.length)
+    for (const reply of replies) {
+      this.#waiting.get(reply.id)?.(reply)
+      this.#waiting.delete(reply.id)
+    }
+  }
+  #arm(inMs: number): void {
+    this.wakes.push(inMs)
+    clearTimeout(this.#timer)
+    if (inMs < 0) return
+    this.#timer = setTimeout(() => {
+      if (!this.isolate.isDisposed) this.step('wake').catch(() => {})
+    }, inMs)
+  }
+}
+
+export function singleModule(source: string, name = 'main.js'): Program {
+  return { main: name, modules: [{ name, type: 'js', source }] }
+}
+
+/** Loads, calls once, disposes. */
+export async function runOnce(
+  program: Program | string,
+  input?: unknown,
+  options?: TestOptions,
+): Promise<TestReply & { logs: string[] }> {
+  const isolate = new TestIsolate(program, options)
+  try {
+    const failure = await isolate.load()
+    const reply: TestReply = failure === undefined ? await isolate.call(input) : { ok: false, failure }
+    return { ...reply, logs: isolate.logs }
+  } finally {
+    isolate.dispose()
+  }
+}
