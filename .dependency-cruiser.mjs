@@ -10,7 +10,7 @@ const except = (path) => ({ path: product.path, pathNot: `^(?:${path})|${product
 /** Each heavy dependency: packages (a pattern after node_modules/) and the folders that may import them. */
 const homes = {
   commander: ['commander/', 'daemon/cli/'],
-  esbuild: ['esbuild/', 'sdk/src/bundle'],
+  esbuild: ['esbuild/', 'sdk/src/node/bundle'],
   hono: ['(hono|@hono)/', 'daemon/api/'],
   'isolated-vm': ['isolated-vm/', 'daemon/exec/isolate/'],
   level: ['(level|classic-level|abstract-level)/', 'daemon/journal/'],

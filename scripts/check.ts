@@ -13,7 +13,7 @@ export const GATES: readonly Gate[] = [
   boundariesGate,
   toolGate('format', "other layouts than the formatter's", 'node_modules/@biomejs/biome/bin/biome', [
     'format',
-    '--max-diagnostics=50',
+    '--reporter=summary',
   ]),
   generatedGate,
   lengthGate,

@@ -101,11 +101,7 @@ const FAULTS: Readonly<Record<string, readonly Fault[]>> = {
     },
   ],
   registry: [
-    one(
-      'package-lock.json',
-      `{ "node_modules/a": { "version": "1.0.0",\n  "resolved": "https://${host}/a/-/a-1.0.0.tgz" } }\n`,
-      'mirror',
-    ),
+    one('package-lock.json', `{\n  "${'resolved'}": "https://${host}/a/-/a-1.0.0.tgz"\n}\n`, 'mirror'),
     one('docs/setup.md', `Use ${host}.\n`, 'registry'),
   ],
   types: [one('daemon/wrong.ts', `export const wrong: number = 'text'\n`, 'TS2322')],
