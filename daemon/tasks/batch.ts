@@ -1,7 +1,7 @@
 /** Runs one program over the inputs of a batch, in order of results if not of work. */
 import { type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import type { Executor, JobSpec } from '../exec/executor.ts'
-import type { HandEvents } from './hands.ts'
+import type { HandEvents } from './hand-events.ts'
 import type { Order, PieceOutcome } from './worker.ts'
 
 export interface BatchOutcome {

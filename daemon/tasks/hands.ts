@@ -4,11 +4,12 @@
  */
 import { MeshError } from '../../protocol/errors.ts'
 import { FairQueue } from '../../protocol/fair-queue.ts'
-import { type Grade, type JobFailure, type LogLine, NO_USAGE } from '../../protocol/job.ts'
+import { type Grade, type JobFailure, NO_USAGE } from '../../protocol/job.ts'
 import { gradeSuffices } from '../../protocol/task/job-codec.ts'
 import type { Executor } from '../exec/executor.ts'
 import { runBatch } from './batch.ts'
 import { type DigestedOrder, digestOfInputs, digestOfOutputs } from './digest.ts'
+import type { HandEvents, Held } from './hand-events.ts'
 import { serveSession } from './order-session.ts'
 import type { ReceiptBook } from './receipt-book.ts'
 import type { Order, OrderResult, PieceOutcome } from './worker.ts'
@@ -21,22 +22,6 @@ export interface HandsConfig {
   /** Orders that may wait, in all and of one delegator */
   readonly queue: number
   readonly queuePerOrigin: number
-}
-
-export interface HandEvents {
-  onLog(line: LogLine, input: number): void
-  onHostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string>
-  onReply(id: number, outputJson: string): void
-  onCallFailed(id: number, failure: JobFailure): void
-  /** Once, unless the order was stopped */
-  onResult(result: OrderResult): void
-}
-
-export interface Held {
-  call(id: number, inputJson: string): void
-  finish(): void
-  /** Ends the work; no result follows. */
-  stop(): void
 }
 
 export interface HandsState {

@@ -5,7 +5,7 @@ import { type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import type { Executor, ExecutorSession } from '../exec/executor.ts'
 import { addText } from './digest.ts'
 import { failureOf } from './failure.ts'
-import type { HandEvents, Held } from './hands.ts'
+import type { HandEvents, Held } from './hand-events.ts'
 import type { Order, OrderResult } from './worker.ts'
 
 export interface SessionFacts {

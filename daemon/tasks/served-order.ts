@@ -11,7 +11,7 @@ import {
   type TenureInput,
 } from '../../protocol/task/tenure.ts'
 import type { Channel } from '../net/mesh-net.ts'
-import type { HandEvents, Held } from './hands.ts'
+import type { HandEvents, Held } from './hand-events.ts'
 import { resultToWire } from './order-codec.ts'
 import { TaskChannel, type TaskMessage } from './task-channel.ts'
 import type { Order, OrderResult } from './worker.ts'
