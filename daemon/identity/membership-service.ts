@@ -1,0 +1,377 @@
+/**
+ * Membership at the edge: feeds the state machine of `protocol/membership` with what peers say, makes its decisions durable, and carries them out.
+ *
+ * Order: `open` (reads the journal; now `gate` answers), then the network is made with the gate, then `attach`, then the network starts. A step takes effect in
+ * memory at once, so that whoever was put out is out before anything waits; what it tells others goes out after its record is on disk.
+ */
+import type { MembersView } from '../../protocol/api.ts'
+import { MeshError, toMeshError } from '../../protocol/errors.ts'
+import { LIMITS } from '../../protocol/limits.ts'
+import { considerList } from '../../protocol/membership/consider-list.ts'
+import { type Hello, METHODS } from '../../protocol/membership/hello.ts'
+import * as messages from '../../protocol/membership/hello.ts'
+import { chainSince, effective, holds } from '../../protocol/membership/held-lists.ts'
+import type { Member, Role } from '../../protocol/membership/member-list.ts'
+import {
+  admitsPeer,
+  isIn,
+  MEMBERSHIP_DEFAULTS,
+  type MembershipEffect,
+  type MembershipInput,
+  type MembershipState,
+  startMembership,
+  stepMembership,
+} from '../../protocol/membership/membership.ts'
+import type { SignedBody } from '../../protocol/signing/signed.ts'
+import type { Signer } from '../../protocol/signing/signing.ts'
+import type { Journal, TableWrite } from '../journal/journal.ts'
+import type { Gate, MeshNet } from '../net/mesh-net.ts'
+import { type HelloInfo, HelloKeeper } from './hello-keeper.ts'
+import { InviteBook } from './invite-book.ts'
+import { loadMembership, membershipRecord, type StoredMembership } from './membership-store.ts'
+import type { Mesh } from './mesh-file.ts'
+
+export type MembershipEvent =
+  /** A peer told about itself */
+  | { readonly type: 'hello'; readonly peer: string; readonly hello: Hello }
+  /** The peer is served from now on */
+  | { readonly type: 'ready'; readonly peer: string }
+  | { readonly type: 'joined'; readonly peer: string; readonly name: string }
+  /** Fence its leases: it is out, whether connected or not */
+  | { readonly type: 'expelled'; readonly peer: string; readonly name: string; readonly epoch: number }
+  | { readonly type: 'alarm'; readonly what: string; readonly detail: string }
+
+export interface MembershipOptions {
+  readonly journal: Journal
+  readonly mesh: Mesh
+  readonly signer: Signer
+  readonly version: string
+  /** @default 3,000 */
+  readonly settleMs?: number
+  /** @default 30,000 */
+  readonly cutOffMs?: number
+  /** Monotonic milliseconds. @default performance.now */
+  readonly now?: () => number
+  /** Wall clock, for the expiry of invites alone. @default Date.now */
+  readonly wallMs?: () => number
+}
+
+const TICK_MS = 250
+
+export class MembershipService {
+  readonly #options: MembershipOptions
+  readonly #now: () => number
+  readonly invites: InviteBook
+  readonly #hellos: HelloKeeper
+  readonly #listeners = new Set<(event: MembershipEvent) => void>()
+  #state: MembershipState
+  /** What the journal holds: a failed write is made good by the next */
+  #durable: StoredMembership | undefined
+  #net: MeshNet | undefined
+  #timer: NodeJS.Timeout | undefined
+  /** Effects are carried out in the order of the steps */
+  #queue: Promise<void> = Promise.resolve()
+
+  private constructor(options: MembershipOptions, stored: StoredMembership | undefined) {
+    this.#options = options
+    this.#now = options.now ?? (() => performance.now())
+    this.invites = new InviteBook(options.journal, options.wallMs ?? Date.now)
+    this.#hellos = new HelloKeeper(options.journal)
+    this.#durable = stored
+    const { settleMs, cutOffMs } = { ...MEMBERSHIP_DEFAULTS, ...definedOnly(options) }
+    const start = startingPoint(options.mesh, stored)
+    const config = { signer: options.signer, settleMs, cutOffMs }
+    this.#state = startMembership(config, start.held, start.pending, this.#now())
+  }
+
+  /** @throws MeshError E_JOURNAL_GAP, E_STORAGE */
+  static async open(options: MembershipOptions): Promise<MembershipService> {
+    const service = new MembershipService(options, loadMembership(options.journal, options.mesh.meshId))
+    await service.invites.load()
+    await service.#hellos.load()
+    await service.#persist([])
+    return service
+  }
+
+  /** For the network: whom it lets in. */
+  readonly gate: Gate = {
+    admits: (peer) => admitsPeer(this.#state, peer) || (this.isIn && this.invites.admits(peer)),
+    serves: (peer) => admitsPeer(this.#state, peer),
+  }
+
+  /** Whether this node itself belongs to the mesh. */
+  get isIn(): boolean {
+    return isIn(this.#state)
+  }
+
+  get mesh(): Mesh {
+    return this.#options.mesh
+  }
+
+  get epoch(): number {
+    return this.#state.held.current.list.epoch
+  }
+
+  /** Role of this node. */
+  get role(): Role {
+    return this.member(this.#options.signer.nodeId)?.role ?? 'member'
+  }
+
+  /** The member list in force, signed. */
+  get signedList(): SignedBody {
+    return this.#state.held.current.signed
+  }
+
+  /** Active members by node id, this node included. */
+  members(): ReadonlyMap<string, Member> {
+    return this.#state.held.active
+  }
+
+  member(peer: string): Member | undefined {
+    return this.#state.held.active.get(peer)
+  }
+
+  isMember(peer: string): boolean {
+    return this.#state.held.active.has(peer)
+  }
+
+  /** A member by node id or by name. */
+  findMember(idOrName: string): Member | undefined {
+    return this.member(idOrName) ?? [...this.members().values()].find(({ name }) => name === idOrName)
+  }
+
+  view(): MembersView {
+    const { current, active, revoked } = this.#state.held
+    const { meshId, meshName } = this.#options.mesh
+    return {
+      meshId,
+      meshName,
+      epoch: current.list.epoch,
+      members: [...active.values()].map(({ nodeId, name, role, sinceEpoch }) => ({
+        id: nodeId,
+        name,
+        role,
+        sinceEpoch,
+      })),
+      revoked: [...revoked].filter(([id]) => !active.has(id)).map(([id, epoch]) => ({ id, epoch })),
+    }
+  }
+
+  /** Puts a node out. Resolves once that is durable here and on its way to every connected member. @throws MeshError E_FORBIDDEN, E_NOT_FOUND, E_BAD_REQUEST, E_STORAGE */
+  async revoke(idOrName: string): Promise<MembersView> {
+    const nodeId = this.findMember(idOrName)?.nodeId ?? idOrName
+    await this.#apply({ type: 'change', change: { type: 'revoke', nodeId } })
+    return this.view()
+  }
+
+  /** Adds a member, in one record with `writes`. @throws MeshError E_FORBIDDEN, E_BAD_REQUEST, E_STORAGE */
+  async add(nodeId: string, name: string, role: Role, writes: readonly TableWrite[] = []): Promise<void> {
+    await this.#apply(
+      { type: 'change', change: { type: 'add', nodeId, name: this.#freeName(nodeId, name), role } },
+      writes,
+    )
+  }
+
+  /** Names are for people: two members must not share one. */
+  #freeName(nodeId: string, name: string): string {
+    const isTaken = [...this.members().values()].some((member) => member.name === name && member.nodeId !== nodeId)
+    return isTaken ? `${name.slice(0, LIMITS.nameBytes - 7)}-${nodeId.slice(-6)}` : name
+  }
+
+  on(listener: (event: MembershipEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /**
+   * Answers and asks from now on. Call once, before the network starts.
+   * @param card this node's own card, for hellos
+   */
+  attach(net: MeshNet, card: () => SignedBody | undefined): void {
+    this.#net = net
+    const before = { beforeReady: true }
+    const hello = (peer: string) => this.#hello(peer, card())
+    net.handle(
+      METHODS.hello,
+      (body, { peer }) => {
+        this.#heard(peer, messages.decodeHello(body, this.mesh.meshId))
+        return hello(peer)
+      },
+      before,
+    )
+    net.handle(METHODS.list, (body) => this.#answerList(messages.decodeListRequest(body)), before)
+    net.handle(
+      METHODS.noticeList,
+      (body, { peer }) => this.#told(peer, { type: 'notice', ...messages.decodeNotice(body) }),
+      before,
+    )
+    net.handle(
+      METHODS.pushList,
+      (body, { peer }) => this.#told(peer, { type: 'lists', ...messages.decodeLists(body) }),
+      before,
+    )
+    net.on((event) => {
+      if (event.type === 'peer-up') void this.#greet(event.peer, hello(event.peer))
+      if (event.type === 'peer-down') this.#tell({ type: 'peer-down', peer: event.peer })
+    })
+    this.#timer = setInterval(() => this.#tell({ type: 'tick' }), TICK_MS)
+    this.#timer.unref()
+  }
+
+  /** Says that every known address was tried once: the settle window starts. */
+  addressesTried(): void {
+    this.#tell({ type: 'dialed' })
+  }
+
+  /** Waits for what was decided to be durable. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#queue
+  }
+
+  #hello(peer: string, card: SignedBody | undefined): Uint8Array {
+    const { current } = this.#state.held
+    const { meshId } = this.mesh
+    const base = { meshId, epoch: current.list.epoch, digest: current.digest, card, version: this.#options.version }
+    return messages.encodeHello({ ...base, ...this.#hellos.about(peer) })
+  }
+
+  async #greet(peer: string, hello: Uint8Array): Promise<void> {
+    try {
+      const answer = await this.#net?.request(peer, METHODS.hello, hello)
+      if (answer) this.#heard(peer, messages.decodeHello(answer, this.mesh.meshId))
+    } catch (error) {
+      await this.#net?.disconnect(peer, `no hello: ${toMeshError(error).code}`)
+    }
+  }
+
+  #heard(peer: string, hello: Hello): void {
+    this.invites.settled(peer)
+    const info: HelloInfo = hello
+    for (const alarm of this.#hellos.heard(peer, info)) this.#emit({ type: 'alarm', ...alarm })
+    this.#emit({ type: 'hello', peer, hello })
+    this.#tell({ type: 'hello', peer, epoch: hello.epoch, digest: hello.digest })
+  }
+
+  #answerList(fromEpoch: number): Uint8Array {
+    const { held } = this.#state
+    return messages.encodeLists(held.current.signed, chainSince(held, fromEpoch, LIMITS.frameBytes - 8192))
+  }
+
+  #told(peer: string, input: Told): Uint8Array {
+    this.#tell({ ...input, peer })
+    return new Uint8Array()
+  }
+
+  /** A step nobody waits for; a failure to make it durable is an alarm. */
+  #tell(input: MembershipInput): void {
+    this.#apply(input).catch((error: unknown) => {
+      this.#emit({ type: 'alarm', what: 'membership-not-durable', detail: toMeshError(error).message })
+    })
+  }
+
+  async #apply(input: MembershipInput, writes: readonly TableWrite[] = []): Promise<void> {
+    const { state, effects } = stepMembership(this.#state, input, this.#now())
+    this.#state = state
+    for (const effect of effects) if (effect.type === 'expel') this.#expel(effect)
+    if (effects.length === 0) return
+    const done = this.#queue.then(() => this.#carryOut(effects, writes))
+    this.#queue = done.catch(() => undefined)
+    await done
+  }
+
+  #expel({ peer, name, epoch }: MembershipEffect & { type: 'expel' }): void {
+    this.#emit({ type: 'expelled', peer, name, epoch })
+    void this.#net?.disconnect(peer, 'E_REVOKED')
+    this.#net?.recheck()
+  }
+
+  async #carryOut(effects: readonly MembershipEffect[], writes: readonly TableWrite[]): Promise<void> {
+    for (const effect of effects) {
+      if (effect.type === 'persist') await this.#persist(writes)
+      else this.#carryOutOne(effect)
+    }
+  }
+
+  async #persist(writes: readonly TableWrite[]): Promise<void> {
+    const { held, pending } = this.#state
+    if (this.#durable?.held === held && this.#durable.pending === pending && writes.length === 0) return
+    const record = membershipRecord(this.mesh.meshId, this.#durable?.held, { held, pending })
+    await this.#options.journal.append({ ...record, writes: [...(record.writes ?? []), ...writes] })
+    this.#durable = { held, pending }
+  }
+
+  #carryOutOne(effect: MembershipEffect): void {
+    switch (effect.type) {
+      case 'ready':
+        this.#net?.setReady(effect.peer)
+        return this.#emit(effect)
+      case 'fetch-list':
+        return void this.#fetchList(effect.peer, effect.fromEpoch)
+      case 'push':
+        return this.#sendAll(
+          effect.peers,
+          METHODS.pushList,
+          messages.encodeLists(last(effect.lists), effect.lists.slice(0, -1)),
+        )
+      case 'notify': {
+        const { current } = this.#state.held
+        return this.#sendAll(
+          effect.peers,
+          METHODS.noticeList,
+          messages.encodeNotice(current.list.epoch, current.digest),
+        )
+      }
+      case 'joined':
+      case 'alarm':
+        return this.#emit(effect)
+      case 'refuse':
+        return void this.#net?.disconnect(effect.peer, effect.code)
+      case 'expel':
+      case 'persist':
+        return
+    }
+  }
+
+  async #fetchList(peer: string, fromEpoch: number): Promise<void> {
+    try {
+      const answer = await this.#net?.request(peer, METHODS.list, messages.encodeListRequest(fromEpoch))
+      if (answer) this.#tell({ type: 'lists', peer, ...messages.decodeLists(answer) })
+    } catch {
+      this.#tell({ type: 'fetch-failed', peer })
+    }
+  }
+
+  /** Best effort: whoever misses it learns it from the next hello. */
+  #sendAll(peers: readonly string[], method: string, body: Uint8Array): void {
+    for (const peer of peers) this.#net?.request(peer, method, body).catch(() => undefined)
+  }
+
+  #emit(event: MembershipEvent): void {
+    for (const listener of this.#listeners) listener(event)
+  }
+}
+
+type Told = Omit<MembershipInput & { type: 'notice' }, 'peer'> | Omit<MembershipInput & { type: 'lists' }, 'peer'>
+
+function last<T>(items: readonly T[]): T {
+  const item = items.at(-1)
+  if (item === undefined) throw new MeshError('E_INTERNAL', 'There is no list to send')
+  return item
+}
+
+function definedOnly({ settleMs, cutOffMs }: MembershipOptions) {
+  return { ...(settleMs === undefined ? {} : { settleMs }), ...(cutOffMs === undefined ? {} : { cutOffMs }) }
+}
+
+/**
+ * The journal's lists, unless the mesh file holds a later one that they do not lead to: then this node was admitted anew, and the invite vouches for that list.
+ */
+function startingPoint(mesh: Mesh, stored: StoredMembership | undefined): StoredMembership {
+  const admitted = { held: effective({ current: mesh.list, history: [], extra: [] }), pending: [] }
+  if (!stored) return admitted
+  const { held, pending } = stored
+  if (mesh.list.list.epoch <= held.current.list.epoch || holds(held, mesh.list.digest)) return stored
+  const verdict = considerList(held, mesh.list)
+  return verdict.type === 'adopt' ? { held: verdict.held, pending } : admitted
+}

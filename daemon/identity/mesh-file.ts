@@ -1,0 +1,97 @@
+/**
+ * Which mesh this node belongs to, in one private file (it holds the network key): JSON
+ * `{"version":1,"meshId","meshName","networkKey":"<base64url>","nodeName","list":"<base64url of the wire's Signed member list>","bootstrap":[{"peer","addresses"}]}`.
+ * The list is the one this node founded the mesh with or was admitted by. It starts an empty journal; afterwards the journal knows better, unless a new invite brought
+ * a later list.
+ */
+import { randomBytes } from 'node:crypto'
+import { dirname } from 'node:path'
+import * as z from 'zod'
+import { isPlainText } from '../../protocol/bounded-decode.ts'
+import { MeshError } from '../../protocol/errors.ts'
+import { LIMITS } from '../../protocol/limits.ts'
+import { foundingList, isMeshId, openList, type SignedList } from '../../protocol/membership/member-list.ts'
+import { isNodeId } from '../../protocol/node-id.ts'
+import { decodeSigned, encodeSigned } from '../../protocol/signing/signed.ts'
+import type { Signer } from '../../protocol/signing/signing.ts'
+import { writeFileAtomic } from '../files/atomic-file.ts'
+import { ensurePrivateFolder, readPrivateFile } from '../files/private-file.ts'
+
+export interface BootstrapPeer {
+  readonly peer: string
+  readonly addresses: readonly string[]
+}
+
+export interface Mesh {
+  readonly meshId: string
+  readonly meshName: string
+  /** 32 bytes: the pre-shared key of the private network */
+  readonly networkKey: Uint8Array
+  /** What this node calls itself */
+  readonly nodeName: string
+  readonly list: SignedList
+  /** Whom to dial first */
+  readonly bootstrap: readonly BootstrapPeer[]
+}
+
+const schema = z.strictObject({
+  version: z.literal(1),
+  meshId: z.string().refine(isMeshId),
+  meshName: z.string().refine((text) => isPlainText(text, LIMITS.nameBytes)),
+  networkKey: z.string(),
+  nodeName: z.string().refine((text) => isPlainText(text, LIMITS.nameBytes)),
+  list: z.string(),
+  bootstrap: z
+    .array(
+      z.strictObject({
+        peer: z.string().refine(isNodeId),
+        addresses: z.array(z.string().max(256)).max(LIMITS.addresses),
+      }),
+    )
+    .max(64),
+})
+
+const MAX_FILE_BYTES = 2 * LIMITS.listBytes
+
+/** Founds a mesh with this node as its only member and admin. */
+export function foundMesh(signer: Signer, meshName: string, nodeName: string): Mesh {
+  const meshId = randomBytes(16).toString('hex')
+  const networkKey = new Uint8Array(randomBytes(32))
+  return { meshId, meshName, networkKey, nodeName, list: foundingList(signer, meshId, nodeName), bootstrap: [] }
+}
+
+/** @throws MeshError E_INSECURE_FILE, the error of the file system */
+export async function writeMesh(path: string, mesh: Mesh): Promise<void> {
+  await ensurePrivateFolder(dirname(path))
+  const { meshId, meshName, nodeName, bootstrap } = mesh
+  const networkKey = Buffer.from(mesh.networkKey).toString('base64url')
+  const list = Buffer.from(encodeSigned(mesh.list.signed)).toString('base64url')
+  await writeFileAtomic(
+    path,
+    `${JSON.stringify({ version: 1, meshId, meshName, networkKey, nodeName, list, bootstrap })}\n`,
+  )
+}
+
+/** The mesh, or undefined where none was founded or joined. @throws MeshError E_INSECURE_FILE, E_CONFIG when damaged */
+export async function findMesh(path: string): Promise<Mesh | undefined> {
+  const bytes = await readPrivateFile(path, MAX_FILE_BYTES)
+  if (!bytes) return undefined
+  try {
+    return parseMesh(bytes)
+  } catch (cause) {
+    throw new MeshError('E_CONFIG', `Cannot read which mesh this node belongs to: ${path} is damaged`, {
+      hint: 'Restore it from a copy, or join again with a new invite.',
+      cause,
+    })
+  }
+}
+
+function parseMesh(bytes: Buffer): Mesh {
+  const file = schema.parse(JSON.parse(bytes.toString('utf8')))
+  const networkKey = new Uint8Array(Buffer.from(file.networkKey, 'base64url'))
+  const list = openList(decodeSigned(Buffer.from(file.list, 'base64url'), LIMITS.listBytes))
+  if (networkKey.length !== 32 || list.list.meshId !== file.meshId)
+    throw new Error('key or list do not belong together')
+  const { meshId, meshName, nodeName, bootstrap } = file
+  return { meshId, meshName, networkKey, nodeName, list, bootstrap }
+}
