@@ -36,6 +36,8 @@ async function bundleInto(
     minify: true,
     format: 'esm',
     platform: 'node',
+    // Before `main`: some packages' main is a wrapper whose `require` no bundler can follow.
+    mainFields: ['module', 'main'],
     target: 'node24',
     external: [...EXTERNAL],
     sourcemap: 'external',
