@@ -43,15 +43,13 @@ export async function fill(journal: Journal, count: number, batch = 10): Promise
   }
 }
 
-/** A closed journal with `count` records: the older ones in tables, the newest `logged` in the log. */
-export async function closedJournal(count: number, logged: number): Promise<string> {
-  const root = await temporaryRoot()
+/** Makes a closed journal with `count` records in `root`: the older ones in tables, the newest `logged` in the log. */
+export async function closedJournal(root: string, count: number, logged: number): Promise<void> {
   for (const part of [count - logged, logged]) {
     const journal = await openAt(root)
     await fill(journal, part)
     await journal.close()
   }
-  return root
 }
 
 export async function copyOf(root: string): Promise<string> {
