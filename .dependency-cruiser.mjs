@@ -18,7 +18,7 @@ const homes = {
   'oxc-transform': ['(oxc-transform|@oxc-transform)/', 'daemon/programs/'],
   pino: ['pino/', 'daemon/observe/'],
   'prom-client': ['prom-client/', 'daemon/observe/'],
-  zod: ['zod/', '(daemon/(config|api)/|protocol/)'],
+  zod: ['zod/', '(daemon/(api|config|identity)/|protocol/)'],
 }
 
 const home = (name, [packages, folders]) =>
