@@ -69,7 +69,7 @@ function packagesCurrent() {
 function installPackages() {
   say('installing packages (npm ci)')
   // No package's install script is needed: native parts come as prebuilt binaries, so none is run.
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
+  run('npm', ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund'])
 }
 
 /** `npx manyhands` looks for the command here; npm links only what packages bring, not the clone's own. */
