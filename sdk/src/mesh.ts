@@ -10,6 +10,8 @@ import type {
   PeerView,
   StatusView,
   TaskView,
+  TokenRequest,
+  TokenView,
 } from '../../protocol/api.ts'
 import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
@@ -126,6 +128,21 @@ export class Mesh {
   /** What happens in the mesh from now on. Opens again when the daemon went away, for as long as it takes; leave the loop or abort to end it. */
   events(options: EventOptions = {}): AsyncGenerator<MeshEvent> {
     return eventStream(this.#client, '/v0/events', meshEvent, { reconnectMs: Number.POSITIVE_INFINITY, ...options })
+  }
+
+  /** Further tokens of the local API. Admins only. */
+  async tokens(options: CallOptions = {}): Promise<readonly TokenView[]> {
+    return (await this.#client.call('GET /v0/tokens', options)).tokens
+  }
+
+  /** Makes a token with no more rights than `access`. It is shown this once. Admins only. @param request.name 1 to 64 of a-z 0-9 . _ - */
+  async createToken(request: TokenRequest, options: CallOptions = {}): Promise<string> {
+    return (await this.#client.call('POST /v0/tokens', { ...options, body: request })).token
+  }
+
+  /** Ends a token. Admins only. Gives those that are left. */
+  async revokeToken(name: string, options: CallOptions = {}): Promise<readonly TokenView[]> {
+    return (await this.#client.call('POST /v0/tokens/:name/revoke', { ...options, params: { name }, body: {} })).tokens
   }
 
   /** Stops the daemon. Admins only. @param drainMs running work may take this long to end. @default the daemon's own */

@@ -31,6 +31,7 @@ import type {
   TaskKind,
   TaskState,
   TaskView,
+  TokenView,
   Upgrade,
 } from '../../protocol/api.ts'
 import type { ErrorCode, JobFailure } from './errors.ts'
@@ -224,6 +225,10 @@ export const openReply: Shape<OpenReply> = object<OpenReply>({ task: text, lease
 export const challenge: Shape<ChallengeView> = object<ChallengeView>({ proof: text, version: text })
 export const hostCall: Shape<{ readonly name: string; readonly args: unknown }> = object({ name: text, args: anything })
 
+const tokens = object<{ tokens: readonly TokenView[] }>({
+  tokens: list(object<TokenView>({ name: text, access: oneOf('read', 'run', 'admin'), createdAt: text })),
+})
+
 /** Routes that answer one JSON value. */
 export type JsonRoute = {
   [R in RouteName]: Routes[R]['reply'] extends EventStream<unknown> | Upgrade | string ? never : R
@@ -278,6 +283,9 @@ export const REPLIES: { readonly [R in JsonRoute]: Shape<Routes[R]['reply']> } =
     sequence: optional(number),
     previous: optional(text),
   }),
+  'GET /v0/tokens': tokens,
+  'POST /v0/tokens': object<{ token: string }>({ token: text }),
+  'POST /v0/tokens/:name/revoke': tokens,
   'POST /v0/shutdown': object<{ stopping: true }>({ stopping: oneOf(true) }),
   'GET /v0/openapi.json': anything,
 }

@@ -51,7 +51,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Mesh> {
 
 /** Only plain HTTP to this host: the token must not travel, and a daemon that is not here is reached through the one that is. */
 function urlEndpoint(text: string | URL): Endpoint {
-  if (!URL.canParse(text)) throw new ManyhandsError('E_BAD_REQUEST', 'Cannot connect: that is not a URL')
+  if (!URL.canParse(String(text))) throw new ManyhandsError('E_BAD_REQUEST', 'Cannot connect: that is not a URL')
   const url = new URL(text)
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
   const loopback = host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)

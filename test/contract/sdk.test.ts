@@ -1,0 +1,73 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { connect, type Mesh } from '../../sdk/src/index.ts'
+import { type FakeDaemon, startFake } from './sdk-fake.ts'
+import { sdkSuite } from './sdk-suite.ts'
+
+sdkSuite('the fake daemon', startFake)
+
+describe('SDK when the connection is lost', () => {
+  let daemon: FakeDaemon | undefined
+  let mesh: Mesh | undefined
+  afterEach(async () => {
+    await mesh?.close()
+    await daemon?.stop()
+  })
+
+  const begin = async (): Promise<{ daemon: FakeDaemon; mesh: Mesh }> => {
+    daemon = await startFake()
+    mesh = await connect({ home: daemon.home })
+    return { daemon, mesh }
+  }
+
+  it('SDK-06 asks again with the same key: one effect, one answer', async () => {
+    const { daemon, mesh } = await begin()
+    daemon.faults?.dropAnswers(2)
+    expect(await mesh.run('export default (n) => n + 1', { input: 1 })).toBe(2)
+    daemon.faults?.dropAnswers(1)
+    expect(await mesh.map('export default (n) => n + 1', [1, 2]).all()).toEqual([2, 3])
+    expect(daemon.faults?.started()).toBe(2)
+  })
+
+  it('resumes events by their id, losing and repeating none', async () => {
+    const { daemon, mesh } = await begin()
+    const names: string[] = []
+    let reconnected = 0
+    const stop = new AbortController()
+    const reading = (async () => {
+      for await (const event of mesh.events({ signal: stop.signal, onReconnect: () => reconnected++ })) {
+        if (event.type === 'peer-up') names.push(event.name)
+        if (names.length === 3) break
+      }
+    })()
+    daemon.emit({ type: 'peer-up', peer: 'p', name: 'one' })
+    await expect.poll(() => names.length).toBe(1)
+    daemon.faults?.cutConnections()
+    daemon.emit({ type: 'peer-up', peer: 'p', name: 'two' })
+    await expect.poll(() => names.length).toBe(2)
+    daemon.faults?.cutConnections()
+    daemon.emit({ type: 'peer-up', peer: 'p', name: 'three' })
+    await reading
+    expect(names).toEqual(['one', 'two', 'three'])
+    expect(reconnected).toBe(2)
+  })
+
+  it('fails the open calls of a session, and opens the next one on a new connection', async () => {
+    const { daemon, mesh } = await begin()
+    const session = await mesh.session<number, number>('export default (n) => new Promise((r) => setTimeout(() => r(n), n))')
+    const open = session.call(60_000)
+    daemon.faults?.cutConnections()
+    await expect(open).rejects.toMatchObject({ code: 'E_UNREACHABLE' })
+    await expect(session.call(1)).rejects.toMatchObject({ code: 'E_UNREACHABLE' })
+    await using next = await mesh.session<number, number>('export default (n) => n')
+    expect(await next.call(5)).toBe(5)
+  })
+
+  it('never sends the token on a connection that did not answer its challenge', async () => {
+    const { daemon, mesh } = await begin()
+    await Promise.all(Array.from({ length: 20 }, () => mesh.status()))
+    daemon.faults?.cutConnections()
+    const before = daemon.seen.filter((name) => name === 'GET /v0/challenge').length
+    await mesh.status()
+    expect(daemon.seen.filter((name) => name === 'GET /v0/challenge').length).toBeGreaterThan(before)
+  })
+})
