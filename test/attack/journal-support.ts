@@ -175,7 +175,7 @@ export function spawnWriter(root: string, options: WriterOptions = {}): Writer {
   const [command = '', ...rest] = [...(options.under ?? []), process.execPath, program, root, ...numbers]
   const { NODE_OPTIONS: _, ...env } = process.env
   const child = spawn(command, rest, {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
     env: {
       ...env,
       ...options.env,
@@ -183,6 +183,7 @@ export function spawnWriter(root: string, options: WriterOptions = {}): Writer {
     },
   })
   onTestFinished(() => {
+    child.stdin?.destroy()
     child.kill('SIGKILL')
   })
   const ended = once(child, 'exit').then(([code, signal]): number | NodeJS.Signals => signal ?? code)

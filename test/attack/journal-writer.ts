@@ -11,6 +11,9 @@ import { toMeshError } from '../../protocol/errors.ts'
 import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
 import { indexRecord, place, WRITER_TYPES } from './journal-support.ts'
 
+// whoever started it is gone, or wants it gone: a tracer in between passes no signal on
+process.stdin.on('end', () => process.exit(3)).resume()
+
 const [root = '', first = '0', count = '0', inFlight = '1', trimEvery = '0'] = process.argv.slice(2)
 const answers = openSync(`${root}/answers`, 'a')
 const answer = (line: string): number => writeSync(answers, `${line}\n`)
@@ -36,3 +39,4 @@ async function append(): Promise<void> {
 await Promise.all(Array.from({ length: Number(inFlight) }, append))
 await journal.close()
 answer('closed')
+process.exit(0)
