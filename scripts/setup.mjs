@@ -137,6 +137,18 @@ export function generateProto(into) {
     join(into, 'wire.js'),
     ...sources,
   ])
+  useNumbers(join(into, 'wire.js'))
+}
+
+/**
+ * `--force-number` makes the types say that 64-bit fields are numbers; that they are is decided at run time by whether protobufjs finds the package "long",
+ * which its own dependencies bring. All our 64-bit fields stay below 2^53.
+ */
+function useNumbers(path) {
+  const anchor = 'import $protobuf from "protobufjs/minimal.js";\n'
+  const code = readFileSync(path, 'utf8')
+  if (!code.includes(anchor)) throw new Error(`${path} does not import protobufjs as expected: see useNumbers in scripts/setup.mjs`)
+  writeFileSync(path, code.replace(anchor, `${anchor}$protobuf.util.Long = undefined; $protobuf.configure();\n`))
 }
 
 /** Through a folder of its own and a rename, so that a reader never sees half a file. */

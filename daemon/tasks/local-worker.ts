@@ -1,4 +1,4 @@
-/** This node's own hands as a place for tasks: no network, no renewals; the lease lives and dies with this process. */
+/** This node's own hands as a place for tasks: no network; as long as this process lives its leases are renewed. */
 import { toMeshError } from '../../protocol/errors.ts'
 import type { Hands } from './hands.ts'
 import type { Order, OrderHooks, Placed, Worker } from './worker.ts'
@@ -14,13 +14,19 @@ export class LocalWorker implements Worker {
 
   place(order: Order, hooks: OrderHooks): Placed {
     try {
-      const held = this.#hands.take(order, hooks)
+      const held = this.#hands.take(order, { ...hooks, onResult: (result) => (stopRenewing(), hooks.onResult(result)) })
+      let renewals = 0
+      const timer = setInterval(() => hooks.onRenew(++renewals), order.leaseMs / 3)
+      const stopRenewing = (): void => clearInterval(timer)
       // After this call returns, so that the caller knows what it placed when it hears of it.
       queueMicrotask(() => hooks.onBound())
       return {
         renewed: ignore,
         accepted: ignore,
-        withdraw: () => held.stop(),
+        withdraw: () => {
+          stopRenewing()
+          held.stop()
+        },
         call: (id, input) => held.call(id, input),
         finish: () => held.finish(),
       }
