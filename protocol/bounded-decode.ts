@@ -82,3 +82,8 @@ export function isPlainText(text: string, maxBytes: number): boolean {
   // Control characters could forge lines or drive a terminal; U+FFFD is what a decoder makes of broken UTF-8; bidi controls reorder what people read.
   return text.isWellFormed() && !/[\p{Cc}\ufffd\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(text)
 }
+
+/** Whether a text can be an address: a hint for the network, which parses it and decides whether to dial it. */
+export function isAddressText(text: string): boolean {
+  return text !== '' && isPlainText(text, 256) && !text.includes(' ')
+}

@@ -17,6 +17,8 @@ export const METHODS = {
   noticeList: 'list.notice',
   /** Asks for a page of cards */
   cards: 'cards',
+  /** Asks for the answerer's own card */
+  card: 'card',
   /** Brings the sender's own card */
   pushCard: 'card.push',
 } as const

@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto'
 import { manyhands } from '../../proto/gen/wire.js'
-import { copyBytes, decodeBounded, isPlainText } from '../bounded-decode.ts'
+import { copyBytes, decodeBounded, isAddressText, isPlainText } from '../bounded-decode.ts'
 import { MeshError } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import { isNodeId, nodeIdFromSeed } from '../node-id.ts'
@@ -67,13 +67,12 @@ function decodeInvite(bytes: Uint8Array): manyhands.Invite {
 function checked(wire: manyhands.Invite): Invite {
   const { meshId, meshName, inviter, addresses, expiresAtMs, role } = wire
   if (role !== 'admin' && role !== 'member') throw malformedInvite('its role is unknown')
-  const isAddress = (text: string) => text.startsWith('/') && isPlainText(text, 256)
   const isSound =
     isMeshId(meshId) &&
     isPlainText(meshName, LIMITS.nameBytes) &&
     isNodeId(inviter) &&
     addresses.length <= LIMITS.addresses &&
-    addresses.every(isAddress) &&
+    addresses.every(isAddressText) &&
     wire.secret.length === 32 &&
     wire.networkKey.length === 32 &&
     isEpoch(expiresAtMs)

@@ -63,7 +63,11 @@ export class MemoryMesh {
   }
 
   /** A new node that joins by an invite of `inviter` and starts. */
-  async join(inviter: TestMember, name: string, init: Partial<MemberInit> & { role?: 'admin' | 'member' } = {}): Promise<TestMember> {
+  async join(
+    inviter: TestMember,
+    name: string,
+    init: Partial<MemberInit> & { role?: 'admin' | 'member' } = {},
+  ): Promise<TestMember> {
     const { invite } = await inviter.joins.invite({ role: init.role ?? 'member' })
     const signer = init.signer ?? newSigner()
     const { mesh } = await this.joinWith(invite, signer, name)

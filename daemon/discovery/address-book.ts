@@ -1,0 +1,61 @@
+/**
+ * Where members were last said to be reached, over restarts. Table "address", key: node id: `AddressBookEntry`. An address is a hint: whoever answers there must prove
+ * the node id, so a wrong one costs a dial and nothing else.
+ */
+import { manyhands } from '../../proto/gen/wire.js'
+import { LIMITS } from '../../protocol/limits.ts'
+import type { Journal } from '../journal/journal.ts'
+
+export const DISCOVERY_RECORDS = ['node.boot', 'peer.address'] as const
+
+export class AddressBook {
+  readonly #journal: Journal
+  readonly #addresses = new Map<string, readonly string[]>()
+  /** Given by the operator or the invite: never replaced by what others say, so that no hostile answer can cut us off from them */
+  readonly #pinned = new Map<string, readonly string[]>()
+
+  constructor(journal: Journal) {
+    this.#journal = journal
+  }
+
+  async load(): Promise<void> {
+    for (const { key, value } of await this.#journal.range('address', { limit: LIMITS.members })) {
+      this.#addresses.set(key, manyhands.AddressBookEntry.decode(value).addresses)
+    }
+  }
+
+  pin(peer: string, addresses: readonly string[]): void {
+    this.#pinned.set(peer, [...(this.#pinned.get(peer) ?? []), ...addresses].slice(0, LIMITS.addresses))
+  }
+
+  pinned(): readonly string[] {
+    return [...this.#pinned.keys()]
+  }
+
+  /** Pinned ones first. */
+  of(peer: string): readonly string[] {
+    const all = [...(this.#pinned.get(peer) ?? []), ...(this.#addresses.get(peer) ?? [])]
+    return [...new Set(all)].slice(0, LIMITS.addresses)
+  }
+
+  /** What the node itself says in its card, or what was heard on the local network. @returns whether it is news */
+  learn(peer: string, addresses: readonly string[]): boolean {
+    const known = this.#addresses.get(peer) ?? []
+    const isSame = known.length === addresses.length && addresses.every((address, at) => address === known[at])
+    if (isSame || addresses.length === 0) return false
+    this.#addresses.set(peer, [...addresses].slice(0, LIMITS.addresses))
+    const value = manyhands.AddressBookEntry.encode({ addresses: [...addresses] }).finish()
+    this.#write(peer, value)
+    return true
+  }
+
+  forget(peer: string): void {
+    if (this.#addresses.delete(peer)) this.#write(peer, undefined)
+  }
+
+  /** Not waited for: a lost address is learned again, and the journal's health says when it fails. */
+  #write(peer: string, value: Uint8Array | undefined): void {
+    const write = value ? { table: 'address', key: peer, value } : { table: 'address', key: peer }
+    this.#journal.append({ type: 'peer.address', body: Buffer.from(peer), writes: [write] }).catch(() => undefined)
+  }
+}

@@ -1,0 +1,417 @@
+/**
+ * Who offers what. Cards travel with hellos, by push when they change, and in pages to whoever asks, so that a node learns every provider from any peer it meets;
+ * nothing here depends on gossip or on the label index, which is asked only for what no known card offers. Authority comes from membership alone: whatever a peer
+ * answers, only cards signed by members about themselves count, and pinned peers are dialed whatever anybody says.
+ */
+import type { CapabilityView, ExecutorView, PeerView } from '../../protocol/api.ts'
+import { type Card, openCard, type SignedCard } from '../../protocol/card/card.ts'
+import * as pages from '../../protocol/card/card-page.ts'
+import {
+  cardsWith,
+  type Directory,
+  dueForRefresh,
+  EMPTY_DIRECTORY,
+  isFresh,
+  pruned,
+  withCard,
+  withoutNode,
+} from '../../protocol/card/directory.ts'
+import { type Coordinate, distanceMs, moved, ORIGIN } from '../../protocol/card/vivaldi.ts'
+import { LIMITS } from '../../protocol/limits.ts'
+import { METHODS } from '../../protocol/membership/hello.ts'
+import type { NodeFacts } from '../../protocol/placement/rank.ts'
+import { decodeSigned, digestOf, encodeSigned, type SignedBody, sameBytes } from '../../protocol/signing/signed.ts'
+import type { Signer } from '../../protocol/signing/signing.ts'
+import type { MembershipService } from '../identity/membership-service.ts'
+import type { Journal } from '../journal/journal.ts'
+import type { MeshNet, NetEvent } from '../net/mesh-net.ts'
+import { AddressBook } from './address-book.ts'
+import { chooseContacts } from './contacts.ts'
+import { countBoot, type Offer, OwnCard } from './own-card.ts'
+import { capabilityViews, executorView, type Holder, peerView } from './views.ts'
+
+export interface DirectoryOptions {
+  readonly journal: Journal
+  readonly membership: MembershipService
+  readonly signer: Signer
+  readonly version: string
+  /** What this node can do at this moment */
+  readonly offer: () => Offer
+  /** @default 120,000 */
+  readonly cardTtlMs?: number
+  /** Members to stay connected to. @default 64 */
+  readonly maxContacts?: number
+  /** Peers to dial whatever others say: node id and addresses. @default those of the invite */
+  readonly bootstrap?: readonly { readonly peer: string; readonly addresses: readonly string[] }[]
+  /** Publish labels in the label index, and look there for what no card offers. @default true */
+  readonly labelIndex?: boolean
+  readonly onAlarm?: (what: string, detail: string) => void
+  /** Monotonic milliseconds. @default performance.now */
+  readonly now?: () => number
+  /** For display in cards. @default Date.now */
+  readonly wallMs?: () => number
+}
+
+type Defaults = Required<Pick<DirectoryOptions, 'cardTtlMs' | 'maxContacts' | 'labelIndex' | 'onAlarm'>>
+const DEFAULTS: Defaults = { cardTtlMs: 120_000, maxContacts: 64, labelIndex: true, onAlarm: () => undefined }
+const TICK_MS = 1_000
+/** A change of capacity is told at most this often; running out of slots, or having one again, sooner. */
+const PUSH_MS = 2_000
+const URGENT_PUSH_MS = 100
+/** Peers asked for all their cards after a start; after that only when cards of members are missing. */
+const FULL_EXCHANGES = 3
+const REFRESHES_PER_TICK = 16
+const REPUBLISH_MS = 10 * 60_000
+const FIRST_DIAL_MS = 3_000
+/** Providers from the label index that are asked in one search, and for how long. */
+const MAX_PROVIDERS = 16
+const SEARCH_MS = 3_000
+
+export class DirectoryService {
+  readonly #options: DirectoryOptions & Defaults
+  readonly #now: () => number
+  readonly #addresses: AddressBook
+  readonly #cards: OwnCard
+  readonly #stopping = new AbortController()
+  #net: MeshNet | undefined
+  #directory: Directory = EMPTY_DIRECTORY
+  #coordinate: Coordinate = ORIGIN
+  #own: SignedCard | undefined
+  #ownMadeAt = 0
+  #exchanges = 0
+  #timer: NodeJS.Timeout | undefined
+  #pushTimer: NodeJS.Timeout | undefined
+  #pushAt = Infinity
+  #publishedAt = -Infinity
+  #keepTimer: NodeJS.Timeout | undefined
+
+  private constructor(options: DirectoryOptions, boot: number) {
+    this.#options = { ...DEFAULTS, ...options }
+    this.#now = options.now ?? (() => performance.now())
+    this.#addresses = new AddressBook(options.journal)
+    this.#cards = new OwnCard(options.signer, boot)
+    const { bootstrap } = options.membership.mesh
+    for (const { peer, addresses } of [...bootstrap, ...(options.bootstrap ?? [])]) this.#addresses.pin(peer, addresses)
+  }
+
+  /** @throws MeshError E_STORAGE */
+  static async open(options: DirectoryOptions): Promise<DirectoryService> {
+    const service = new DirectoryService(options, await countBoot(options.journal))
+    await service.#addresses.load()
+    return service
+  }
+
+  /** Answers from now on. Call once, before the network starts. */
+  attach(net: MeshNet): void {
+    this.#net = net
+    net.handle(METHODS.cards, (body) => this.#answerPage(body))
+    net.handle(METHODS.card, () => encodeSigned(this.ownCard()))
+    net.handle(METHODS.pushCard, (body, { peer }) => {
+      this.#accept(decodeSigned(body, LIMITS.cardBytes + 256), peer)
+      return new Uint8Array()
+    })
+    net.on((event) => this.#onNet(event))
+    this.#options.membership.on((event) => {
+      if (event.type === 'hello' && event.hello.card) this.#acceptQuietly(event.hello.card, event.peer)
+      if (event.type === 'ready') void this.#exchange(event.peer)
+      if (event.type === 'joined') this.#keepSoon()
+      if (event.type === 'expelled') this.#forget(event.peer)
+    })
+  }
+
+  /** Dials every known address once, then keeps the connections. Call after the network listens. Resolves when each was tried. */
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+    this.#timer.unref()
+    await this.#dialAll()
+    this.#options.membership.addressesTried()
+    this.#keep()
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    clearTimeout(this.#pushTimer)
+    clearTimeout(this.#keepTimer)
+    this.#stopping.abort()
+    this.#net?.keep([])
+  }
+
+  /** Our own card, made when there is none or the last is getting old. */
+  ownCard(): SignedBody {
+    if (!this.#own || this.#now() - this.#ownMadeAt > this.#options.cardTtlMs / 2) this.#makeOwn()
+    return (this.#own ?? this.#makeOwn()).signed
+  }
+
+  /** Says that what this node can do has changed: others hear of it soon. Many changes make one card. */
+  changed(): void {
+    const hadRoom = this.#own?.card.executors.some(({ free }) => free > 0) ?? false
+    const hasRoom = this.#options.offer().executors.some(({ free }) => free > 0)
+    const at = this.#now() + (hadRoom === hasRoom ? PUSH_MS : URGENT_PUSH_MS)
+    if (at >= this.#pushAt) return
+    clearTimeout(this.#pushTimer)
+    this.#pushAt = at
+    this.#pushTimer = setTimeout(() => this.#pushOwn(), at - this.#now())
+    this.#pushTimer.unref()
+  }
+
+  /** Card in force of a node. */
+  card(peer: string): Card | undefined {
+    const entry = this.#directory.byNode.get(peer)
+    return entry && isFresh(entry, this.#now()) ? entry.signed.card : undefined
+  }
+
+  /** Estimated round trip from coordinates, milliseconds. */
+  distanceMs(peer: string): number | undefined {
+    const coordinate = this.card(peer)?.coordinate
+    return coordinate && distanceMs(this.#coordinate, coordinate)
+  }
+
+  /** Every member with what is known of it, this node included: what placement chooses from. */
+  nodes(): NodeFacts[] {
+    const { membership, signer, offer } = this.#options
+    return [...membership.members().values()].map(({ nodeId, name }) => {
+      const isSelf = nodeId === signer.nodeId
+      const card = isSelf ? undefined : this.card(nodeId)
+      const { executors, labels } = isSelf ? this.#ownOffer(offer()) : (card ?? { executors: [], labels: [] })
+      const rttMs = isSelf ? 0 : this.#net?.rttMs(nodeId)
+      return {
+        node: nodeId,
+        name,
+        isSelf,
+        isMember: true,
+        labels,
+        executors,
+        rttMs,
+        distanceMs: this.distanceMs(nodeId),
+      }
+    })
+  }
+
+  #ownOffer({ executors, labels }: Offer): Offer {
+    return { executors, labels: [...new Set([...executors.map(({ kind }) => kind), ...labels])] }
+  }
+
+  executors(): ExecutorView[] {
+    return this.#options.offer().executors.map(executorView)
+  }
+
+  peers(): PeerView[] {
+    const { membership, signer } = this.#options
+    const connections = new Map(this.#net?.connections().map((connection) => [connection.peer, connection]))
+    return [...membership.members().values()]
+      .filter(({ nodeId }) => nodeId !== signer.nodeId)
+      .map((member) => {
+        const entry = this.#directory.byNode.get(member.nodeId)
+        return peerView({
+          member,
+          connection: connections.get(member.nodeId),
+          card: this.card(member.nodeId),
+          distanceMs: this.distanceMs(member.nodeId),
+          seenMsAgo: entry && this.#now() - entry.receivedAt,
+        })
+      })
+  }
+
+  capabilities(label?: string): CapabilityView[] {
+    const holders = this.nodes().map(
+      ({ node, name, rttMs, labels, executors }): Holder => ({ id: node, name, rttMs, labels, executors }),
+    )
+    return capabilityViews(holders, label)
+  }
+
+  /** Nodes that offer `label` by a card in force; when there is none, asks the label index who might, and those nodes themselves. */
+  async find(label: string, signal?: AbortSignal): Promise<Card[]> {
+    const known = this.#membersWith(label)
+    if (known.length > 0 || !this.#options.labelIndex || !this.#net) return known
+    const limit = AbortSignal.any([AbortSignal.timeout(SEARCH_MS), this.#stopping.signal, ...(signal ? [signal] : [])])
+    const asked: Promise<void>[] = []
+    try {
+      for await (const peer of this.#net.findProviders(label, limit)) {
+        if (!this.#options.membership.isMember(peer)) continue
+        asked.push(this.#askCard(peer, limit))
+        if (asked.length >= MAX_PROVIDERS) break
+      }
+    } catch {
+      // The index is a hint: without it we know what the cards say.
+    }
+    await Promise.allSettled(asked)
+    return this.#membersWith(label)
+  }
+
+  #membersWith(label: string): Card[] {
+    const { membership } = this.#options
+    return cardsWith(this.#directory, label, this.#now()).filter(({ nodeId }) => membership.isMember(nodeId))
+  }
+
+  async #askCard(peer: string, signal: AbortSignal): Promise<void> {
+    const net = this.#net
+    if (!net) return
+    await net.connect(peer, this.#addresses.of(peer), signal)
+    const answer = await net.request(peer, METHODS.card, new Uint8Array(), { signal })
+    this.#accept(decodeSigned(answer, LIMITS.cardBytes + 256), peer)
+  }
+
+  #makeOwn(): SignedCard {
+    const { membership, offer, cardTtlMs, version, wallMs = Date.now, signer } = this.#options
+    const name = membership.member(signer.nodeId)?.name ?? membership.mesh.nodeName
+    const base = { meshId: membership.mesh.meshId, name, ttlMs: cardTtlMs, version, listEpoch: membership.epoch }
+    const addresses = this.#net?.addresses() ?? []
+    this.#own = this.#cards.make({ ...base, coordinate: this.#coordinate, addresses, offer: offer() }, wallMs())
+    this.#ownMadeAt = this.#now()
+    return this.#own
+  }
+
+  #pushOwn(): void {
+    this.#pushAt = Infinity
+    const body = encodeSigned(this.#makeOwn().signed)
+    for (const { peer, ready } of this.#net?.connections() ?? []) {
+      // Whoever misses it asks when the card it has grows old.
+      if (ready) this.#net?.request(peer, METHODS.pushCard, body).catch(() => undefined)
+    }
+  }
+
+  /** @param from set when the sender may only speak of itself. @throws MeshError E_PROTOCOL, E_SIGNATURE */
+  #accept(signed: SignedBody, from: string | undefined, ageMs = 0): void {
+    if (from !== undefined && signed.signer !== from)
+      return this.#options.onAlarm('card-refused', `${from} sent a card of ${signed.signer} as its own`)
+    const { membership, signer } = this.#options
+    if (!membership.isMember(signed.signer)) return
+    if (signed.signer === signer.nodeId) return this.#ownSeen(signed)
+    const known = this.#directory.byNode.get(signed.signer)
+    if (known && sameBytes(known.signed.digest, digestOf(signed))) return
+    const card = openCard(signed)
+    if (card.card.meshId !== membership.mesh.meshId) return
+    const age = Math.min(ageMs, card.card.ttlMs)
+    const [directory, verdict] = withCard(this.#directory, card, this.#now(), age)
+    this.#directory = directory
+    if (verdict === 'equivocation') {
+      this.#options.onAlarm('equivocation', `${card.card.nodeId} signed two different cards with one sequence`)
+    }
+    if ((verdict === 'new' || verdict === 'newer') && this.#addresses.learn(card.card.nodeId, card.card.addresses))
+      this.#keepSoon()
+  }
+
+  #acceptQuietly(signed: SignedBody, from: string | undefined, ageMs = 0): void {
+    try {
+      this.#accept(signed, from, ageMs)
+    } catch {
+      this.#options.onAlarm('card-refused', `A card of ${signed.signer} does not verify`)
+    }
+  }
+
+  /** A card of ours that others hold: one that we did not make shows that someone else uses our key, or that our journal went back. */
+  #ownSeen(signed: SignedBody): void {
+    const { card } = openCard(signed)
+    if (this.#own && card.sequence > this.#own.card.sequence) {
+      this.#options.onAlarm('two-instances', 'Another process signs cards with the identity of this node')
+    }
+  }
+
+  #answerPage(body: Uint8Array): Uint8Array {
+    const query = pages.decodeCardsQuery(body)
+    const { membership } = this.#options
+    return pages.encodeCardsPage(pages.pageOf(this.#directory, query, (node) => membership.isMember(node), this.#now()))
+  }
+
+  /** Takes all cards a peer knows, page by page. */
+  async #exchange(peer: string): Promise<void> {
+    this.#keepSoon()
+    if (this.#exchanges >= FULL_EXCHANGES && !this.#isMissingCards()) return
+    this.#exchanges++
+    const maxPages = 2 + Math.ceil((2 * this.#options.membership.members().size) / pages.PAGE_CARDS)
+    let after: string | undefined
+    try {
+      for (let count = 0; count < maxPages; count++) {
+        const query = pages.encodeCardsQuery({ label: undefined, max: pages.PAGE_CARDS, after })
+        const answer = await this.#net?.request(peer, METHODS.cards, query, { signal: this.#stopping.signal })
+        if (!answer) return
+        const page = pages.decodeCardsPage(answer)
+        for (const { signed, ageMs } of page.cards) this.#acceptQuietly(signed, undefined, ageMs)
+        if (page.next === undefined || page.next <= (after ?? '')) return
+        after = page.next
+      }
+    } catch {
+      // It went away or answered nonsense: the next peer will do.
+    }
+  }
+
+  #isMissingCards(): boolean {
+    const { membership, signer } = this.#options
+    const now = this.#now()
+    return [...membership.members().keys()].some((nodeId) => {
+      const entry = this.#directory.byNode.get(nodeId)
+      return nodeId !== signer.nodeId && !(entry && isFresh(entry, now))
+    })
+  }
+
+  #onNet(event: NetEvent): void {
+    if (event.type !== 'peer-found' || !this.#options.membership.isMember(event.peer)) return
+    if (this.#addresses.learn(event.peer, event.addresses)) this.#keepSoon()
+  }
+
+  #forget(peer: string): void {
+    this.#directory = withoutNode(this.#directory, peer)
+    this.#addresses.forget(peer)
+    this.#keepSoon()
+  }
+
+  #tick(): void {
+    const now = this.#now()
+    this.#directory = pruned(this.#directory, now, this.#options.cardTtlMs)
+    this.#measure()
+    if (this.#own && now - this.#ownMadeAt > this.#options.cardTtlMs / 2) this.#pushOwn()
+    const connected = (this.#net?.connections() ?? []).filter(({ ready }) => ready).map(({ peer }) => peer)
+    for (const peer of dueForRefresh(this.#directory, connected, now, REFRESHES_PER_TICK)) {
+      this.#askCard(peer, AbortSignal.timeout(SEARCH_MS)).catch(() => undefined)
+    }
+    if (this.#options.labelIndex && now - this.#publishedAt > REPUBLISH_MS && connected.length > 0) this.#publish(now)
+  }
+
+  /** One step of the coordinate for each connected peer that has one. */
+  #measure(): void {
+    for (const { peer, rttMs } of this.#net?.connections() ?? []) {
+      const remote = this.card(peer)?.coordinate
+      if (rttMs !== undefined && remote) this.#coordinate = moved(this.#coordinate, remote, rttMs, Math.random())
+    }
+  }
+
+  #publish(now: number): void {
+    this.#publishedAt = now
+    for (const label of this.#own?.card.labels ?? []) {
+      this.#net?.provide(label, this.#stopping.signal).catch(() => undefined)
+    }
+  }
+
+  async #dialAll(): Promise<void> {
+    const signal = AbortSignal.any([AbortSignal.timeout(FIRST_DIAL_MS), this.#stopping.signal])
+    const dials = this.#wanted().map(({ peer, addresses }) => this.#net?.connect(peer, addresses, signal))
+    await Promise.allSettled(dials)
+  }
+
+  #wanted() {
+    const { membership, signer, maxContacts } = this.#options
+    const pinned = new Set(this.#addresses.pinned())
+    const contacts = [...membership.members().keys()]
+      .filter((peer) => peer !== signer.nodeId && (pinned.has(peer) || this.#addresses.of(peer).length > 0))
+      .map((peer) => {
+        const near = this.#net?.rttMs(peer) ?? this.distanceMs(peer)
+        return { peer, distanceMs: near, isPinned: pinned.has(peer) }
+      })
+    const chosen = chooseContacts(signer.nodeId, contacts, maxContacts)
+    return chosen.map((peer) => ({ peer, addresses: this.#addresses.of(peer) }))
+  }
+
+  #keep(): void {
+    if (!this.#stopping.signal.aborted) this.#net?.keep(this.#wanted())
+  }
+
+  /** Several changes at once make one choice. */
+  #keepSoon(): void {
+    if (this.#keepTimer) return
+    this.#keepTimer = setTimeout(() => {
+      this.#keepTimer = undefined
+      this.#keep()
+    }, 50)
+    this.#keepTimer.unref()
+  }
+}
