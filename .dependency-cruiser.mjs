@@ -63,7 +63,7 @@ export default {
       only('daemon/cli/'),
       {
         path: '^(proto|protocol|daemon)/',
-        pathNot: '^daemon/cli/|^daemon/main[.]ts$|^daemon/config/paths[.]ts$|^protocol/api[.]ts$',
+        pathNot: '^daemon/cli/|^daemon/main[.]ts$|^daemon/config/paths[.]ts$|^protocol/(api|errors)[.]ts$',
       },
     ),
     error(

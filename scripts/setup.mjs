@@ -147,7 +147,8 @@ export function generateProto(into) {
 function useNumbers(path) {
   const anchor = 'import $protobuf from "protobufjs/minimal.js";\n'
   const code = readFileSync(path, 'utf8')
-  if (!code.includes(anchor)) throw new Error(`${path} does not import protobufjs as expected: see useNumbers in scripts/setup.mjs`)
+  if (!code.includes(anchor))
+    throw new Error(`${path} does not import protobufjs as expected: see useNumbers in scripts/setup.mjs`)
   writeFileSync(path, code.replace(anchor, `${anchor}$protobuf.util.Long = undefined; $protobuf.configure();\n`))
 }
 
