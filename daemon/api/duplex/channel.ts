@@ -1,0 +1,71 @@
+/** What runs on one channel of a duplex: a run with host functions, or a session. */
+import type { TaskView } from '../../../protocol/api.ts'
+import { DUPLEX } from '../../../protocol/api.ts'
+import { type MeshError, toMeshError } from '../../../protocol/errors.ts'
+import { toProblem } from '../problem.ts'
+import type { LogLine } from '../../exec/executor.ts'
+import { DUPLEX_LIMITS } from './limits.ts'
+import type { DuplexWire } from './wire.ts'
+
+export interface Channel {
+  /** A frame of the client; `bytes` are valid during the call only. @throws MeshError when it breaks the protocol: the connection ends */
+  onFrame(type: number, bytes: Buffer, start: number, end: number): void
+  /** The client is gone, or the daemon stops waiting. Sends nothing any more. */
+  abandon(error: MeshError): void
+}
+
+/** The daemon's end of a channel. */
+export class ChannelOutput {
+  readonly wire: DuplexWire
+  readonly id: number
+  readonly #onClosed: () => void
+  #closed = false
+
+  constructor(wire: DuplexWire, id: number, onClosed: () => void) {
+    this.wire = wire
+    this.id = id
+    this.#onClosed = onClosed
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  json(type: number, value: unknown): void {
+    if (!this.#closed) this.wire.text(this.id, type, JSON.stringify(value))
+  }
+
+  log(line: LogLine & { readonly node: string }): void {
+    // Log lines are the first to go when the client does not keep up: results must get through
+    if (this.wire.queued < DUPLEX_LIMITS.logBytes)
+      this.json(DUPLEX.type.log, { type: 'log', level: line.level, text: line.text, node: line.node })
+  }
+
+  /** Last frame: the task as it ended. */
+  end(task: TaskView): void {
+    this.#last(DUPLEX.type.end, task)
+  }
+
+  /** Last frame: why it cannot be. */
+  problem(error: unknown): void {
+    this.#last(DUPLEX.type.problem, toProblem(error))
+  }
+
+  /** No frame at all: there is nobody to read it. */
+  drop(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#onClosed()
+  }
+
+  #last(type: number, value: unknown): void {
+    if (this.#closed) return
+    try {
+      this.json(type, value)
+    } catch (error) {
+      // An output close to the largest frame does not fit once it is wrapped
+      this.json(DUPLEX.type.problem, toProblem(toMeshError(error)))
+    }
+    this.drop()
+  }
+}

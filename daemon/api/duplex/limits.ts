@@ -1,0 +1,17 @@
+/** Bounds of one duplex connection. Bytes unless the name says otherwise. */
+export const DUPLEX_LIMITS = {
+  /** Open channels */
+  channels: 256,
+  /** Calls of sessions without an answer: many times what keeps every core of a mesh busy */
+  openCalls: 16_384,
+  /** Inputs of those calls */
+  openCallBytes: 64 << 20,
+  /** Host calls without an answer; the guest's own limit counts them over its life, this one at once */
+  openHostCalls: 4_096,
+  /** Unsent beyond this: nothing more is read from the client until it takes what is there */
+  pauseBytes: 1 << 20,
+  /** Unsent beyond this: log lines are left out */
+  logBytes: 4 << 20,
+  /** Unsent beyond this: the client is cut off. Room for a few frames of the largest size. */
+  queueBytes: 64 << 20,
+} as const

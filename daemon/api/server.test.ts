@@ -1,0 +1,293 @@
+import { get as httpGet } from 'node:http'
+import { createHmac } from 'node:crypto'
+import { afterEach, describe, expect, it } from 'vitest'
+import { ERRORS } from '../../protocol/errors.ts'
+import { dial, post, send, startTestApi, type TestApi, type TestApiOptions } from './testing/test-api.ts'
+
+const open: TestApi[] = []
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((api) => api.close()))
+})
+async function start(options?: TestApiOptions): Promise<TestApi> {
+  const api = await startTestApi(options)
+  open.push(api)
+  return api
+}
+const run = (source: string, more: object = {}) => ({ program: { source }, ...more })
+
+/** Reads an event stream until `count` events came or it ended. */
+function events(
+  api: TestApi,
+  path: string,
+  count: number,
+  lastEventId?: string,
+): Promise<{ id: string | undefined; event: string; data: unknown }[]> {
+  return new Promise((resolve, reject) => {
+    const headers = {
+      authorization: `Bearer ${api.token}`,
+      ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
+    }
+    const request = httpGet({ socketPath: api.paths.socket, path, headers, agent: false }, (response) => {
+      let text = ''
+      const parse = () =>
+        text
+          .split('\n\n')
+          .slice(0, -1)
+          .filter((block) => block.includes('data: '))
+          .map((block) => {
+            const field = (name: string) =>
+              block
+                .split('\n')
+                .find((line) => line.startsWith(`${name}: `))
+                ?.slice(name.length + 2)
+            return {
+              id: field('id'),
+              event: field('event') ?? '',
+              data: JSON.parse(field('data') ?? 'null') as unknown,
+            }
+          })
+      response.on('data', (part: Buffer) => {
+        text += part.toString()
+        if (parse().length >= count) {
+          request.destroy()
+          resolve(parse())
+        }
+      })
+      response.on('end', () => resolve(parse()))
+      response.on('error', () => undefined)
+    })
+    request.on('error', reject)
+  })
+}
+
+describe('the local API', () => {
+  it('answers on the unix socket and on loopback, with strict headers', async () => {
+    const api = await start()
+    for (const over of ['socket', 'tcp'] as const) {
+      const { status, headers, json } = await send(api, { over })
+      expect([status, json['name']]).toEqual([200, 'one'])
+      expect(headers).toMatchObject({
+        'cache-control': 'no-store',
+        'x-content-type-options': 'nosniff',
+        'content-type': 'application/json',
+      })
+      expect(headers['content-security-policy']).toContain("frame-ancestors 'none'")
+    }
+  })
+
+  it('has no TCP listener unless configured', async () => {
+    const api = await start({ tcp: false })
+    expect(api.address.url).toBeUndefined()
+    expect((await send(api)).status).toBe(200)
+  })
+
+  it('runs a task and waits for its end, or does not', async () => {
+    const api = await start()
+    expect((await post(api, '/v0/tasks', run('echo', { input: { a: [1] } }))).json).toMatchObject({
+      state: 'completed',
+      output: { a: [1] },
+    })
+    expect((await post(api, '/v0/tasks', run('fail'))).json).toMatchObject({
+      state: 'failed',
+      error: { code: 'E_GUEST' },
+    })
+    const detached = await post(api, '/v0/tasks', run('wait', { detach: true }))
+    expect(detached.json).toMatchObject({ state: 'working' })
+    const id = String(detached.json['id'])
+    expect((await post(api, `/v0/tasks/${id}/cancel`, {})).json).toMatchObject({ state: 'canceled' })
+    expect((await send(api, { path: `/v0/tasks/${id}` })).json).toMatchObject({ id, state: 'canceled' })
+    expect((await post(api, '/v0/maps', { program: { source: 'echo' }, inputs: [1, 2] })).json).toMatchObject({
+      kind: 'map',
+      progress: { total: 2 },
+    })
+  })
+
+  it('hands on the idempotency key and the subject', async () => {
+    const api = await start()
+    const first = await post(api, '/v0/tasks', run('echo'), { headers: { 'idempotency-key': 'k-1' } })
+    const second = await post(api, '/v0/tasks', run('echo'), { headers: { 'idempotency-key': 'k-1' } })
+    expect(second.json['id']).toBe(first.json['id'])
+    expect(api.tasks.callers[0]).toEqual({ subject: 'local', key: 'k-1' })
+    expect(
+      (await post(api, '/v0/tasks', run('echo'), { headers: { 'idempotency-key': 'x'.repeat(201) } })).json['code'],
+    ).toBe('E_BAD_REQUEST')
+  })
+
+  it('SDK-06 gives fifty requests with one key one task and one answer', async () => {
+    const api = await start()
+    const all = await Promise.all(
+      Array.from({ length: 50 }, () =>
+        post(api, '/v0/tasks', run('echo', { input: 7 }), { headers: { 'idempotency-key': 'storm' } }),
+      ),
+    )
+    expect(new Set(all.map(({ text }) => text)).size).toBe(1)
+  })
+
+  it('tells problems as problem+json, and nothing of the inside', async () => {
+    const api = await start()
+    const missing = await send(api, { path: '/v0/tasks/nope' })
+    expect(missing.status).toBe(404)
+    expect(missing.headers['content-type']).toBe('application/problem+json')
+    expect(missing.json).toMatchObject({ code: 'E_NOT_FOUND', status: 404, title: ERRORS.E_NOT_FOUND.title })
+    const syntax = await post(api, '/v0/tasks', run('syntax'))
+    expect(syntax.json).toMatchObject({ status: 422, code: 'E_SYNTAX', failure: { code: 'E_SYNTAX', line: 3 } })
+    const crash = await post(api, '/v0/tasks', run('crash'))
+    expect(crash.json).toMatchObject({ status: 500, code: 'E_INTERNAL' })
+    expect(crash.text).not.toContain('secret')
+    expect(api.logged.join('')).toContain('secret inner detail')
+  })
+
+  it('names what does not fit in a request, and where', async () => {
+    const api = await start()
+    const cases: [unknown, RegExp][] = [
+      [{}, /program/],
+      [{ program: {} }, /exactly one of source and modules/],
+      [{ program: { source: 'echo' }, limits: { wallMs: -1 } }, /limits\.wallMs/],
+      [{ program: { source: 'echo' }, inptu: 1 }, /inptu/],
+      [[], /object/],
+    ]
+    for (const [body, message] of cases) {
+      const { status, json } = await post(api, '/v0/tasks', body)
+      expect([status, json['code']]).toEqual([400, 'E_BAD_REQUEST'])
+      expect(String(json['detail'])).toMatch(message)
+    }
+    for (const path of [
+      '/v0/tasks?limit=0',
+      '/v0/tasks?limit=501',
+      '/v0/tasks?state=x',
+      '/v0/tasks?limit=1&limit=2',
+      '/v0/status?x=1',
+    ])
+      expect((await send(api, { path })).status).toBe(400)
+    expect((await send(api, { path: '/v0/tasks?limit=10&state=working' })).status).toBe(200)
+  })
+
+  it('serves metrics as text, and the challenge and the OpenAPI document without a token', async () => {
+    const api = await start()
+    const metrics = await send(api, { path: '/metrics' })
+    expect([metrics.headers['content-type'], metrics.text]).toEqual(['text/plain; version=0.0.4', 'manyhands_up 1\n'])
+    const nonce = '0123456789abcdef0123'
+    const challenge = await send(api, { path: `/v0/challenge?nonce=${nonce}`, token: null })
+    expect(challenge.json['proof']).toBe(
+      createHmac('sha256', api.token).update(`manyhands-daemon\0${nonce}`).digest('hex'),
+    )
+    expect((await send(api, { path: '/v0/openapi.json', token: null })).json['openapi']).toBe('3.1.1')
+    expect((await send(api, { path: '/v0/challenge?nonce=short', token: null })).status).toBe(400)
+  })
+
+  it('streams the events of a task from the beginning, to the end, and resumes', async () => {
+    const api = await start()
+    const { json } = await post(api, '/v0/tasks', run('wait', { detach: true }))
+    const path = `/v0/tasks/${String(json['id'])}/events`
+    const reading = events(api, path, 10)
+    api.tasks.emit(String(json['id']), { type: 'log', level: 'info', text: 'a\nb', node: 'n1' })
+    await post(api, `/v0/tasks/${String(json['id'])}/cancel`, {})
+    const seen = await reading
+    expect(seen.map(({ id, event }) => `${id} ${event}`)).toEqual(['1 state', '2 log', '3 end'])
+    expect(seen[1]?.data).toMatchObject({ text: 'a\nb' })
+    expect((await events(api, path, 10, '2')).map(({ id }) => id)).toEqual(['3'])
+    expect((await send(api, { path: '/v0/tasks/nope/events' })).status).toBe(404)
+    await expect.poll(() => api.tasks.watchers(String(json['id']))).toBe(0)
+  })
+
+  it('streams mesh events and resumes, telling when some are lost', async () => {
+    const api = await start()
+    const reading = events(api, '/v0/events', 2)
+    await expect.poll(() => api.server.clients().streams).toBe(1)
+    const up = (peer: string) => api.events.add({ type: 'peer-up', peer, name: peer })
+    up('a')
+    up('b')
+    const [first, second] = await reading
+    expect([first?.data, second?.data]).toEqual([
+      { type: 'peer-up', peer: 'a', name: 'a' },
+      { type: 'peer-up', peer: 'b', name: 'b' },
+    ])
+    await expect.poll(() => api.server.clients().streams).toBe(0)
+    up('c')
+    expect((await events(api, '/v0/events', 2, first?.id)).map(({ data }) => data)).toMatchObject([
+      { peer: 'b' },
+      { peer: 'c' },
+    ])
+    for (let i = 0; i < 500; i++) up(`x${i}`)
+    expect((await events(api, '/v0/events', 1, first?.id))[0]?.data).toMatchObject({
+      type: 'alarm',
+      what: 'events-lost',
+    })
+    expect((await events(api, '/v0/events', 1, 'other-5'))[0]?.data).toMatchObject({
+      type: 'alarm',
+      what: 'events-lost',
+    })
+  })
+
+  it('sends heartbeats', async () => {
+    const api = await start({ flags: { 'api.heartbeatMs': '100' } })
+    const socket = await dial(api)
+    let text = ''
+    socket.on('data', (part: Buffer) => (text += part.toString()))
+    socket.write(`GET /v0/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${api.token}\r\n\r\n`)
+    await expect.poll(() => text).toMatch(/:\n\n[\s\S]*:\n\n/)
+    socket.destroy()
+  })
+
+  it('drops a reader of events that does not read, and tells it', async () => {
+    const api = await start()
+    const socket = await dial(api)
+    socket.write(`GET /v0/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${api.token}\r\n\r\n`)
+    socket.pause()
+    await expect.poll(() => api.server.clients().streams).toBe(1)
+    const name = 'n'.repeat(50_000)
+    for (let i = 0; i < 400 && api.server.clients().streams > 0; i++) {
+      api.events.add({ type: 'peer-up', peer: 'a', name })
+      if (i % 20 === 0) await new Promise(setImmediate)
+    }
+    expect(api.server.clients().streams).toBe(0)
+    let text = ''
+    socket.on('data', (part: Buffer) => (text = (text + part.toString()).slice(-2_000)))
+    socket.resume()
+    await expect.poll(() => text).toContain('E_OVERLOADED')
+    socket.destroy()
+  })
+
+  it('stops waiting for a client that went away, without ending its task', async () => {
+    const api = await start()
+    const socket = await dial(api)
+    const body = JSON.stringify(run('wait'))
+    socket.write(
+      `POST /v0/tasks HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${api.token}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    )
+    await expect.poll(() => api.tasks.get('t1')?.state).toBe('working')
+    socket.destroy()
+    await expect.poll(() => api.server.clients().connections).toBe(0)
+    expect(api.tasks.get('t1')?.state).toBe('working')
+  })
+
+  it('asks for the shutdown after it has answered', async () => {
+    const api = await start()
+    expect((await post(api, '/v0/shutdown', { drainMs: 5 })).json).toEqual({ stopping: true })
+    await expect.poll(() => api.shutdowns).toEqual([5])
+  })
+
+  it('drains: lets running requests finish, refuses new ones, ends streams', async () => {
+    const api = await start()
+    const waiting = post(api, '/v0/tasks', run('wait'))
+    const stream = events(api, '/v0/events', 99)
+    await expect.poll(() => [api.tasks.get('t1')?.state, api.server.clients().streams]).toEqual(['working', 1])
+    const idle = await dial(api)
+    const closing = api.server.close(10_000)
+    expect(await stream).toMatchObject([{ event: 'problem', data: { code: 'E_STOPPING' } }])
+    idle.write(`GET /v0/status HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${api.token}\r\n\r\n`)
+    await api.tasks.cancel('t1')
+    expect((await waiting).json).toMatchObject({ state: 'canceled' })
+    await closing
+    await expect(send(api)).rejects.toThrow()
+    idle.destroy()
+  })
+
+  it('answers E_STOPPING to those who still wait when the drain is over', async () => {
+    const api = await start()
+    const waiting = post(api, '/v0/tasks', run('wait'))
+    await expect.poll(() => api.tasks.get('t1')?.state).toBe('working')
+    await api.server.close(10)
+    expect((await waiting).json).toMatchObject({ status: 503, code: 'E_STOPPING' })
+  })
+})
