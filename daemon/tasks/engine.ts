@@ -62,6 +62,8 @@ export class TaskEngine implements Tasks {
   readonly #recent = new Map<string, ActiveTask>()
   readonly #listeners = new Set<(task: TaskView) => void>()
   readonly #keys: IdempotencyKeys
+  /** Tasks accepted since the start */
+  accepted = 0
   #closing = false
 
   constructor(options: EngineOptions) {
@@ -73,6 +75,13 @@ export class TaskEngine implements Tasks {
 
   get working(): number {
     return this.#active.size
+  }
+
+  /** Tasks under way by state. */
+  states(): Partial<Record<TaskState, number>> {
+    const counts: Partial<Record<TaskState, number>> = {}
+    for (const { row } of this.#active.values()) counts[row.state] = (counts[row.state] ?? 0) + 1
+    return counts
   }
 
   async run(
@@ -312,6 +321,7 @@ export class TaskEngine implements Tasks {
   }
 
   #track(task: ActiveTask): void {
+    this.accepted += 1
     this.#active.set(task.row.id, task)
     const settle = (): void => {
       this.#active.delete(task.row.id)

@@ -22,6 +22,8 @@ export interface HandsConfig {
   /** Orders that may wait, in all and of one delegator */
   readonly queue: number
   readonly queuePerOrigin: number
+  /** Told when work begins or ends */
+  readonly onChange?: () => void
 }
 
 export interface HandsState {
@@ -138,6 +140,7 @@ export class Hands {
 
   async #run(order: Order, events: HandEvents, abort: AbortController): Promise<void> {
     this.#running += 1
+    this.#config.onChange?.()
     const stop = (): void => abort.abort(new MeshError('E_EXECUTOR_LOST', 'The node stopped'))
     this.#stops.add(stop)
     const startedAt = performance.now()
@@ -149,6 +152,7 @@ export class Hands {
       this.#stops.delete(stop)
       this.#running -= 1
       this.#next()
+      this.#config.onChange?.()
     }
   }
 

@@ -20,6 +20,8 @@ export interface MeshPlacerOptions {
   readonly discover: (label: string) => Promise<void>
   /** Numbers in [0, 1) */
   readonly random: () => number
+  /** Nodes asked at once. @default 4 */
+  readonly offers?: number
 }
 
 const OFFER_MS = 2_000
@@ -94,7 +96,9 @@ export class MeshPlacer implements Placer {
       )
       return { input: { type: 'candidates', nodes: [], bindNow: net.self }, candidates }
     }
-    const chosen = new Set(chooseForOffer(ranked, this.#options.random).map(({ node }) => node))
+    const chosen = new Set(
+      chooseForOffer(ranked, this.#options.random, offerCounts(this.#options.offers ?? 4)).map(({ node }) => node),
+    )
     const candidates = ranked.map((candidate) => ({
       ...shown(candidate),
       ...(chosen.has(candidate.node) ? { outcome: 'silent' as const } : {}),
@@ -121,6 +125,12 @@ export class MeshPlacer implements Placer {
       candidate: { outcome: 'bid', etaMs, queued, reason: `this node, starts in ${etaMs} ms` },
     }
   }
+}
+
+/** Most of the offers go to the best, the others are spread so that load and stale cards even out. */
+function offerCounts(offers: number): { near: number; random: number } {
+  const near = Math.ceil(offers * 0.6)
+  return { near, random: offers - near }
 }
 
 function isAble(candidate: RankedCandidate): boolean {

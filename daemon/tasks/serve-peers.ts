@@ -39,6 +39,11 @@ export class PeerService {
     options.net.handleChannel(TASK_CHANNEL, (channel) => this.#onChannel(channel))
   }
 
+  /** Leases held here. */
+  get serving(): number {
+    return this.#serving.size
+  }
+
   /** Ends what is done for this node, which was put out of the mesh. */
   fence(peer: string): void {
     for (const served of this.#serving) if (served.order.delegator === peer) served.stop('E_REVOKED')

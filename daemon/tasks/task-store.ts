@@ -142,6 +142,20 @@ export class TaskStore {
     return after === undefined ? { rows } : { rows, next: after }
   }
 
+  async count(): Promise<number> {
+    let total = 0
+    for (let after: string | undefined; ; ) {
+      const page = await this.#journal.range('task', after === undefined ? {} : { after })
+      total += page.length
+      after = page.at(-1)?.key
+      if (page.length < 1_000) return total
+    }
+  }
+
+  async oldest(limit: number): Promise<TaskRow[]> {
+    return (await this.#journal.range('task', { limit })).map(({ value }) => decodeRow(value))
+  }
+
   /** Drops a task that ended long ago, with its pieces. Its idempotency key stays: it then says that the task is gone. */
   async drop(row: TaskRow): Promise<void> {
     const writes: TableWrite[] = [{ table: 'task', key: row.id }]
