@@ -71,12 +71,7 @@ export class ChainVerifier {
  * The record at `at`, which must follow `last`.
  * @throws MeshError E_JOURNAL_GAP, E_JOURNAL_VERSION
  */
-export function followingRecord(
-  block: Uint8Array,
-  at: number,
-  last: ChainPoint,
-  types: ReadonlySet<string>,
-): DecodedRecord {
+function followingRecord(block: Uint8Array, at: number, last: ChainPoint, types: ReadonlySet<string>): DecodedRecord {
   const sequence = last.sequence + 1
   const record = decodeRecord(block, at)
   switch (record.kind) {

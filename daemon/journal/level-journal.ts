@@ -18,17 +18,17 @@
  */
 import { failpoint } from '../failpoint.ts'
 import { CommitQueue, type PendingAppend } from './commit-queue.ts'
-import { followingRecord } from './chain.ts'
-import { closedError, gapError, storageError } from './errors.ts'
+import { closedError, storageError } from './errors.ts'
 import type { Journal, JournalHealth, JournalRecord, NewRecord, RangeOptions } from './journal.ts'
 import type { LevelStore, StoreOp } from './level-store.ts'
 import { JOURNAL_LIMITS, type JournalLimits } from './limits.ts'
 import { MarkKeeper } from './mark-keeper.ts'
 import { type Mark, MarkWriter } from './mark.ts'
 import { baseOp, type OpenedStore, openStore, type StorePlace } from './open-store.ts'
-import { type ChainPoint, decodeRecord, encodeBlock } from './record.ts'
+import { type ChainPoint, encodeBlock } from './record.ts'
 import { decodeRow, encodeRow } from './row.ts'
 import { recover, type RefusedBatch, systemReason } from './recovery.ts'
+import { cutAfter, readRecords } from './stored-records.ts'
 import { blockKey, rowKey, rowKeyText, tableRange } from './store-keys.ts'
 import { checkKey, checkLimit, checkRecord, checkSequence, checkTable } from './validate.ts'
 
@@ -69,10 +69,7 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   }
 }
 
-type State =
-  | { readonly kind: 'open' }
-  | { readonly kind: 'failing'; readonly since: number; reason: string }
-  | { readonly kind: 'closed' }
+type State = { readonly kind: 'open' } | { readonly kind: 'failing'; readonly since: number; reason: string }
 
 class LevelJournal implements Journal {
   readonly #options: LevelJournalOptions
@@ -155,22 +152,9 @@ class LevelJournal implements Journal {
   async read(from: number, limit?: number): Promise<JournalRecord[]> {
     this.#assertReadable()
     checkSequence('from', from)
-    const count = checkLimit(limit)
-    const records: JournalRecord[] = []
-    const head = this.#head.sequence
-    const oldest = this.#base.sequence + 1
-    const start = await this.#store.blockAt(Math.max(from, oldest))
-    for await (const { first, block } of this.#store.blocks(Math.max(start ?? 0, oldest))) {
-      for (let at = 0, sequence = first; at < block.length; sequence++) {
-        if (sequence > head || records.length === count) return records
-        const record = decodeRecord(block, at)
-        if (record.kind !== 'record' || record.sequence !== sequence) throw gapError('a record is damaged', sequence)
-        const { type, body, hash, end } = record
-        if (sequence >= from) records.push({ sequence, type, body, hash })
-        at = end
-      }
-    }
-    return records
+    // blocks before the base may still be there while a trim is under way
+    const first = Math.max(from, this.#base.sequence + 1)
+    return readRecords(this.#store, { from: first, to: this.#head.sequence, limit: checkLimit(limit) })
   }
 
   health(): JournalHealth {
@@ -200,14 +184,12 @@ class LevelJournal implements Journal {
   }
 
   async #close(): Promise<void> {
-    const failing = this.#state.kind === 'failing'
-    this.#state = { kind: 'closed' }
     this.#stop.abort()
     while (this.#draining !== undefined) await this.#draining
     await this.#recovering
     try {
       failpoint('journal.before-close')
-      if (!failing) await this.#marks.flush()
+      if (this.#state.kind === 'open') await this.#marks.flush()
     } finally {
       await this.#marks.close().finally(() => this.#store.close())
     }
@@ -258,10 +240,10 @@ class LevelJournal implements Journal {
   }
 
   async #trim(before: number): Promise<void> {
-    this.#assertWritable()
+    this.#assertSound()
     const last = Math.min(before - 1, this.#head.sequence)
     if (last <= this.#base.sequence) return
-    const cut = await this.#cutAfter(last)
+    const cut = await cutAfter(this.#store, last)
     const base = { sequence: last, hash: cut.hash }
     try {
       // the mark must not fall behind the base
@@ -276,26 +258,6 @@ class LevelJournal implements Journal {
     }
   }
 
-  /** Hash of the record `last`, and what keeps the rest of its block when it is not the last one in it. */
-  async #cutAfter(last: number): Promise<{ hash: Uint8Array; ops: StoreOp[] }> {
-    const start = await this.#store.blockAt(last)
-    if (start === undefined) throw gapError('a block is missing', last)
-    for await (const { block } of this.#store.blocks(start)) {
-      for (let at = 0, sequence = start; at < block.length; sequence++) {
-        const record = decodeRecord(block, at)
-        if (record.kind !== 'record' || record.sequence !== sequence) break
-        at = record.end
-        if (sequence < last) continue
-        const hash = Uint8Array.from(record.hash)
-        if (at === block.length) return { hash, ops: [] }
-        followingRecord(block, at, { sequence: last, hash }, this.#types)
-        return { hash, ops: [{ type: 'put', key: blockKey(last + 1), value: block.subarray(at) }] }
-      }
-      break
-    }
-    throw gapError('a record is damaged', last)
-  }
-
   /** Runs between two batches. */
   #exclusive(work: () => Promise<void>): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -306,14 +268,13 @@ class LevelJournal implements Journal {
 
   /** Stops acknowledging and begins to recover. @param refused a batch that is rejected but may be on disk */
   #fail(error: unknown, refused?: RefusedBatch): void {
-    const closed = this.#state.kind === 'closed'
     if (this.#state.kind === 'open') {
       this.#state = { kind: 'failing', since: this.#now(), reason: systemReason(error) ?? 'the store refused a write' }
       this.#options.onHealth?.(this.health())
     }
     this.#queue.rejectAll(this.#storageError(error))
     this.#refused ??= refused
-    if (!closed) this.#recovering ??= this.#recover()
+    if (this.#closing === undefined) this.#recovering ??= this.#recover()
   }
 
   /** Never rejects. */
@@ -341,7 +302,6 @@ class LevelJournal implements Journal {
     this.#base = outcome.base
     this.#refused = undefined
     this.#marks = this.#keep(outcome.writer)
-    if (this.#state.kind !== 'failing') return
     this.#state = { kind: 'open' }
     this.#options.onHealth?.(this.health())
   }
@@ -351,16 +311,20 @@ class LevelJournal implements Journal {
   }
 
   #assertWritable(): void {
-    if (this.#state.kind === 'closed') throw closedError()
+    this.#assertReadable()
+    this.#assertSound()
+  }
+
+  #assertSound(): void {
     if (this.#state.kind === 'failing') throw this.#storageError()
   }
 
   #assertReadable(): void {
-    if (this.#state.kind === 'closed') throw closedError()
+    if (this.#closing !== undefined) throw closedError()
   }
 
   #storageError(cause?: unknown): ReturnType<typeof storageError> {
-    return storageError(this.#state.kind === 'failing' ? this.#state.reason : 'it is being closed', cause)
+    return storageError(this.#state.kind === 'failing' ? this.#state.reason : 'its disk failed', cause)
   }
 }
 

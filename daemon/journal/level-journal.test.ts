@@ -1,0 +1,181 @@
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Journal } from './journal.ts'
+import { type LevelJournalOptions, openLevelJournal } from './level-journal.ts'
+import { LevelStore } from './level-store.ts'
+import { MemoryJournal } from './memory-journal.ts'
+import { readMark } from './mark.ts'
+import { baseOp } from './open-store.ts'
+
+const types = ['test.happened']
+const record = (body: string) => ({
+  type: 'test.happened',
+  body: Buffer.from(body),
+  writes: [{ table: 'seen', key: body, value: Buffer.from(body) }],
+})
+
+let root: string
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'manyhands-level-'))
+})
+afterEach(() => rm(root, { recursive: true }))
+
+function open(options: Partial<LevelJournalOptions> = {}): Promise<Journal> {
+  return openLevelJournal({
+    folder: join(root, 'node', 'store'),
+    markFile: join(root, 'node', 'mark'),
+    types,
+    ...options,
+  })
+}
+
+async function blocks(): Promise<number[]> {
+  const store = await LevelStore.open(join(root, 'node', 'store'), { create: false })
+  const found: number[] = []
+  for await (const { first } of store.blocks(0)) found.push(first)
+  await store.close()
+  return found
+}
+
+describe('group commit', () => {
+  it('puts the appends of one turn, and those that arrive during a sync, into one batch each', async () => {
+    const journal = await open()
+    const first = [1, 2, 3].map((n) => journal.append(record(`${n}`)))
+    await Promise.resolve()
+    first.push(journal.append(record('4')))
+    await new Promise((resolve) => setImmediate(resolve))
+    // the sync has begun
+    await Promise.all([...first, journal.append(record('5')), journal.append(record('6'))])
+    await journal.close()
+    expect(await blocks()).toEqual([1, 5])
+  })
+
+  it('answered callers that append again at once share the next sync', async () => {
+    const journal = await open()
+    await Promise.all(
+      Array.from({ length: 16 }, async (_, i) => {
+        for (let round = 0; round < 5; round++) await journal.append(record(`${i} ${round}`))
+      }),
+    )
+    await journal.close()
+    expect(await blocks()).toEqual([1, 17, 33, 49, 65])
+  })
+
+  it('refuses what exceeds the queue with E_OVERLOADED and keeps the rest', async () => {
+    const journal = await open({ limits: { queueRecords: 10 } })
+    const results = await Promise.allSettled(Array.from({ length: 15 }, (_, i) => journal.append(record(`${i}`))))
+    expect(results.map((result) => result.status)).toEqual([
+      ...Array(10).fill('fulfilled'),
+      ...Array(5).fill('rejected'),
+    ])
+    expect(results[14]).toMatchObject({ reason: { code: 'E_OVERLOADED' } })
+    expect(await journal.append(record('later'))).toBe(11)
+    await journal.close()
+  })
+
+  it('splits a long queue into batches by bytes and count', async () => {
+    const journal = await open({ limits: { batchRecords: 4 } })
+    await Promise.all(Array.from({ length: 10 }, (_, i) => journal.append(record(`${i}`))))
+    await journal.close()
+    expect(await blocks()).toEqual([1, 5, 9])
+  })
+})
+
+describe('over reopening', () => {
+  it('keeps records, rows and head; hashes are those of the journal in memory', async () => {
+    const memory = new MemoryJournal({ types })
+    for (let round = 0; round < 4; round++) {
+      const journal = await open()
+      expect(journal.head).toBe(round * 10)
+      await Promise.all(Array.from({ length: 10 }, (_, i) => journal.append(record(`${round} ${i}`))))
+      for (let i = 0; i < 10; i++) await memory.append(record(`${round} ${i}`))
+      const hashes = async (of: Journal) => (await of.read(0)).map((each) => Buffer.from(each.hash).toString('hex'))
+      expect(await hashes(journal)).toEqual(await hashes(memory))
+      expect(await journal.range('seen')).toHaveLength((round + 1) * 10)
+      await journal.close()
+    }
+  })
+
+  it('a clean close leaves a mark that covers everything', async () => {
+    const journal = await open()
+    for (let i = 0; i < 20; i++) await journal.append(record(`${i}`))
+    await journal.close()
+    expect(await readMark(join(root, 'node', 'mark'))).toMatchObject({ sequence: 20 })
+  })
+
+  it.each([1, 2, 7, 10, 11, 15, 20, 21])('goes on from the base after trim(%s)', async (before) => {
+    let journal = await open()
+    for (let part = 0; part < 2; part++) {
+      await Promise.all(Array.from({ length: 10 }, (_, i) => journal.append(record(`${part} ${i}`))))
+    }
+    const all = await journal.read(0)
+    await journal.trim(before)
+    await journal.close()
+    expect((await blocks()).every((first) => first >= before)).toBe(true)
+    journal = await open()
+    expect(await journal.read(0)).toEqual(all.slice(before - 1))
+    expect(await journal.append(record('more'))).toBe(21)
+    expect(await journal.range('seen')).toHaveLength(21)
+    await journal.close()
+    journal = await open()
+    expect((await journal.read(0)).map((each) => each.sequence)).toEqual(
+      Array.from({ length: 22 - before }, (_, i) => before + i),
+    )
+    await journal.close()
+  })
+
+  it('drops what an interrupted trim left', async () => {
+    let journal = await open()
+    for (let i = 0; i < 6; i++) await journal.append(record(`${i}`))
+    const base = (await journal.read(3, 1))[0]
+    await journal.close()
+    const store = await LevelStore.open(join(root, 'node', 'store'), { create: false })
+    await store.write([baseOp({ sequence: 3, hash: base?.hash ?? new Uint8Array(32) })])
+    await store.close()
+    journal = await open()
+    expect((await journal.read(0)).map((each) => each.sequence)).toEqual([4, 5, 6])
+    await journal.close()
+    expect(await blocks()).toEqual([4, 5, 6])
+  })
+})
+
+it('nobody else may read its files', async () => {
+  await (await open()).close()
+  expect((await stat(join(root, 'node', 'store'))).mode & 0o077).toBe(0)
+  expect((await stat(join(root, 'node', 'mark'))).mode & 0o077).toBe(0)
+})
+
+it('close() waits for a trim and appends under way, and may be called twice', async () => {
+  const journal = await open()
+  await Promise.all([journal.append(record('a')), journal.append(record('b'))])
+  const trimmed = journal.trim(2)
+  const appended = journal.append(record('c'))
+  await Promise.all([journal.close(), journal.close()])
+  expect(await appended).toBe(3)
+  await trimmed
+})
+
+it('a sync that does not return shows in health()', async () => {
+  let now = 1_000
+  const journal = await open({ now: () => now })
+  const appended = journal.append(record('a'))
+  await new Promise((resolve) => setImmediate(resolve))
+  now += 6_000
+  expect(journal.health()).toEqual({ state: 'failing', since: 1_000, reason: 'the disk does not answer' })
+  await appended
+  expect(journal.health()).toEqual({ state: 'ok' })
+  await journal.close()
+})
+
+it('opens a journal of many thousand records', async () => {
+  let journal = await open()
+  await Promise.all(
+    Array.from({ length: 20_000 }, (_, i) => journal.append({ type: 'test.happened', body: Buffer.alloc(256, i) })),
+  )
+  await journal.close()
+  journal = await open()
+  expect(journal.head).toBe(20_000)
+  await journal.close()
+})
