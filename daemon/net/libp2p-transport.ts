@@ -50,7 +50,9 @@ export class Libp2pTransport implements Transport {
     this.#node.addEventListener('connection:close', ({ detail }) => this.#closed(detail))
     this.#node.addEventListener('peer:discovery', ({ detail }) => {
       const peer = detail.id.toString()
-      if (peer !== this.self && this.#gate.admits(peer)) events.peerFound(peer, detail.multiaddrs.map(String))
+      // the library also "discovers" who is connected
+      const news = peer !== this.self && !this.#served.has(peer) && detail.multiaddrs.length > 0
+      if (news && this.#gate.admits(peer)) events.peerFound(peer, detail.multiaddrs.map(String))
     })
     this.#handle(CONTROL_PROTOCOL, CONTROL_STREAMS, (stream, connection) => {
       events.wire(connection.remotePeer.toString(), new Libp2pWire(stream))

@@ -7,6 +7,7 @@ import {
 } from '@libp2p/interface'
 import { yamux } from '@libp2p/yamux'
 import { MeshError } from '../../protocol/errors.ts'
+import { coalescing } from './coalesce.ts'
 import { FrameGuard } from './frame-guard.ts'
 
 /** Streams one peer may have open on a connection, each way. */
@@ -54,7 +55,7 @@ class GuardedMuxerFactory implements StreamMuxerFactory {
     const guard = new FrameGuard({ maxDataBytes: STREAM_WINDOW_BYTES, now: () => performance.now() })
     // added before the muxer's own listener, so it sees every byte first
     connection.addEventListener('message', (event) => inspect(guard, connection, event))
-    return this.#inner.createStreamMuxer(connection)
+    return this.#inner.createStreamMuxer(coalescing(connection))
   }
 }
 

@@ -61,7 +61,8 @@ export class PeerLink {
   /** Resolves when the peer has answered once: only then is it sure that it let us in. @throws MeshError E_UNREACHABLE, E_TIMEOUT */
   async opened(signal: AbortSignal): Promise<void> {
     const { promise, reject } = Promise.withResolvers<never>()
-    const onAbort = () => reject(new MeshError('E_TIMEOUT', 'Connecting to a peer: it does not answer', { cause: signal.reason }))
+    const onAbort = () =>
+      reject(new MeshError('E_TIMEOUT', 'Connecting to a peer: it does not answer', { cause: signal.reason }))
     signal.addEventListener('abort', onAbort, { once: true })
     await Promise.race([this.#opened.promise, promise]).finally(() => signal.removeEventListener('abort', onAbort))
   }
@@ -98,7 +99,9 @@ export class PeerLink {
 
   end(error: MeshError): void {
     this.ready = false
-    this.#opened.reject(new MeshError('E_UNREACHABLE', 'Connecting to a peer: it closed the connection', { cause: error }))
+    this.#opened.reject(
+      new MeshError('E_UNREACHABLE', 'Connecting to a peer: it closed the connection', { cause: error }),
+    )
     this.#cancelReopen?.()
     this.#abort.abort(error)
     this.#ask.end(error)

@@ -60,13 +60,20 @@ class StreamInbox {
   #bytes = 0
   #wake: () => void = () => undefined
   #done = false
-  error: Error | undefined
+  #error: Error | undefined
 
   constructor(stream: Stream) {
     this.#stream = stream
     stream.addEventListener('close', this.#onClose)
     stream.addEventListener('end', this.#onEnd)
     stream.addEventListener('message', this.#onMessage)
+    if (stream.readStatus === 'paused') stream.resume()
+  }
+
+  /** Why the stream broke off, also when that was before anybody listened. */
+  get error(): Error | undefined {
+    const broken = this.#stream.status === 'reset' || this.#stream.status === 'aborted'
+    return this.#error ?? (broken ? new Error('The stream was reset') : undefined)
   }
 
   /** Whether nothing more will come. `remoteCloseWrite` may be seen before what is buffered was delivered, so the buffer decides. */
@@ -118,7 +125,7 @@ class StreamInbox {
 
   readonly #onClose = (event: StreamCloseEvent) => {
     this.#done = true
-    this.error = event.error
+    this.#error = event.error
     this.#wake()
   }
 }
@@ -127,22 +134,28 @@ class StreamInbox {
 export class Libp2pByteStream implements ByteStream {
   readonly peer: string
   readonly #stream: Stream
+  #endedHere = false
 
   constructor(peer: string, stream: Stream) {
     this.peer = peer
     this.#stream = stream
+    // until somebody reads: a stream that nobody listens to would buffer up to its limit and then be reset
+    if (stream.readStatus === 'readable') stream.pause()
   }
 
   async write(chunk: Uint8Array, signal?: AbortSignal): Promise<void> {
+    if (this.#endedHere) throw new MeshError('E_CONFLICT', 'Writing to a stream: its writing half was ended')
     await drained(this.#stream, signal)
     try {
       this.#stream.send(chunk)
     } catch (cause) {
-      throw this.#stream.writeStatus === 'writable' ? lost(cause) : notWritable(cause)
+      throw lost(cause)
     }
   }
 
   async end(signal?: AbortSignal): Promise<void> {
+    if (this.#endedHere) return
+    this.#endedHere = true
     await drained(this.#stream, signal)
     await this.#stream.close(signal === undefined ? {} : { signal })
   }
@@ -160,8 +173,4 @@ export function lost(cause?: unknown): MeshError {
   return cause instanceof MeshError
     ? cause
     : new MeshError('E_UNREACHABLE', 'The stream to the peer was lost', { cause })
-}
-
-function notWritable(cause: unknown): MeshError {
-  return new MeshError('E_CONFLICT', 'Writing to a stream: its writing half was ended', { cause })
 }
