@@ -53,6 +53,7 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   readonly #parts: Part[] = []
   readonly #progressOf = new Map<Part, MapProgress>()
   readonly #running = new Set<Promise<void>>()
+  readonly #canceling: Promise<unknown>[] = []
   readonly #finished: Promise<void>
   readonly #stop = new AbortController()
   #failure: { readonly error: unknown } | undefined
@@ -90,6 +91,7 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   /** The tasks it was made of, once all have ended, whatever their state. @throws what kept it from being submitted */
   async tasks(): Promise<readonly TaskView[]> {
     await this.#finished
+    await Promise.all(this.#canceling)
     if (this.#failure && this.#parts.length === 0) throw this.#failure.error
     return this.#parts.map((part) => part.end ?? part.task)
   }
@@ -244,7 +246,7 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     this.#fail(reason)
     for (const part of this.#parts) {
       // What cannot be canceled ends by its own limits
-      if (!part.end) this.#tasks.cancel(part.task.id).catch(() => undefined)
+      if (!part.end) this.#canceling.push(this.#tasks.cancel(part.task.id).catch(() => undefined))
     }
     this.#stop.abort(reason)
   }

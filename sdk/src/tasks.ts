@@ -152,22 +152,13 @@ export class Tasks {
     // One request is the fastest; to cancel or to follow it, its id must be known before it ends
     if (options.signal === undefined && options.onLog === undefined) return this.#submit(request, options, false)
     const task = await this.#submit(request, options, true)
-    const stop = this.#cancelOnAbort(task.id, options.signal)
     try {
       return await this.wait(task.id, { onLog: options.onLog, signal: options.signal })
-    } finally {
-      stop()
-    }
-  }
-
-  #cancelOnAbort(id: string, signal: AbortSignal | undefined): () => void {
-    const onAbort = (): void => {
+    } catch (error) {
       // The caller gets the signal's reason; a cancel that fails leaves the task to its limits
-      this.cancel(id).catch(() => undefined)
+      if (options.signal?.aborted) await this.cancel(task.id).catch(() => undefined)
+      throw error
     }
-    if (signal?.aborted) onAbort()
-    signal?.addEventListener('abort', onAbort, { once: true })
-    return () => signal?.removeEventListener('abort', onAbort)
   }
 
   /** Asks again with the same key when the connection is lost: one task, and its one answer if it had ended. */

@@ -1,0 +1,75 @@
+#!/usr/bin/env node
+// Starts the CLI under a Node that can run the daemon (24 or newer): this one if it will do, else the one that came with the package.
+// Written for any Node from 18 on, without dependencies.
+import { spawn } from 'node:child_process'
+import { existsSync, realpathSync, statSync } from 'node:fs'
+import * as nodeModule from 'node:module'
+import { constants, homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const WANTED = 24
+const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))
+
+if (Number(process.versions.node.split('.')[0]) >= WANTED && hasSnapshotFlag()) {
+  // In a folder of this user only: a shared one could be filled by others
+  nodeModule.enableCompileCache(join(cacheFolder(), 'compile'))
+  const { main } = await import(pathToFileURL(findEntry()).href)
+  process.exitCode = await main(process.argv.slice(2))
+} else {
+  run(findNode())
+}
+
+/** The bundle when it was built and is not older than the sources beside it. */
+function findEntry() {
+  const built = join(root, 'dist', 'cli.js')
+  const source = join(root, 'daemon', 'cli', 'main.ts')
+  if (!existsSync(source)) return built
+  if (!existsSync(built)) return source
+  return statSync(built).mtimeMs >= statSync(source).mtimeMs ? built : source
+}
+
+function cacheFolder() {
+  const { MANYHANDS_HOME, XDG_CACHE_HOME } = process.env
+  if (MANYHANDS_HOME) return join(MANYHANDS_HOME, 'cache')
+  return join(XDG_CACHE_HOME?.startsWith('/') ? XDG_CACHE_HOME : join(homedir(), '.cache'), 'manyhands')
+}
+
+/** isolated-vm wants the flag in every process that loads it. */
+function hasSnapshotFlag() {
+  return process.execArgv.includes('--no-node-snapshot') || (process.env.NODE_OPTIONS ?? '').includes('--no-node-snapshot')
+}
+
+function findNode() {
+  if (Number(process.versions.node.split('.')[0]) >= WANTED) return process.execPath
+  const name = `node-${process.platform}-${process.arch}`
+  try {
+    const manifest = nodeModule.createRequire(join(root, 'package.json')).resolve(`${name}/package.json`)
+    const binary = join(dirname(manifest), 'bin', 'node')
+    if (existsSync(binary)) return binary
+  } catch {
+    // Said below
+  }
+  console.error(`error: manyhands needs Node ${WANTED} or newer; this is ${process.versions.node} and the package ${name} is not installed`)
+  console.error(`hint: install Node ${WANTED}, or reinstall with optional dependencies`)
+  process.exit(78)
+}
+
+/** This file again under the right Node: same arguments, same terminal; ends as the child ends. */
+function run(node) {
+  const child = spawn(node, ['--no-node-snapshot', fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' })
+  // A terminal sends Ctrl-C to both; what is sent to this process alone is passed on
+  const passed = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
+  for (const signal of passed) process.on(signal, () => child.kill(signal))
+  process.on('SIGINT', () => {
+    if (!process.stdin.isTTY) child.kill('SIGINT')
+  })
+  child.on('error', (error) => {
+    console.error(`error: cannot start ${node}: ${error.message}`)
+    process.exit(70)
+  })
+  child.on('exit', (code, signal) => {
+    if (signal === null) process.exit(code ?? 1)
+    process.exit(128 + (constants.signals[signal] ?? 0))
+  })
+}

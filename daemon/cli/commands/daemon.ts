@@ -1,0 +1,186 @@
+/** Starting and stopping the daemon of this node, and joining a mesh. */
+import { readFile } from 'node:fs/promises'
+import { homedir, userInfo } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect, ManyhandsError, type Mesh, type StatusView } from '../../../sdk/src/index.ts'
+import { type Paths, resolvePaths } from '../../config/paths.ts'
+import type { Context } from '../context.ts'
+import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
+import { spawnDaemon } from '../spawn-daemon.ts'
+import { pairs } from '../table.ts'
+import { safeLine } from '../terminal.ts'
+import { parseDuration } from '../units.ts'
+
+export interface ConfigFlags {
+  readonly name?: string
+  readonly listen?: string[]
+  readonly port?: string
+  readonly logLevel?: string
+  readonly config?: string
+  readonly set?: string[]
+}
+
+export interface UpFlags extends ConfigFlags {
+  readonly detach?: boolean
+}
+
+const POLL_MS = 50
+/** A start that takes longer is reported as failed */
+const START_MS = 60_000
+
+export async function up(context: Context, flags: UpFlags): Promise<number> {
+  const options = daemonOptions(flags)
+  const running = await findRunning(context.signal)
+  if (running) {
+    throw new ManyhandsError('E_ALREADY_RUNNING', `A daemon is running here already: ${running.name}, pid ${running.pid}`, {
+      hint: 'See it with: manyhands status; end it with: manyhands down',
+    })
+  }
+  return flags.detach ? upDetached(context, options) : upForeground(context, options)
+}
+
+async function upForeground({ output, signal }: Context, options: DaemonOptions): Promise<number> {
+  const daemon = await (await daemonEntry()).runDaemon(options)
+  const onAbort = (): void => {
+    output.note('stopping; Ctrl-C again ends it at once')
+    daemon.stop().catch(() => undefined)
+  }
+  if (signal.aborted) onAbort()
+  else signal.addEventListener('abort', onAbort, { once: true })
+  const status = await statusOf(await connect())
+  await output.answer(status, () => upText(status))
+  await daemon.stopped
+  return 0
+}
+
+async function upDetached({ output, signal }: Context, options: DaemonOptions): Promise<number> {
+  const child = await spawnDaemon(options, paths())
+  const limit = performance.now() + START_MS
+  for (;;) {
+    const status = await findRunning(signal)
+    if (status) {
+      child.unref()
+      await output.answer(status, () => upText(status))
+      return 0
+    }
+    if (child.exited || performance.now() > limit) throw await startFailure(child.exited, child.startLog)
+    signal.throwIfAborted()
+    await sleep(POLL_MS)
+  }
+}
+
+async function startFailure(exited: boolean, startLog: string): Promise<ManyhandsError> {
+  const tail = await logTail(startLog)
+  const what = exited ? 'it ended while starting' : `it does not answer after ${START_MS / 1000} s`
+  return new ManyhandsError('E_NOT_RUNNING', `Cannot start the daemon: ${what}${tail === '' ? '' : `\n${tail}`}`, {
+    hint: 'Run it in the foreground to see more: manyhands up',
+  })
+}
+
+/** The last lines that say anything. */
+async function logTail(file: string): Promise<string> {
+  const text = await readFile(file, 'utf8').catch(() => '')
+  return text.trimEnd().split('\n').slice(-12).join('\n')
+}
+
+/** Ends the daemon and waits until its process is gone. */
+export async function down({ mesh, output, signal }: Context, flags: { readonly timeout?: string }): Promise<undefined> {
+  const limitMs = parseDuration(flags.timeout ?? '30s')
+  const open = await mesh()
+  const { pid, name } = await open.status()
+  await open.shutdown()
+  const until = performance.now() + limitMs
+  while (isAlive(pid)) {
+    signal.throwIfAborted()
+    if (performance.now() > until) {
+      throw new ManyhandsError('E_TIMEOUT', `The daemon (pid ${pid}) still runs after ${flags.timeout ?? '30s'}`, {
+        hint: `Wait for its work to drain, or end it: kill ${pid}`,
+      })
+    }
+    await sleep(POLL_MS)
+  }
+  await output.answer({ stopped: true, pid, name }, () => `stopped ${safeLine(name)}, pid ${pid}`)
+}
+
+export async function join({ output, signal }: Context, invite: string, flags: ConfigFlags): Promise<undefined> {
+  if (await findRunning(signal)) {
+    throw new ManyhandsError('E_ALREADY_RUNNING', 'Cannot join: a daemon is running here', { hint: 'First: manyhands down' })
+  }
+  const joined = await (await daemonEntry()).joinMesh(invite, {
+    ...daemonOptions(flags),
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    signal,
+  })
+  await output.answer(joined, () =>
+    pairs([
+      ['joined', `mesh ${joined.meshName}  ${joined.meshId}`],
+      ['node', `${joined.name}  ${joined.nodeId}`],
+      ['fingerprint', `${joined.fingerprint}  (the inviting node shows the same)`],
+      ['next', 'manyhands up'],
+    ]),
+  )
+}
+
+export async function showPaths({ output }: Context): Promise<undefined> {
+  const all = paths()
+  await output.answer(all, () => pairs(Object.entries(all)))
+}
+
+/** @throws ManyhandsError E_BAD_REQUEST */
+export function daemonOptions(flags: ConfigFlags): DaemonOptions {
+  const values: Record<string, string> = {}
+  for (const pair of flags.set ?? []) {
+    const at = pair.indexOf('=')
+    if (at < 1) throw new ManyhandsError('E_BAD_REQUEST', `Cannot set "${pair}"`, { hint: 'Write --set key=value, e.g. --set log.level=debug' })
+    values[pair.slice(0, at)] = pair.slice(at + 1)
+  }
+  if (flags.name !== undefined) values['name'] = flags.name
+  if (flags.listen !== undefined) values['net.listen'] = flags.listen.join(',')
+  if (flags.port !== undefined) values['api.port'] = flags.port
+  if (flags.logLevel !== undefined) values['log.level'] = flags.logLevel
+  return flags.config === undefined ? { flags: values } : { configFile: flags.config, flags: values }
+}
+
+function paths(): Paths {
+  return resolvePaths(process.env, userInfo().uid, homedir())
+}
+
+/** The daemon of this node, if one answers and proves itself. */
+async function findRunning(signal: AbortSignal): Promise<StatusView | undefined> {
+  try {
+    return await statusOf(await connect({ signal }))
+  } catch (error) {
+    if (error instanceof ManyhandsError && (error.code === 'E_NOT_RUNNING' || error.code === 'E_UNREACHABLE')) return undefined
+    throw error
+  }
+}
+
+async function statusOf(mesh: Mesh): Promise<StatusView> {
+  try {
+    return await mesh.status()
+  } finally {
+    await mesh.close()
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    // Not ours, but there
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+function upText(status: StatusView): string {
+  const next = status.mesh.members > 1 ? 'manyhands peers' : 'manyhands invite   (then, on another host: manyhands join <invite> && manyhands up)'
+  return [
+    pairs([
+      ['node', `${status.name}  ${status.id}`],
+      ['mesh', `${status.mesh.name}  ${status.mesh.id}, ${status.mesh.members} members`],
+      ...status.addresses.map((address) => ['address', address] as const),
+      ...Object.entries(status.paths),
+    ]),
+    `next: ${next}`,
+  ].join('\n')
+}

@@ -1,0 +1,54 @@
+/** Runs a program once and prints its output. */
+import { type LogEvent, ManyhandsError, outputOf, type RunOptions } from '../../../sdk/src/index.ts'
+import type { Context } from '../context.ts'
+import { parseJson, readJson } from '../inputs.ts'
+import type { Io, Output } from '../io.ts'
+import { commonOptions, readProgram, type TaskFlags } from '../task-options.ts'
+import { safeLine, safeText } from '../terminal.ts'
+import { explanationText } from '../views.ts'
+
+export interface RunFlags extends TaskFlags {
+  readonly input?: string
+  readonly inputJson?: string
+  readonly explain?: boolean
+  readonly detach?: boolean
+  readonly quiet?: boolean
+}
+
+export async function run(context: Context, file: string, flags: RunFlags): Promise<number | undefined> {
+  const { output, signal } = context
+  const options: RunOptions = { ...commonOptions(flags), input: await readInput(file, flags, output.io), signal }
+  const program = await readProgram(file, output.io)
+  const mesh = await context.mesh()
+  if (flags.detach) {
+    const task = await mesh.tasks.start(program, options)
+    await output.answer(task, () => safeLine(task.id))
+    return 0
+  }
+  const onLog = flags.quiet ? undefined : (line: LogEvent) => tellLog(line, output)
+  const task = await mesh.tasks.run(program, { ...options, onLog })
+  const explanation = flags.explain ? await mesh.tasks.explain(task.id) : undefined
+  if (explanation && !output.json) output.note(explanationText(explanation, output.io.columns))
+  // Thrown, so that a failure is told like any other
+  const value = outputOf(task)
+  if (output.json) await output.jsonLine(explanation ? { ...task, explanation } : task)
+  else await output.value(value)
+  return 0
+}
+
+function tellLog(line: LogEvent, output: Output): void {
+  const level = line.level === 'log' || line.level === 'info' ? '' : `${safeLine(line.level)}: `
+  output.note(`${level}${safeText(line.text)}`)
+}
+
+async function readInput(file: string, flags: RunFlags, io: Io): Promise<unknown> {
+  if (flags.inputJson !== undefined && flags.input !== undefined) {
+    throw new ManyhandsError('E_BAD_REQUEST', 'Cannot take --input and --input-json at once')
+  }
+  if (flags.inputJson !== undefined) return parseJson(flags.inputJson, '--input-json')
+  if (flags.input === undefined) return undefined
+  if (flags.input === '-' && file === '-') {
+    throw new ManyhandsError('E_BAD_REQUEST', 'Cannot read both the program and its input from standard input')
+  }
+  return readJson(flags.input, io)
+}

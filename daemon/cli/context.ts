@@ -1,0 +1,45 @@
+/** What every command gets: its output, the connection to the daemon, and the signal of Ctrl-C. */
+import { connect, type Mesh } from '../../sdk/src/index.ts'
+import { Interrupted, tellFailure } from './failure.ts'
+import { EXIT_INTERRUPTED } from './exit.ts'
+import { type Io, Output } from './io.ts'
+
+export interface Context {
+  readonly output: Output
+  /** Aborts at the first Ctrl-C, with an `Interrupted` as reason */
+  readonly signal: AbortSignal
+  /** Connects once; closed when the command ends */
+  mesh(): Promise<Mesh>
+}
+
+/** Resolves with the exit code; nothing means 0. */
+export type Run = (context: Context) => Promise<number | undefined>
+
+/** Runs a command to its exit code. Never rejects. The second Ctrl-C ends the process at once. */
+export async function runCommand(io: Io, json: boolean, command: Run): Promise<number> {
+  const output = new Output(io, json)
+  const interrupt = new AbortController()
+  const onSignal = (): void => {
+    if (interrupt.signal.aborted) process.exit(EXIT_INTERRUPTED)
+    interrupt.abort(new Interrupted('interrupted'))
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  let mesh: Promise<Mesh> | undefined
+  const context: Context = {
+    output,
+    signal: interrupt.signal,
+    mesh: () => (mesh ??= connect({ signal: interrupt.signal })),
+  }
+  try {
+    return (await command(context)) ?? 0
+  } catch (error) {
+    return await tellFailure(error, output)
+  } finally {
+    process.off('SIGINT', onSignal)
+    process.off('SIGTERM', onSignal)
+    // A connection that never came needs no closing
+    const open = await mesh?.catch(() => undefined)
+    await open?.close()
+  }
+}

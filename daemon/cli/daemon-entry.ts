@@ -1,0 +1,35 @@
+/** What the CLI asks of the composition root: starting a node, and joining a mesh before the first start. Loaded only by `up` and `join`. */
+
+export interface DaemonOptions {
+  /** Path of the configuration file. @default that of the node's folders */
+  readonly configFile?: string
+  /** Configuration by dotted key, as typed by the user */
+  readonly flags: Readonly<Record<string, string>>
+}
+
+export interface RunningDaemon {
+  /** Resolves once it has stopped, for whatever reason; rejects when it failed. */
+  readonly stopped: Promise<void>
+  /** Drains and stops. Safe to call again. */
+  stop(): Promise<void>
+}
+
+export interface Joined {
+  readonly meshId: string
+  readonly meshName: string
+  readonly nodeId: string
+  readonly name: string
+  /** Compare with what the inviting node shows */
+  readonly fingerprint: string
+}
+
+export interface DaemonEntry {
+  /** Resolves once the local API answers. @throws MeshError */
+  runDaemon(options: DaemonOptions): Promise<RunningDaemon>
+  /** Resolves once the node is a member and that is durable. @throws MeshError E_INVITE, E_UNREACHABLE */
+  joinMesh(invite: string, options: DaemonOptions & { readonly name?: string; readonly signal?: AbortSignal }): Promise<Joined>
+}
+
+export async function daemonEntry(): Promise<DaemonEntry> {
+  return import('../main.ts')
+}

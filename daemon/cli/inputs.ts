@@ -1,0 +1,84 @@
+/** Reads what the user names by path, or "-" for standard input. Bounded. */
+import { createReadStream } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { ManyhandsError } from '../../sdk/src/index.ts'
+import type { Io } from './io.ts'
+
+/** JSON text of one input; the daemon takes as much. */
+const MAX_BYTES = 8 << 20
+const MAX_LINES = 1_000_000
+
+function openInput(path: string, io: Io): Readable {
+  return path === '-' ? io.stdin : createReadStream(path)
+}
+
+/** @throws ManyhandsError E_NOT_FOUND, E_TOO_LARGE */
+export async function readText(path: string, io: Io): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of chunksOf(path, io)) {
+    size += chunk.length
+    if (size > MAX_BYTES) throw tooLarge(path)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** @throws ManyhandsError E_BAD_REQUEST when it is not JSON */
+export async function readJson(path: string, io: Io): Promise<unknown> {
+  return parseJson(await readText(path, io), path === '-' ? 'standard input' : path)
+}
+
+/** @param where for the message */
+export function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    const detail = error instanceof Error ? error.message : ''
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot read ${where}: it is not JSON (${detail})`, { cause: error })
+  }
+}
+
+/** One JSON value a line; empty lines are skipped. Pulled: lines are read as they are needed. */
+export async function* readJsonLines(path: string, io: Io): AsyncGenerator<unknown> {
+  let number = 0
+  for await (const line of linesOf(chunksOf(path, io), path)) {
+    number++
+    if (number > MAX_LINES) throw new ManyhandsError('E_TOO_LARGE', `Cannot map ${path}: more than ${MAX_LINES} inputs`)
+    if (line.trim() !== '') yield parseJson(line, `line ${number} of ${path === '-' ? 'standard input' : path}`)
+  }
+}
+
+async function* linesOf(chunks: AsyncIterable<Buffer>, path: string): AsyncGenerator<string> {
+  let held: Buffer[] = []
+  let size = 0
+  for await (const chunk of chunks) {
+    let start = 0
+    for (let end = chunk.indexOf(10, start); end >= 0; end = chunk.indexOf(10, start)) {
+      held.push(chunk.subarray(start, end))
+      yield Buffer.concat(held).toString('utf8')
+      held = []
+      size = 0
+      start = end + 1
+    }
+    size += chunk.length - start
+    if (size > MAX_BYTES) throw tooLarge(path)
+    held.push(chunk.subarray(start))
+  }
+  if (size > 0) yield Buffer.concat(held).toString('utf8')
+}
+
+async function* chunksOf(path: string, io: Io): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of openInput(path, io)) yield Buffer.from(chunk as Buffer | string)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EISDIR') throw error
+    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : 'it is a folder'
+    throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${path}: ${why}`, { cause: error })
+  }
+}
+
+function tooLarge(path: string): ManyhandsError {
+  return new ManyhandsError('E_TOO_LARGE', `Cannot read ${path}: more than ${MAX_BYTES} bytes in one piece`)
+}

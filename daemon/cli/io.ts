@@ -1,0 +1,70 @@
+/** The outside of the CLI: stdout for the answer, stderr for all else. Tests give their own. */
+import type { Readable } from 'node:stream'
+import { safeJson, safeText } from './terminal.ts'
+
+export interface Io {
+  readonly stdin: Readable
+  /** Resolves once the text was taken, so that a slow reader slows the sender. */
+  readonly writeOut: (text: string) => Promise<void>
+  readonly writeErr: (text: string) => void
+  /** Terminal columns of stdout; undefined when it is no terminal */
+  readonly columns: number | undefined
+  /** Whether stderr is a terminal */
+  readonly interactive: boolean
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+export function processIo(): Io {
+  return {
+    stdin: process.stdin,
+    writeOut: (text) =>
+      new Promise((resolve) => {
+        // A reader that left (`| head`) ends the program quietly, as SIGPIPE would
+        process.stdout.write(text, (error) => (error ? process.exit(141) : resolve()))
+      }),
+    writeErr: (text) => {
+      process.stderr.write(text)
+    },
+    columns: process.stdout.isTTY ? process.stdout.columns : undefined,
+    interactive: process.stderr.isTTY,
+    env: process.env,
+  }
+}
+
+/** What commands print by. */
+export class Output {
+  readonly io: Io
+  readonly json: boolean
+
+  constructor(io: Io, json: boolean) {
+    this.io = io
+    this.json = json
+  }
+
+  /** The answer: as one line of JSON, or as text for people. */
+  async answer(value: unknown, text: () => string): Promise<void> {
+    if (this.json) await this.jsonLine(value)
+    else await this.line(text())
+  }
+
+  async jsonLine(value: unknown): Promise<void> {
+    await this.io.writeOut(`${this.io.columns === undefined ? JSON.stringify(value) : safeJson(value)}\n`)
+  }
+
+  /** Text of our own; what came from elsewhere must be made safe before. */
+  async line(text: string): Promise<void> {
+    await this.io.writeOut(`${text}\n`)
+  }
+
+  /** A value of a program: exact into a pipe, safe on a terminal. */
+  async value(value: unknown): Promise<void> {
+    const terminal = this.io.columns !== undefined
+    if (typeof value === 'string') return this.line(terminal ? safeText(value) : value)
+    await this.line(terminal ? safeJson(value, 2) : JSON.stringify(value))
+  }
+
+  /** Beside the answer. */
+  note(text: string): void {
+    this.io.writeErr(`${text}\n`)
+  }
+}

@@ -1,0 +1,26 @@
+/** Entry of the `manyhands` command. */
+import { CommanderError } from 'commander'
+import { EXIT_USAGE } from './exit.ts'
+import { type Io, processIo } from './io.ts'
+import { buildProgram } from './program.ts'
+
+/** @param args without node and script. Resolves with the exit code. */
+export async function main(args: readonly string[], io: Io = processIo()): Promise<number> {
+  let exit = 0
+  const program = buildProgram(io, (code) => {
+    exit = code
+  })
+  try {
+    await program.parseAsync(args.length === 0 ? ['--help'] : [...args], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    // Help is an answer; all else commander refuses is wrong usage
+    return error.exitCode === 0 ? 0 : EXIT_USAGE
+  }
+  return exit
+}
+
+if (import.meta.main) {
+  process.stdout.on('error', () => process.exit(141))
+  process.exitCode = await main(process.argv.slice(2))
+}

@@ -1,0 +1,47 @@
+/** One line on stderr that is drawn again, on a terminal only. */
+import type { MapProgress } from '../../sdk/src/index.ts'
+import type { Io } from './io.ts'
+import { fit, safeLine } from './terminal.ts'
+
+const REDRAW_MS = 100
+
+export class ProgressLine {
+  readonly #io: Io
+  #drawnAt = -REDRAW_MS
+  #shown = false
+
+  constructor(io: Io) {
+    this.#io = io
+  }
+
+  /** Drops what comes faster than it can be read. */
+  show(text: string): void {
+    const now = performance.now()
+    if (!this.#io.interactive || now - this.#drawnAt < REDRAW_MS) return
+    this.#drawnAt = now
+    this.#shown = true
+    this.#io.writeErr(`\r\u001b[2K${fit(text, (this.#io.columns ?? 80) - 1)}`)
+  }
+
+  /** Makes room for other text. */
+  clear(): void {
+    if (this.#shown) this.#io.writeErr('\r\u001b[2K')
+    this.#shown = false
+  }
+}
+
+/** "1,200/5,000  24%  3 failed  a:700 b:500" */
+export function progressText(progress: MapProgress, names: ReadonlyMap<string, string>): string {
+  const { done, total, failed, retried, byNode } = progress
+  const percent = total === 0 ? 0 : Math.floor((done / total) * 100)
+  const nodes = Object.entries(byNode)
+    .sort(([, a], [, b]) => b - a)
+    .map(([id, count]) => `${safeLine(names.get(id) ?? id.slice(-6))}:${count.toLocaleString('en')}`)
+  return [
+    `${done.toLocaleString('en')}/${total.toLocaleString('en')}`,
+    `${percent}%`,
+    ...(failed > 0 ? [`${failed} failed`] : []),
+    ...(retried > 0 ? [`${retried} retried`] : []),
+    nodes.join(' '),
+  ].join('  ')
+}

@@ -1,0 +1,192 @@
+/** Answers of the daemon as text for people. Pure. */
+import type {
+  CapabilityView,
+  DoctorView,
+  Explanation,
+  MembersView,
+  MeshEvent,
+  PeerView,
+  ReceiptCheck,
+  StatusView,
+  TaskEvent,
+  TaskView,
+} from '../../sdk/src/index.ts'
+import { progressText } from './progress.ts'
+import { pairs, table } from './table.ts'
+import { safeLine, safeText } from './terminal.ts'
+import { formatDuration, formatSize } from './units.ts'
+
+type Width = number | undefined
+
+const milliseconds = (value: number | undefined): string | undefined => (value === undefined ? undefined : formatDuration(value))
+
+export function statusText(status: StatusView): string {
+  const { mesh, peers, tasks, journal } = status
+  const executors = status.executors.map((one) => `${one.kind} (${one.grade}) ${one.free}/${one.slots} free, ${one.queued} queued`)
+  return pairs([
+    ['node', `${status.name}  ${status.id}`],
+    ['version', `${status.version}, pid ${status.pid}, up ${formatDuration(status.uptimeSeconds * 1000)}, ${formatSize(status.memoryBytes)}`],
+    ['health', status.health],
+    ['mesh', `${mesh.name}  ${mesh.id}, epoch ${mesh.epoch}, ${mesh.members} members, this one ${mesh.role}`],
+    ['peers', `${peers.connected} connected of ${peers.known} known`],
+    ['tasks', `${tasks.working} working, ${tasks.queued} queued, ${tasks.total} in all`],
+    ['journal', journal.healthy ? `healthy, record ${journal.sequence}` : `NOT healthy: ${journal.reason ?? 'unknown'}`],
+    ...executors.map((text) => ['executor', text] as const),
+    ...status.addresses.map((address) => ['address', address] as const),
+  ])
+}
+
+export function peersText(peers: readonly PeerView[], width: Width): string {
+  if (peers.length === 0) return 'No peers yet. Invite one with: manyhands invite'
+  return table(
+    [
+      { title: 'NAME', of: (peer: PeerView) => peer.name },
+      { title: 'STATE', of: (peer) => (peer.connected ? 'connected' : 'away') },
+      { title: 'RTT', of: (peer) => milliseconds(peer.rttMs) ?? (peer.distanceMs === undefined ? undefined : `~${formatDuration(peer.distanceMs)}`), align: 'right' },
+      { title: 'ROLE', of: (peer) => peer.role },
+      { title: 'FREE', of: (peer) => peer.executors.map((one) => `${one.free}/${one.slots}`).join(' ') || undefined, align: 'right' },
+      { title: 'CAPABILITIES', of: (peer) => peer.capabilities.join(' ') || undefined },
+      { title: 'SEEN', of: (peer) => (peer.seenSecondsAgo === undefined ? undefined : `${formatDuration(peer.seenSecondsAgo * 1000)} ago`) },
+      { title: 'ID', of: (peer) => peer.id },
+    ],
+    peers,
+    width,
+  )
+}
+
+export function capabilitiesText(capabilities: readonly CapabilityView[], width: Width): string {
+  const rows = capabilities.flatMap(({ label, nodes }) => nodes.map((node) => ({ label, ...node })))
+  return table(
+    [
+      { title: 'CAPABILITY', of: (row: (typeof rows)[number]) => row.label },
+      { title: 'NODE', of: (row) => row.name },
+      { title: 'GRADE', of: (row) => row.grade },
+      { title: 'FREE', of: (row) => (row.slots === undefined ? undefined : `${row.free ?? 0}/${row.slots}`), align: 'right' },
+      { title: 'RTT', of: (row) => milliseconds(row.rttMs), align: 'right' },
+      { title: 'ID', of: (row) => row.id },
+    ],
+    rows,
+    width,
+  )
+}
+
+export function doctorText(doctor: DoctorView): string {
+  const marks = { ok: 'ok  ', warn: 'warn', fail: 'FAIL' }
+  return doctor.checks
+    .map((check) => {
+      const line = `${marks[check.level]}  ${safeLine(check.name)}: ${safeLine(check.found)}`
+      return check.hint === undefined ? line : `${line}\n      hint: ${safeLine(check.hint)}`
+    })
+    .join('\n')
+}
+
+export function membersText(view: MembersView, width: Width): string {
+  const rows = table(
+    [
+      { title: 'NAME', of: (member: MembersView['members'][number]) => member.name },
+      { title: 'ROLE', of: (member) => member.role },
+      { title: 'SINCE', of: (member) => `epoch ${member.sinceEpoch}` },
+      { title: 'ID', of: (member) => member.id },
+    ],
+    view.members,
+    width,
+  )
+  const revoked = view.revoked.map((one) => `revoked in epoch ${one.epoch}: ${safeLine(one.id)}`)
+  return [`mesh ${safeLine(view.meshName)} (${safeLine(view.meshId)}), epoch ${view.epoch}`, rows, ...revoked].join('\n')
+}
+
+export function tasksText(tasks: readonly TaskView[], width: Width): string {
+  if (tasks.length === 0) return 'No tasks.'
+  return table(
+    [
+      { title: 'ID', of: (task: TaskView) => task.id },
+      { title: 'KIND', of: (task) => task.kind },
+      { title: 'STATE', of: (task) => task.state },
+      { title: 'NAME', of: (task) => task.name },
+      { title: 'NODE', of: (task) => task.lease?.node.slice(-8) },
+      { title: 'TRIES', of: (task) => task.attempts, align: 'right' },
+      { title: 'CREATED', of: (task) => task.createdAt },
+      { title: 'NOTE', of: (task) => task.error?.message ?? task.note },
+    ],
+    tasks,
+    width,
+  )
+}
+
+export function taskText(task: TaskView): string {
+  const { usage, error, progress, lease } = task
+  const used = usage && `${formatDuration(usage.wallMs)} wall, ${formatDuration(usage.cpuMs)} CPU, ${formatSize(usage.memoryBytes)}, ${usage.calls} calls, ${usage.hostCalls} host calls`
+  const rows: readonly (readonly [string, string | undefined])[] = [
+    ['task', task.id],
+    ['kind', task.kind],
+    ['state', task.state],
+    ['name', task.name],
+    ['program', task.program],
+    ['node', lease && `${lease.node}, epoch ${lease.epoch}`],
+    ['attempts', String(task.attempts)],
+    ['created', task.createdAt],
+    ['ended', task.endedAt],
+    ['progress', progress && progressText(progress, new Map())],
+    ['used', used],
+    ['note', task.note],
+    ['error', error && `${error.message} [${error.code}]`],
+    ['output', task.output === undefined ? undefined : JSON.stringify(task.output)],
+  ]
+  return pairs(rows.filter((row): row is readonly [string, string] => row[1] !== undefined))
+}
+
+export function explanationText(explanation: Explanation, width: Width): string {
+  return explanation.rounds
+    .map((round) => {
+      const candidates = table(
+        [
+          { title: 'NODE', of: (row: (typeof round.candidates)[number]) => row.name },
+          { title: 'OUTCOME', of: (row) => row.outcome },
+          { title: 'SCORE', of: (row) => milliseconds(row.score), align: 'right' },
+          { title: 'RTT', of: (row) => milliseconds(row.rttMs), align: 'right' },
+          { title: 'ETA', of: (row) => milliseconds(row.etaMs), align: 'right' },
+          { title: 'QUEUED', of: (row) => row.queued, align: 'right' },
+          { title: 'REASON', of: (row) => row.reason },
+        ],
+        round.candidates,
+        width,
+      )
+      return `lease ${round.epoch}: ${safeLine(round.note)}\n${candidates}`
+    })
+    .join('\n\n')
+}
+
+export function taskEventText(event: TaskEvent): string {
+  switch (event.type) {
+    case 'state':
+      return [event.state, event.lease && `on ${safeLine(event.lease.node)} epoch ${event.lease.epoch}`, event.note && safeLine(event.note)]
+        .filter(Boolean)
+        .join('  ')
+    case 'log':
+      return `${safeLine(event.level)}${event.input === undefined ? '' : ` [${event.input}]`}: ${safeText(event.text)}`
+    case 'progress':
+      return progressText(event.progress, new Map())
+    case 'end':
+      return `ended: ${event.task.state}${event.task.error ? `, ${safeLine(event.task.error.message)} [${safeLine(event.task.error.code)}]` : ''}`
+  }
+}
+
+export function meshEventText(event: MeshEvent): string {
+  const { type, ...rest } = event
+  const facts = Object.entries(rest).map(([key, value]) => `${key}=${safeLine(String(value))}`)
+  return `${type}  ${facts.join('  ')}`
+}
+
+export function receiptText(check: ReceiptCheck): string {
+  if (!check.valid) return `NOT valid: ${safeLine(check.reason ?? 'unknown')}`
+  const { node, task, epoch, outcome, program, input, output, sequence } = check
+  return pairs([
+    ['receipt', `valid, number ${sequence ?? '-'} of its node`],
+    ['node', node ?? '-'],
+    ['task', `${task ?? '-'}, epoch ${epoch ?? '-'}`],
+    ['outcome', outcome ?? '-'],
+    ['program', `sha256:${program ?? '-'}`],
+    ['input', `sha256:${input ?? '-'}`],
+    ['output', output === undefined ? '-' : `sha256:${output}`],
+  ])
+}
