@@ -74,11 +74,12 @@ export class MemoryMesh {
     return this.up({ ...init, mesh, signer })
   }
 
-  joinWith(invite: string, signer: Signer, nodeName: string) {
+  joinWith(invite: string, signer: Signer, nodeName: string, wallMs: () => number = Date.now) {
     return joinMesh({
       invite: parseInvite(invite),
       signer,
       nodeName,
+      wallMs,
       createNet: async ({ seed, gate }) => this.network.join({ self: nodeIdFromSeed(seed), gate }),
     })
   }
