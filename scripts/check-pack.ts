@@ -81,9 +81,9 @@ async function useDaemon(scratch: string, tarball: string): Promise<void> {
   const where = { cwd: scratch, env: cleanEnv(join(scratch, 'home')) }
   run(where, 'npm', 'install', '--global', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', prefix, tarball)
   const manyhands = join(prefix, 'bin', 'manyhands')
-  const shown = run(where, manyhands, '--version').trim()
-  if (!shown.includes(await version())) throw new Error(`manyhands --version says "${shown}"`)
-  say(`manyhands --version: ${shown}`)
+  const shown = run(where, manyhands, 'version').trim()
+  if (!shown.includes(await version())) throw new Error(`manyhands version says "${shown}"`)
+  say(`manyhands version: ${shown}`)
   run(where, manyhands, 'up', '--detach')
   try {
     const status: unknown = JSON.parse(run(where, manyhands, 'status', '--json'))
@@ -136,8 +136,8 @@ async function useSdk(scratch: string, tarball: string): Promise<void> {
 async function main(): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), 'manyhands-pack-'))
   try {
-    await useSdk(scratch, pack(scratch, SDK_CONTENTS, '--workspace', 'sdk'))
     await useDaemon(scratch, pack(scratch, ROOT_CONTENTS))
+    await useSdk(scratch, pack(scratch, SDK_CONTENTS, '--workspace', 'sdk'))
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
