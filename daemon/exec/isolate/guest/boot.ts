@@ -13,6 +13,19 @@ export function bootGuest(context: ivm.Context, port: GuestPort): ivm.Reference<
   return context.evalClosureSync(PRELUDE, [host], { result: { reference: true } })
 }
 
+/** What the root module calls the program's main module. */
+export const MAIN_SPECIFIER = 'main'
+
+/**
+ * The module to link and evaluate in place of the program's main module, which it imports as `MAIN_SPECIFIER`. Evaluating a module does not
+ * wait for its top-level await; but the root runs after all others have run to their end, and entry `main` sees whether it did.
+ * The same for every program, so it can be compiled before there is one.
+ */
+export function compileRoot(isolate: ivm.Isolate): ivm.Module {
+  const source = `import * as main from '${MAIN_SPECIFIER}'\nexport { main }\nexport const loaded = true`
+  return isolate.compileModuleSync(source, { filename: 'manyhands:root' })
+}
+
 /** JavaScript for a module of any type: JSON and text modules export their value as default. Lines of JavaScript stay where they are. */
 export function moduleSource(module: { readonly type: 'js' | 'json' | 'text'; readonly source: string }): string {
   switch (module.type) {

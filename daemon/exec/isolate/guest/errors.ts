@@ -64,6 +64,12 @@ export function failureFromThrown(
   return failure({ code, message: plain, name, position: frames[0], frames }, program)
 }
 
+/** A line for the log: a promise of the program was rejected after loading, and nothing waited for it. */
+export function uncaughtLine(error: unknown, program: Program): string {
+  const { name, message, stack } = failureFromThrown(error, program, 'evaluate')
+  return `Uncaught (in promise) ${name === undefined ? '' : `${name}: `}${message}${stack === undefined ? '' : `\n${stack}`}`
+}
+
 /** For a specifier that names no module of the program. */
 export function unresolvedImport(specifier: string, referrer: string, program: Program): JobFailure {
   const source = sourceOf(program, referrer) ?? ''
@@ -180,9 +186,8 @@ function textOf(value: unknown, field: string): string | undefined {
 }
 
 function primitive(value: unknown): string {
-  return typeof value === 'object' || typeof value === 'function'
-    ? `a value of type ${value === null ? 'null' : typeof value}`
-    : bounded(String(value), MESSAGE_CHARS)
+  const plain = value === null || (typeof value !== 'object' && typeof value !== 'function')
+  return plain ? bounded(String(value), MESSAGE_CHARS) : `a value of type ${typeof value}`
 }
 
 function bounded(text: string, most: number): string {

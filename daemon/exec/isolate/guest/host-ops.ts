@@ -2,7 +2,8 @@
  * The host's half of every crossing from a guest: a table of operations behind one function. Runs in the jailed host process, which holds no
  * secret, but serves several jobs: so each argument is checked as if an attacker had sent it, each size has a limit, nothing is kept without a
  * bound, and nothing is ever thrown (isolated-vm would hand the guest our message and our stack). What only an attacker can send is reported
- * to the port as abuse; what a program can send by mistake is answered with `undefined`, and the guest's side makes an error of it.
+ * to the port as abuse; what a program can send by mistake is answered with `undefined`, or `false` if it is too long, and the guest's side makes
+ * an error of it.
  */
 import { createHash, getRandomValues, randomUUID } from 'node:crypto'
 import { LIMITS } from '../../../../protocol/limits.ts'
@@ -60,6 +61,7 @@ const URL_SETTABLE: readonly string[] = URL_PARTS.filter((part) => part !== 'ori
 
 /** Thrown by the checks of this file only, and caught in it. */
 class Abuse extends Error {}
+class TooLong extends Error {}
 
 type Operation = (args: readonly unknown[]) => HostValue
 
@@ -74,20 +76,20 @@ export function hostFunction(port: GuestPort): (...args: unknown[]) => HostValue
     } catch (error) {
       if (error instanceof Abuse)
         port.abuse(`${typeof op === 'string' ? op.slice(0, 32) : typeof op}: ${error.message}`)
-      return undefined
+      return error instanceof TooLong ? false : undefined
     }
   }
 }
 
 function text(value: unknown, most: number): string {
   if (typeof value !== 'string') throw new Abuse('expected text')
-  if (value.length > most) throw new RangeError('too long')
+  if (value.length > most) throw new TooLong()
   return value
 }
 
 function bytes(value: unknown): Uint8Array {
   if (!(value instanceof ArrayBuffer)) throw new Abuse('expected bytes')
-  if (value.byteLength > OPERATION_BYTES) throw new RangeError('too long')
+  if (value.byteLength > OPERATION_BYTES) throw new TooLong()
   return new Uint8Array(value)
 }
 

@@ -213,11 +213,17 @@ export default function boot(host: Host): (now: number, kind: string, ...args: u
     }
     env = freeze(functions)
   }
-  const main = (namespace: { default?: unknown }) => {
-    const value = namespace.default
+  /** The namespace of the root module, whose `loaded` cannot be read before all modules have run to their end. */
+  const main = (root: { readonly loaded?: unknown; readonly main: { readonly default?: unknown } }): string => {
+    try {
+      void root.loaded
+    } catch {
+      return 'pending'
+    }
+    const value = root.main.default
     if (typeof value === 'function') {
       handler = (input, environment) => value(input, environment)
-      return
+      return ''
     }
     const found = value === undefined ? 'it has none' : `it is ${value === null ? 'null' : typeof value}`
     const error = new Failure(`The main module must export a function as its default: ${found}`)
@@ -233,7 +239,8 @@ export default function boot(host: Host): (now: number, kind: string, ...args: u
       else if (kind === 'wake') wake()
       else if (kind === 'begin') begin(parse(args[0] as string) as GuestConfig)
       else if (kind === 'main') {
-        main(args[0] as { default?: unknown })
+        const state = main(args[0] as Parameters<typeof main>[0])
+        if (state !== '') return state
         callAll(args, 1)
       }
       return ''

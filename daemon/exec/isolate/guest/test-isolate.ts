@@ -4,8 +4,8 @@ import { toMeshError } from '../../../../protocol/errors.ts'
 import type { JobFailure, Program } from '../../../../protocol/job.ts'
 import { LIMITS } from '../../../../protocol/limits.ts'
 import { resolveSpecifier } from '../../../programs/resolve.ts'
-import { bootGuest, moduleSource } from './boot.ts'
-import { failureFromRaw, failureFromThrown, unresolvedImport } from './errors.ts'
+import { bootGuest, compileRoot, moduleSource } from './boot.ts'
+import { failureFromRaw, failureFromThrown, uncaughtLine, unresolvedImport } from './errors.ts'
 import type { GuestPort, GuestReply } from './host-ops.ts'
 import type { Enter, GuestConfig } from './realm.ts'
 
@@ -34,6 +34,8 @@ export class TestIsolate {
   readonly #waiting = new Map<number, (reply: GuestReply) => void>()
   #timer: NodeJS.Timeout | undefined
   #nextId = 0
+  #loaded = false
+  #stepped: ((error?: { readonly thrown: unknown }) => void) | undefined
 
   constructor(program: Program | string, options: TestOptions = {}) {
     this.#program = typeof program === 'string' ? singleModule(program) : program
@@ -50,15 +52,28 @@ export class TestIsolate {
       ...this.#options.config,
     }
     await this.step('begin', JSON.stringify(config))
-    const main = this.#link()
-    if ('code' in main) return main
+    const root = this.#link()
+    if ('code' in root) return root
     try {
-      await main.evaluate({ promise: true })
+      await root.evaluate()
+      let state = await this.#enter('main', root.namespace.derefInto())
+      while (state === 'pending') {
+        await this.#nextStep()
+        state = await this.#enter('main', root.namespace.derefInto())
+      }
+      return state === '' ? undefined : failureFromRaw(state, this.#program)
     } catch (error) {
       return failureFromThrown(error, this.#program, 'evaluate')
+    } finally {
+      this.#loaded = true
     }
-    const raw = await this.step('main', main.namespace.derefInto())
-    return raw === '' ? undefined : failureFromRaw(raw, this.#program)
+  }
+
+  /** The end of the next timer or host call; rejects with what the program's loading rejected with. */
+  #nextStep(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#stepped = (error) => (error === undefined ? resolve() : reject(error.thrown))
+    })
   }
 
   #link(): ivm.Module | JobFailure {
@@ -73,13 +88,12 @@ export class TestIsolate {
     } catch (error) {
       return failureFromThrown(error, this.#program, 'compile')
     }
+    const root = compileRoot(this.isolate)
     let missing: JobFailure | undefined
-    const main = modules.get(this.#program.main)
-    if (main === undefined) throw new Error('the program has no main module')
     try {
-      main.instantiateSync(this.context, (specifier, referrer) => {
+      root.instantiateSync(this.context, (specifier, referrer) => {
         const from = names.get(referrer) ?? ''
-        const found = modules.get(resolveSpecifier(specifier, from) ?? '')
+        const found = modules.get(referrer === root ? this.#program.main : (resolveSpecifier(specifier, from) ?? ''))
         if (found !== undefined) return found
         missing ??= unresolvedImport(specifier, from, this.#program)
         throw new Error('unresolved')
@@ -87,10 +101,23 @@ export class TestIsolate {
     } catch (error) {
       return missing ?? failureFromThrown(error, this.#program, 'link')
     }
-    return main
+    return root
   }
 
+  /** Enters; a rejected promise that nobody waits for comes out here, and belongs to the loading while that lasts. */
   async step(kind: string, ...args: unknown[]): Promise<string> {
+    try {
+      const answer = await this.#enter(kind, ...args)
+      this.#stepped?.()
+      return answer
+    } catch (thrown) {
+      if (this.isolate.isDisposed) throw thrown
+      if (this.#loaded) this.logs.push(`error: ${uncaughtLine(thrown, this.#program)}`)
+      this.#stepped?.({ thrown })
+      return ''
+    }
+  }
+  #enter(kind: string, ...args: unknown[]): Promise<string> {
     return this.enter.apply(undefined, [(this.#options.now ?? Date.now)(), kind, ...args] as never)
   }
 

@@ -1,6 +1,6 @@
 /** atob and btoa (HTML 8.3) with the forgiving decoder of Infra 5. */
 import type { Realm } from '../realm.ts'
-import { needArguments } from './web-idl.ts'
+import { answered, needArguments } from './web-idl.ts'
 
 export default ({ host }: Realm) => ({
   btoa: function btoa(data: unknown) {
@@ -12,7 +12,7 @@ export default ({ host }: Realm) => ({
         'btoa: the text holds characters above U+00FF; encode it with TextEncoder first',
         'InvalidCharacterError',
       )
-    return host('btoa', text)
+    return answered(host('btoa', text), 'btoa')
   },
   atob: function atob(data: unknown) {
     needArguments(arguments.length, 1, 'atob')
@@ -20,6 +20,6 @@ export default ({ host }: Realm) => ({
     const body = text.length % 4 === 0 ? text.replace(/={1,2}$/, '') : text
     if (body.length % 4 === 1 || /[^A-Za-z0-9+/]/.test(body))
       throw new DOMException('atob: the text is not base64', 'InvalidCharacterError')
-    return host('atob', body)
+    return answered(host('atob', body), 'atob')
   },
 })

@@ -23,7 +23,7 @@ export default ({ host }: Realm) => {
           'NotSupportedError',
         )
       const hash = host('digest', name, exactBuffer(bytesOf(data, 'digest')))
-      if (!(hash instanceof ArrayBuffer)) throw new DOMException('digest: the data is too long', 'OperationError')
+      if (!(hash instanceof ArrayBuffer)) throw new DOMException('digest: more than 16 MiB at once', 'OperationError')
       return hash
     }
   }

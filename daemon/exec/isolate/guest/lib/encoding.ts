@@ -1,6 +1,6 @@
 /** TextEncoder and TextDecoder (Encoding standard). Short ASCII stays here; everything else is decoded and encoded by the host. */
 import type { Realm } from '../realm.ts'
-import { bytesOf, exactBuffer, exposeInterface } from './web-idl.ts'
+import { answered, bytesOf, exactBuffer, exposeInterface } from './web-idl.ts'
 
 /** Up to here a loop is cheaper than crossing. */
 const SHORT = 256
@@ -14,7 +14,7 @@ export default ({ host }: Realm) => {
     }
     encode(input: unknown = ''): Uint8Array {
       const text = `${input}`
-      if (text.length > SHORT) return new Uint8Array(host('encode', text) as ArrayBuffer)
+      if (text.length > SHORT) return new Uint8Array(answered(host('encode', text), 'encode') as ArrayBuffer)
       const bytes = new Uint8Array(text.length * 3)
       return bytes.slice(0, this.encodeInto(text, bytes).written)
     }
@@ -76,7 +76,7 @@ export default ({ host }: Realm) => {
       return this.#text(text)
     }
     #text(text: unknown): string {
-      if (typeof text === 'string') return text
+      if (typeof answered(text, 'decode') === 'string') return text as string
       throw new TypeError(`The encoded data was not valid for encoding ${this.#encoding}`)
     }
   }

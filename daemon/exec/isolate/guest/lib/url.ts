@@ -1,6 +1,6 @@
 /** URL and URLSearchParams (URL standard). The host parses and serializes; these classes keep the parts and the live link between the two. */
 import type { Realm } from '../realm.ts'
-import { exposeInterface, needArguments } from './web-idl.ts'
+import { answered, exposeInterface, needArguments } from './web-idl.ts'
 
 /** In the order in which the host lists them. */
 const PARTS = [
@@ -28,7 +28,8 @@ export default ({ host }: Realm) => {
     const values = text.split('\n')
     return Object.fromEntries(PARTS.map((part, index) => [part, values[index]])) as Parts
   }
-  const parsePairs = (text: string): Pair[] => JSON.parse(host('query-parse', text) as string)
+  const parsePairs = (text: string): Pair[] =>
+    JSON.parse(answered(host('query-parse', text), 'URLSearchParams') as string)
 
   let link: (params: URLSearchParams, url: (query: string) => void) => void
   let refill: (params: URLSearchParams, query: string) => void
@@ -116,7 +117,7 @@ export default ({ host }: Realm) => {
       return this.entries()
     }
     toString(): string {
-      return host('query-format', JSON.stringify(this.#pairs)) as string
+      return answered(host('query-format', JSON.stringify(this.#pairs)), 'URLSearchParams') as string
     }
     #update() {
       this.#changed(this.toString())

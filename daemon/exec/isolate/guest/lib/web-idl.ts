@@ -29,6 +29,12 @@ export function exactBuffer(bytes: Uint8Array<ArrayBuffer>): ArrayBuffer {
   return byteLength === buffer.byteLength && !buffer.resizable ? buffer : bytes.slice().buffer
 }
 
+/** An answer of the host. @throws RangeError when it said that what was sent is too long */
+export function answered(answer: unknown, who: string): unknown {
+  if (answer === false) throw new RangeError(`${who}: more than 16 MiB at once`)
+  return answer
+}
+
 /** @throws TypeError when fewer arguments came than the method needs */
 export function needArguments(found: number, wanted: number, who: string): void {
   if (found < wanted) throw new TypeError(`${who}: ${wanted} argument${wanted === 1 ? '' : 's'} needed, found ${found}`)
