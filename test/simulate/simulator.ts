@@ -59,6 +59,7 @@ interface Host<N> {
   /** Grows with each start: wakes and messages of an earlier life are dropped */
   life: number
   readonly durable: Map<string, unknown>
+  readonly create: () => N
 }
 
 export class Simulator<M, N extends SimNode<M>> {
@@ -107,10 +108,13 @@ export class Simulator<M, N extends SimNode<M>> {
   }
 
   add(...ids: string[]): void {
-    for (const id of ids) {
-      this.#hosts.set(id, { node: undefined, life: 0, durable: new Map() })
-      this.restart(id)
-    }
+    for (const id of ids) this.addWith(id, () => this.#options.create(id, this.random))
+  }
+
+  /** Adds a node of its own making: for what starts differently from the others. */
+  addWith(id: string, create: () => N): void {
+    this.#hosts.set(id, { node: undefined, life: 0, durable: new Map(), create })
+    this.restart(id)
   }
 
   crash(id: string): void {
@@ -125,7 +129,7 @@ export class Simulator<M, N extends SimNode<M>> {
     const host = this.#hosts.get(id)
     if (!host || host.node) return
     host.life++
-    const node = this.#options.create(id, this.random)
+    const node = host.create()
     host.node = node
     node.start(host.durable, this.#now, this.#out(id))
     this.#relink()
