@@ -6,9 +6,10 @@
  * (record.ts) and their table writes. It is acknowledged when LevelDB has synced its log, in the order of the calls.
  *
  * What is noticed when it is lost. The chain covers every record up to the head that is found. The mark (mark.ts) says up to where
- * the store must reach. A write of the mark starts at most 2 ms after an acknowledgement, or when the write before it ends, whether the journal is
- * busy or idle, and runs beside the syncs. So if the *synced* end of the store is damaged later, the loss is named whenever it
- * reaches back further than that: the window is what was acknowledged in the last (2 ms + one or two writes of the mark) before a crash.
+ * the store must reach. A write of the mark starts one pause after an acknowledgement, or one pause after the write under way then, whether the
+ * journal is busy or idle, and runs beside the syncs; the pause is 2 ms, or four times what the last mark took if that is longer (mark-keeper.ts).
+ * So if the *synced* end of the store is damaged after a crash, the loss is named whenever it reaches back further than that: the window is
+ * what was acknowledged in the last (one pause + two writes of the mark) before the crash, about 3 ms where a sync takes 0.2 ms.
  * A clean `close()` leaves no window. Within the window LevelDB's own log is the only witness. Without the mark's lag each append would
  * take two syncs in a row.
  *

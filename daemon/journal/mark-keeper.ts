@@ -2,7 +2,11 @@ import { failpoint } from '../failpoint.ts'
 import type { MarkWriter } from './mark.ts'
 import type { ChainPoint } from './record.ts'
 
+/** Pauses between two marks last at least this many times as long as the mark before took, which leaves the disk to the batches */
+const PAUSE_FACTOR = 4
+
 export interface MarkKeeperOptions {
+  /** Shortest pause between an acknowledgement and the start of a mark that covers it, milliseconds */
   readonly delayMs: number
   /** Called once when a mark cannot be written; the keeper writes no more after that */
   readonly onFault: (error: unknown) => void
@@ -10,7 +14,8 @@ export interface MarkKeeperOptions {
 
 /**
  * Lets the mark follow what is acknowledged, one write at a time, beside the syncs of the store. After `note(p)` a write that covers p starts
- * as soon as the one under way has ended and `delayMs` have passed, whether more follows or not.
+ * once the one under way has ended and a pause has passed, whether more follows or not. The pause is `delayMs`, or four times what the last
+ * write took if that is longer: marks take at most about a fifth of what a slow disk can do.
  */
 export class MarkKeeper {
   readonly #writer: MarkWriter
@@ -19,6 +24,8 @@ export class MarkKeeper {
   #due: ChainPoint | undefined
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
+  /** How long the last write took, milliseconds */
+  #tookMs = 0
   #fault: { readonly error: unknown } | undefined
 
   constructor(writer: MarkWriter, options: MarkKeeperOptions) {
@@ -51,10 +58,13 @@ export class MarkKeeper {
   }
 
   #schedule(): void {
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      void this.#write()
-    }, this.#options.delayMs)
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined
+        void this.#write()
+      },
+      Math.max(this.#options.delayMs, PAUSE_FACTOR * this.#tookMs),
+    )
   }
 
   /** Never rejects: a fault is kept and reported. */
@@ -73,7 +83,9 @@ export class MarkKeeper {
   async #attempt(point: ChainPoint): Promise<void> {
     try {
       failpoint('journal.before-mark')
+      const start = performance.now()
       await this.#writer.write(point)
+      this.#tookMs = performance.now() - start
       failpoint('journal.after-mark')
     } catch (error) {
       this.#fault = { error }
