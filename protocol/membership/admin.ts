@@ -1,7 +1,7 @@
 /** What an admin's node does beyond following: making lists, and making again what a concurrent list undid. */
 import { MeshError } from '../errors.ts'
 import type { Signer } from '../signing/signing.ts'
-import { type Change, isDone, nextList } from './change.ts'
+import { type Change, nextList } from './change.ts'
 import { type Effective, effective } from './held-lists.ts'
 
 /**
@@ -42,13 +42,11 @@ function succeed(held: Effective, list: Effective['current']): Effective {
   return effective({ current: list, history: [held.current, ...held.history], extra: held.extra })
 }
 
-/** Additions still to be watched, after `held` came in force. One that another admin's list carries is safe. */
-export function stillPending(pending: readonly PendingAdd[], held: Effective, self: string): readonly PendingAdd[] {
-  const byOther = held.current.signed.signer !== self
-  return pending.filter(({ change, epoch }) => {
-    const isUndone = (held.revoked.get(change.nodeId) ?? 0) >= epoch
-    return !isUndone && !(byOther && isDone(change, held.active))
-  })
+/**
+ * Additions still to be watched, after `held` came in force. One that is in the list now stays watched: that list may itself lose to one that is still on its way.
+ */
+export function stillPending(pending: readonly PendingAdd[], held: Effective): readonly PendingAdd[] {
+  return pending.filter(({ change, epoch }) => (held.revoked.get(change.nodeId) ?? 0) < epoch)
 }
 
 /**
@@ -57,7 +55,7 @@ export function stillPending(pending: readonly PendingAdd[], held: Effective, se
  */
 export function reissue(signer: Signer, held: Effective, pending: readonly PendingAdd[], all = false) {
   if (held.active.get(signer.nodeId)?.role !== 'admin') return undefined
-  const lost = pending.filter(({ change }) => !isDone(change, held.active)).map(({ change }) => change)
+  const lost = pending.map(({ change }) => change).filter(({ nodeId }) => !held.active.has(nodeId))
   const isOurs = held.extra.some((entry) => entry.signer === signer.nodeId)
   if (lost.length === 0 && !isOurs && !all) return held.extra.length > 0 ? 'later' : undefined
   if (lost.length === 0 && held.extra.length === 0) return undefined

@@ -32,7 +32,7 @@ export function nextList(
     } else {
       const { nodeId, name, role } = change
       members.set(nodeId, { nodeId, name, role, sinceEpoch: members.get(nodeId)?.sinceEpoch ?? epoch })
-      // A revocation of a later epoch than this one can not be outlived by it; `isDone` keeps the change waiting.
+      // A revocation of this epoch or a later one is not outlived by it.
       if ((out.get(nodeId) ?? 0) < epoch) out.delete(nodeId)
       else members.delete(nodeId)
     }
@@ -60,10 +60,4 @@ function requireGoverned(members: readonly Member[]): void {
       hint: 'Invite another admin first.',
     })
   }
-}
-
-/** Whether a list already says what the change wanted. */
-export function isDone(change: Change, members: ReadonlyMap<string, Member>): boolean {
-  const member = members.get(change.nodeId)
-  return change.type === 'revoke' ? member === undefined : member !== undefined && member.role === change.role
 }

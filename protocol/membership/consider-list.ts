@@ -52,7 +52,8 @@ function weigh(held: Effective, incoming: SignedList): Verdict {
   const extra = held.extra.filter((entry) => !isVoid(entry.signer, entry.listEpoch))
   const newest = standing[0]
   if (!newest || outranks(incoming, newest)) {
-    const lost = newest && newest.list.epoch >= incoming.list.epoch ? extrasOf(newest) : []
+    // Even a later list may come from the other side of a partition; `effective` drops what it says itself.
+    const lost = newest ? extrasOf(newest) : []
     const next = { current: incoming, history: standing, extra: [...extra, ...lost] }
     return { type: 'adopt', held: effective(next) }
   }

@@ -237,7 +237,7 @@ interface Source {
 function adopt(state: MembershipState, held: Effective, source: Source, now: number): Step {
   const lost = held.current !== state.held.current && held.extra.length > 0 ? state.held.current.signed : source.loser
   const peers = new Map([...state.peers].filter(([peer]) => held.active.has(peer)))
-  const next = { ...state, held, peers, pending: stillPending(state.pending, held, state.config.signer.nodeId) }
+  const next = { ...state, held, peers, pending: stillPending(state.pending, held) }
   const effects: MembershipEffect[] = [{ type: 'persist' }, ...changesOf(state.held, held)]
   const others = [...peers.keys()].filter((peer) => peer !== source.from)
   if (lost) effects.push({ type: 'push', peers: others, lists: [lost, held.current.signed] })

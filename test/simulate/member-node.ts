@@ -75,6 +75,7 @@ export class MemberNode implements SimNode<MemberMessage> {
   #durable: Map<string, unknown> = new Map()
   directory: Directory = EMPTY_DIRECTORY
   #card: SignedCard | undefined
+  #exchanges = 0
   /** Everyone this life of the node ever said may be served */
   readonly served: { peer: string; epoch: number }[] = []
 
@@ -124,7 +125,9 @@ export class MemberNode implements SimNode<MemberMessage> {
     const { current } = this.state.held
     if (this.#card)
       out.send(peer, { type: 'hello', epoch: current.list.epoch, digest: current.digest, card: this.#card.signed })
-    out.send(peer, { type: 'cards', query: { label: undefined, max: PAGE_CARDS, after: undefined } })
+    // as the directory service: all cards from the first few, hellos bring the rest
+    if (this.#exchanges++ < 3)
+      out.send(peer, { type: 'cards', query: { label: undefined, max: PAGE_CARDS, after: undefined } })
   }
 
   linkDown(peer: string, now: number, out: Out<MemberMessage>): void {
@@ -172,7 +175,8 @@ export class MemberNode implements SimNode<MemberMessage> {
 
   #takeCard(signed: SignedBody, ageMs: number, now: number): void {
     const known = this.directory.byNode.get(signed.signer)
-    if (!this.state.held.active.has(signed.signer) || known?.signed.signed === signed) return
+    if (signed.signer === this.#id || !this.state.held.active.has(signed.signer) || known?.signed.signed === signed)
+      return
     // Checked once for all simulated nodes: they share the object, and a real node checks each card that is news to it.
     const card = opened.get(signed) ?? openCard(signed)
     opened.set(signed, card)
