@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { MeshError } from '../protocol/errors.ts'
-import { parseInvite } from '../protocol/membership/invite.ts'
+import { fingerprint, parseInvite } from '../protocol/membership/invite.ts'
 import { VERSION } from '../protocol/version.ts'
 import { MeshEventLog } from './api/mesh-event-log.ts'
 import { type ApiAddress, type ApiServer, createApiServer } from './api/server.ts'
@@ -111,15 +111,17 @@ export async function joinMesh(
   await ensurePrivateFolder(paths.dataDir)
   const identity = await createIdentity(paths.identityFile)
   const nodeName = options.name ?? (config.name || hostname())
-  const { mesh, fingerprint } = await joinByInvite({
+  const joined = await joinByInvite({
     invite,
     signer: identity.signer,
     nodeName,
     createNet: (join) => createNet({ ...join, listen: [], allowLoopback: true, allowPrivate: true }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   })
+  const { mesh } = joined
   await writeMesh(paths.meshFile, mesh)
-  return { meshId: mesh.meshId, meshName: mesh.meshName, nodeId: identity.nodeId, name: mesh.nodeName, fingerprint }
+  const { meshId, meshName } = mesh
+  return { meshId, meshName, nodeId: identity.nodeId, name: mesh.nodeName, fingerprint: joined.fingerprint }
 }
 
 /** What both sides of an invite show before it is used. @throws MeshError E_INVITE */
@@ -345,7 +347,8 @@ class Daemon implements RunningDaemon {
   }
 
   #reportMembership(membership: MembershipService): void {
-    const { logger } = this.#setting
+    const { logger, mesh } = this.#setting
+    const { meshId } = mesh
     membership.on((event) => {
       switch (event.type) {
         case 'ready':
@@ -356,7 +359,12 @@ class Daemon implements RunningDaemon {
           })
         case 'joined':
           logger.info({ peer: event.peer, name: event.name }, 'a node joined the mesh')
-          return this.#events.add({ type: 'member-joined', peer: event.peer, name: event.name, fingerprint: '' })
+          return this.#events.add({
+            type: 'member-joined',
+            peer: event.peer,
+            name: event.name,
+            fingerprint: fingerprint(meshId, this.id, event.peer),
+          })
         case 'expelled':
           logger.warn({ peer: event.peer, epoch: event.epoch }, 'a node was put out of the mesh')
           return this.#events.add({ type: 'member-revoked', peer: event.peer, name: event.name, epoch: event.epoch })
