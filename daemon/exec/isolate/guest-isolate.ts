@@ -1,5 +1,5 @@
 import ivm from 'isolated-vm'
-import { bootGuest } from './guest/boot.ts'
+import { bootGuest, compileRoot } from './guest/boot.ts'
 import type { GuestPort } from './guest/host-ops.ts'
 
 /** isolated-vm refuses less */
@@ -20,6 +20,8 @@ export class GuestIsolate {
   readonly isolate: ivm.Isolate
   readonly context: ivm.Context
   readonly enter: ReturnType<typeof bootGuest>
+  /** Imports the program's main module; compiled, not linked */
+  readonly root: ivm.Module
   readonly memoryBytes: number
   #owner: GuestOwner | undefined
 
@@ -37,6 +39,7 @@ export class GuestIsolate {
       wake: (inMs) => this.#owner?.wake(inMs),
       abuse: (what) => this.#owner?.abuse(what),
     })
+    this.root = compileRoot(this.isolate)
   }
 
   own(owner: GuestOwner): void {

@@ -1,17 +1,13 @@
-import type { Module } from 'isolated-vm'
 import { ERRORS } from '../../../protocol/errors.ts'
 import type { JobFailure } from '../../../protocol/job.ts'
 import { LIMITS } from '../../../protocol/limits.ts'
-import { resolveSpecifier } from '../../programs/resolve.ts'
 import { FROM_HOST, type FrameWriter } from './frame.ts'
-import { moduleSource } from './guest/boot.ts'
-import { failureFromRaw, failureFromThrown, unresolvedImport } from './guest/errors.ts'
+import { failureFromRaw, failureFromThrown, uncaughtLine } from './guest/errors.ts'
 import type { GuestReply, LogLevel } from './guest/host-ops.ts'
 import type { GuestIsolate, GuestOwner } from './guest-isolate.ts'
 import type { HostJob } from './job-header.ts'
+import { type Failed, linkProgram } from './link-program.ts'
 
-/** Larger sources are parsed on another thread, which costs a switch but keeps this one free. */
-const SYNC_COMPILE_BYTES = 64 << 10
 /** Calls that enter the isolate together. */
 const BATCH = 256
 
@@ -32,8 +28,6 @@ export interface HostedJobContext {
   onEnded(job: HostedJob): void
 }
 
-type Failed = { readonly failure: JobFailure }
-
 /** One job inside the host process: loads its program into its isolate and passes calls, logs and host calls between guest and daemon. */
 export class HostedJob implements GuestOwner {
   readonly id: number
@@ -42,6 +36,9 @@ export class HostedJob implements GuestOwner {
   readonly #session: boolean
   readonly #context: HostedJobContext
   #ended = false
+  #loaded = false
+  #mainEntered = false
+  #nextEntry = Promise.withResolvers<void>()
   #logBytes = 0
   #hostCalls = 0
   #hostCallBytes = 0
@@ -63,7 +60,10 @@ export class HostedJob implements GuestOwner {
     try {
       const failed = await this.#load()
       if (failed !== undefined) this.end(failed.failure)
-      else if (this.#session) this.#context.out.send(FROM_HOST.loaded, this.id)
+      else {
+        this.#loaded = true
+        if (this.#session) this.#context.out.send(FROM_HOST.loaded, this.id)
+      }
     } catch (error) {
       this.#broke(error)
     }
@@ -74,65 +74,39 @@ export class HostedJob implements GuestOwner {
     const config = JSON.stringify({ hostFunctions, outputBytes, logLineBytes: LIMITS.logLineBytes, hostCallBytes })
     // no guest code has run yet, so this thread cannot be held up
     this.guest.enter.applySync(undefined, [this.#context.now(), 'begin', config])
-    const linked = await this.#link()
-    if (!('namespace' in linked)) return linked
+    return (await linkProgram(this.guest, program)) ?? (await this.#evaluate())
+  }
+
+  /**
+   * Evaluates the program, takes its default export and, for a run, calls it in the same entry.
+   * isolated-vm does not wait for a top-level await, and only an entry into the isolate can end one; so it is asked again after each.
+   * An entry that fails has left a rejected promise to nobody: loading failed by it, unless the program turns out to be loaded all the same.
+   */
+  async #evaluate(): Promise<Failed | undefined> {
     try {
-      await linked.evaluate({ promise: true })
-    } catch (error) {
-      if (this.guest.isolate.isDisposed) throw error
-      return { failure: failureFromThrown(error, program, 'evaluate') }
-    }
-    return this.#main(linked)
-  }
-
-  async #main(main: Module): Promise<Failed | undefined> {
-    const call = this.#session ? [] : [0, this.#job.input]
-    const raw: unknown = await this.guest.enter.apply(undefined, [
-      this.#context.now(),
-      'main',
-      main.namespace.derefInto(),
-      ...call,
-    ])
-    return typeof raw === 'string' && raw !== '' ? { failure: failureFromRaw(raw, this.#job.program) } : undefined
-  }
-
-  /** Compiles all modules and links them; a specifier finds only modules of the program. */
-  async #link(): Promise<Module | Failed> {
-    const { program } = this.#job
-    const modules = new Map<string, Module>()
-    const names = new Map<Module, string>()
-    for (const module of program.modules) {
-      try {
-        const source = moduleSource(module)
-        const options = { filename: module.name }
-        const { isolate } = this.guest
-        const small = source.length <= SYNC_COMPILE_BYTES
-        const compiled = small
-          ? isolate.compileModuleSync(source, options)
-          : await isolate.compileModule(source, options)
-        modules.set(module.name, compiled)
-        names.set(compiled, module.name)
-      } catch (error) {
-        if (this.guest.isolate.isDisposed) throw error
-        return { failure: failureFromThrown(error, program, 'compile') }
+      await this.guest.root.evaluate()
+      let state = await this.#takeMain(true)
+      while (state === 'pending') {
+        await this.#nextEntry.promise
+        state = await this.#takeMain(true)
       }
-    }
-    const main = modules.get(program.main)
-    if (main === undefined) return { failure: noMain(program.main) }
-    let missing: JobFailure | undefined
-    try {
-      main.instantiateSync(this.guest.context, (specifier, referrer) => {
-        const from = names.get(referrer) ?? program.main
-        const found = modules.get(resolveSpecifier(specifier, from) ?? '')
-        if (found !== undefined) return found
-        missing ??= unresolvedImport(specifier, from, program)
-        throw new Error('unresolved')
-      })
+      return state === '' ? undefined : { failure: failureFromRaw(state, this.#job.program) }
     } catch (error) {
-      if (this.guest.isolate.isDisposed) throw error
-      return { failure: missing ?? failureFromThrown(error, program, 'link') }
+      if (this.#isGone(error)) throw error
+      if (this.#mainEntered && (await this.#takeMain(false)) === '') {
+        this.log('error', uncaughtLine(error, this.#job.program))
+        return undefined
+      }
+      return { failure: failureFromThrown(error, this.#job.program, 'evaluate') }
     }
-    return main
+  }
+
+  async #takeMain(call: boolean): Promise<string> {
+    this.#mainEntered = true
+    const namespace = this.guest.root.namespace.derefInto()
+    const now = this.#context.now()
+    if (this.#session || !call) return String(await this.guest.enter.apply(undefined, [now, 'main', namespace]))
+    return String(await this.guest.enter.apply(undefined, [now, 'main', namespace, 0, this.#job.input]))
   }
 
   // --- from the daemon ---------------------------------------------------------------------------------------------
@@ -168,18 +142,31 @@ export class HostedJob implements GuestOwner {
   }
 
   #enter(kind: string, args: (number | string | boolean)[]): void {
-    this.guest.enter
-      .apply(undefined, [this.#context.now(), kind, ...args])
-      .catch((error: unknown) => this.#broke(error))
+    this.guest.enter.apply(undefined, [this.#context.now(), kind, ...args]).then(
+      () => this.#entered(),
+      (error: unknown) => this.#broke(error),
+    )
   }
 
-  /** An entry failed although guest errors never leave it that way: the isolate was ended by its memory limit, or something is wrong here. */
+  #entered(): void {
+    if (this.#loaded) return
+    this.#nextEntry.resolve()
+    this.#nextEntry = Promise.withResolvers()
+  }
+
+  /**
+   * An entry failed. Guest errors leave it that way only as a rejected promise that nobody handles: while loading, the load failed by it; later
+   * the job goes on. Else V8 has ended the isolate for its memory.
+   */
   #broke(error: unknown): void {
     if (this.#ended) return
-    const message = error instanceof Error ? error.message : ''
-    if (this.guest.isolate.isDisposed || message.includes('Array buffer allocation failed')) {
-      this.end({ code: 'E_MEMORY', message: ERRORS.E_MEMORY.title })
-    } else this.abuse(`entry failed: ${message}`)
+    if (this.#isGone(error)) this.end({ code: 'E_MEMORY', message: ERRORS.E_MEMORY.title })
+    else if (this.#loaded) this.log('error', uncaughtLine(error, this.#job.program))
+    else this.end(failureFromThrown(error, this.#job.program, 'evaluate'))
+  }
+
+  #isGone(error: unknown): boolean {
+    return this.guest.isolate.isDisposed || (error instanceof Error && error.message.startsWith('Isolate '))
   }
 
   // --- from the guest, on this thread while the guest waits ---------------------------------------------------------
@@ -235,8 +222,4 @@ export class HostedJob implements GuestOwner {
   #over(code: 'E_LOG_BUDGET' | 'E_CALL_BUDGET'): void {
     this.end({ code, message: ERRORS[code].title })
   }
-}
-
-function noMain(name: string): JobFailure {
-  return { code: 'E_IMPORT', message: `The main module is not part of the program: ${name}` }
 }

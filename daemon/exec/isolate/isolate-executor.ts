@@ -75,7 +75,17 @@ export class IsolateExecutor implements Executor {
 
   /** Ids of the host processes now running, for tests and diagnosis. */
   hostPids(): number[] {
-    return [...this.#pool.hosts].flatMap(({ pid }) => (pid === undefined ? [] : [pid]))
+    return [...this.#pool.hosts].flatMap(({ pid, alive }) => (alive && pid !== undefined ? [pid] : []))
+  }
+
+  /** The same by trust domain. */
+  assignments(): Map<string, number[]> {
+    const byDomain = new Map<string, number[]>()
+    for (const { domain, pid, alive } of this.#pool.hosts) {
+      if (alive && domain !== undefined && pid !== undefined)
+        byDomain.set(domain, [...(byDomain.get(domain) ?? []), pid])
+    }
+    return byDomain
   }
 
   run(job: JobSpec, inputJson: string, hooks: JobHooks = {}): Promise<JobOutcome> {

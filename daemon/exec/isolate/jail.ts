@@ -77,15 +77,17 @@ export function jailCommand(tools: JailTools, program: JailedProgram, limits: Ja
 }
 
 function plain({ node, flags, entry, args }: JailedProgram): string[] {
-  return [node, ...flags, ...readable(entry.reads), entry.script, ...args]
+  return [node, ...flags, ...readable(flags, entry.reads), entry.script, ...args]
 }
 
 /** Its command line as seen from inside: the root of the entry appears as /app. */
 function jailed({ flags, entry, args }: JailedProgram): string[] {
-  return [NODE, ...flags, ...readable([APP]), inside(entry, entry.script), ...args]
+  return [NODE, ...flags, ...readable(flags, [APP]), inside(entry, entry.script), ...args]
 }
 
-function readable(paths: readonly string[]): string[] {
+/** What the permission model lets the program read, if it is on. */
+function readable(flags: readonly string[], paths: readonly string[]): string[] {
+  if (!flags.includes('--permission')) return []
   return [...paths, ADDON_CHECK].map((path) => `--allow-fs-read=${path}`)
 }
 
@@ -127,7 +129,7 @@ while [ "$1" != -- ]; do
 done
 shift
 mount -o remount,ro ${STAGE}
-exec "$@"`
+exec env -i "$@"`
 
 function unshare(tools: JailTools, program: JailedProgram): string[] {
   const tool = tools.paths.unshare ?? 'unshare'
