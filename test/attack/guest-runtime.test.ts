@@ -20,6 +20,8 @@ const USE_ALL = `
 `
 const echo: TestOptions = { hostFunctions: { echo: (x) => x } }
 
+const UUID = /^[0-9a-f]{8}-/
+
 describe('ISO-12 stack bombs', () => {
   test('end as typed errors, and the isolate goes on', async () => {
     const isolate = new TestIsolate(
@@ -62,7 +64,7 @@ describe('ISO-12 stack bombs', () => {
 describe('ISO-13 handle leak', () => {
   /** Walks everything reachable by properties, prototypes and getters, and tries what it finds. */
   const WALK = `
-    const HANDLE = ['apply', 'applySync', 'applyIgnored', 'applySyncPromise', 'copySync', 'deref', 'derefInto', 'getSync', 'setSync', 'evalSync', 'evalClosureSync', 'compileScriptSync', 'compileModuleSync', 'createContextSync', 'createSnapshot', 'instantiateSync', 'evaluateSync']
+    const HANDLE = ['apply', 'applySync', 'applyIgnored', 'applySyncPromise', 'copySync', 'derefInto', 'getSync', 'setSync', 'evalSync', 'evalClosureSync', 'compileScriptSync', 'compileModuleSync', 'createContextSync', 'createSnapshot', 'instantiateSync', 'evaluateSync']
     const CLASSES = ['Isolate', 'Context', 'Reference', 'ExternalCopy', 'Callback', 'NativeModule', 'Dereference', 'Script', 'Module', 'InspectorSession']
     const seen = new Set(), queue = [], bad = []
     const add = (value, path) => {
@@ -80,7 +82,7 @@ describe('ISO-13 handle leak', () => {
           const d = Reflect.getOwnPropertyDescriptor(value, key)
           add(d.get, at + ':get'); add(d.set, at + ':set')
           if ('value' in d) add(d.value, at)
-          else if (d.get) { try { add(Reflect.apply(d.get, value, []), at) } catch {} }
+          else if (d.get) { try { const got = Reflect.apply(d.get, value, []); if (got instanceof Promise) got.catch(() => {}); add(got, at) } catch {} }
         }
         if (typeof value === 'function') {
           let text = ''
@@ -106,7 +108,7 @@ describe('ISO-13 handle leak', () => {
       {},
       echo,
     )
-    expect(reply).toMatchObject({ ok: true, value: { found: [] } })
+    expect(reply.ok ? reply.value : reply.failure).toMatchObject({ found: [] })
     const { first, count } = (reply as { value: { first: number; count: number } }).value
     expect(first).toBeGreaterThan(500)
     expect(count).toBeGreaterThan(first)
@@ -131,32 +133,52 @@ describe('ISO-13 handle leak', () => {
     }
   })
 
-  test('replaced intrinsics never see the host function', async () => {
-    const reply = await runOnce(
-      `
-      const caught = []
-      const suspect = (value) => { if (typeof value === 'function' && value.name === '' && native(value)) caught.push(value) }
+  /** Replaces what libraries are built on by spies, uses all libraries, and says how often a spy saw the host function. */
+  const SPY = `
+      let caught
+      const describe = Object.getOwnPropertyDescriptor, keysOf = Reflect.ownKeys
+      const one = (value) => { if (typeof value === 'function' && value.name === '' && native(value)) caught ??= value }
+      // Only what a look at own properties shows: getters of the platform have effects.
+      const suspect = (value) => {
+        one(value)
+        if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return
+        const keys = keysOf(value)
+        for (let i = 0; i < keys.length && i < 100; i++) { const d = describe(value, keys[i]); if (d) { one(d.value); one(d.get); one(d.set) } }
+      }
       const native = ((toString, apply, includes) => (f) => apply(includes, apply(toString, f, []), ['[native code]']))(Function.prototype.toString, Reflect.apply, String.prototype.includes)
       const { apply } = Reflect, define = Object.defineProperty
       const spy = (owner, key) => {
         const real = owner[key]
-        owner[key] = function (...args) { suspect(this); for (let i = 0; i < args.length; i++) { suspect(args[i]); if (args[i] && typeof args[i] === 'object') for (const k in args[i]) { try { suspect(args[i][k]) } catch {} } } return apply(real, this, args) }
+        owner[key] = function (...args) { suspect(this); for (let i = 0; i < args.length; i++) { suspect(args[i]) } return apply(real, this, args) }
       }
       for (const key of ['call', 'apply', 'bind', 'toString', Symbol.hasInstance]) try { spy(Function.prototype, key) } catch {}
       for (const key of ['push', 'splice', 'slice', 'map', 'forEach', 'filter', 'shift', 'concat', 'indexOf', 'find', 'findIndex', 'findLastIndex', Symbol.iterator]) spy(Array.prototype, key)
       for (const [owner, keys] of [[Reflect, ['apply', 'construct', 'get']], [Object, ['assign', 'freeze', 'defineProperty', 'entries', 'keys', 'fromEntries']], [Map.prototype, ['get', 'set', 'delete']], [WeakMap.prototype, ['get', 'set']], [Promise.prototype, ['then']], [JSON, ['parse', 'stringify']]]) for (const key of keys) spy(owner, key)
-      for (const key of ['host', 'realm', 'need', '0', '1', '2']) Object.defineProperty(Object.prototype, key, { set(value) { apply(define, Object, [this, key, { __proto__: null, value, writable: true, enumerable: true, configurable: true }]); suspect(value); if (value && typeof value === 'object') for (const k in value) suspect(value[k]) }, get() { suspect(this); return undefined }, configurable: true })
+      for (const key of ['host', 'realm', 'need', '0', '1', '2']) Object.defineProperty(Object.prototype, key, { set(value) { apply(define, Object, [this, key, { __proto__: null, value, writable: true, enumerable: true, configurable: true }]); suspect(value) }, get() { suspect(this); return undefined }, configurable: true })
       Error.prepareStackTrace = (error, sites) => { for (let i = 0; i < sites.length; i++) { suspect(sites[i].getFunction()); suspect(sites[i].getThis()) } return 'stack' }
       let outer
       const sloppy = new Function('return arguments.callee.caller')
       ${handler(`try { suspect(sloppy()) } catch {}
         for (const f of [sloppy, console.log]) { try { suspect(f.caller); suspect(f.arguments) } catch {} }
-        ${TOUCH_ALL} try { ${USE_ALL} } catch (e) { outer = String(e) }
-        return { caught: caught.length, answers: caught.map((f) => { try { return String(f('uuid')) } catch (e) { return 'threw' } }).filter((x) => /^[0-9a-f]{8}-/.test(x)) }`)}`,
-      {},
-      echo,
-    )
-    expect(reply).toMatchObject({ ok: true, value: { answers: [] } })
+        ${TOUCH_ALL} try { if (globalThis.left) [0].map.call([left], (x) => x); ${USE_ALL} } catch (e) { outer = String(e) }
+        return caught === undefined ? 'none' : String(caught('uuid'))`)}`
+
+  test('replaced intrinsics never see the host function', async () => {
+    expect(await runOnce(SPY, {}, echo)).toMatchObject({ ok: true, value: expect.not.stringMatching(UUID) })
+  })
+
+  test('the spies do see a host function that passes by them', async () => {
+    const isolate = new TestIsolate(SPY, echo)
+    try {
+      const { default: ivm } = await import('isolated-vm')
+      const port: GuestPort = { log() {}, call() {}, results() {}, wake() {}, abuse() {} }
+      await isolate.context.evalClosure('globalThis.left = $0', [new ivm.Callback(hostFunction(port))])
+      expect(await isolate.load()).toBeUndefined()
+      const reply = await isolate.call(0)
+      expect(reply).toMatchObject({ ok: true, value: expect.stringMatching(UUID) })
+    } finally {
+      isolate.dispose()
+    }
   })
 
   test('names of the host are not there', async () => {
@@ -324,7 +346,7 @@ describe('ISO-15 error leak', () => {
     for (const op of ops)
       for (const a of values)
         for (const b of values)
-          for (const c of [undefined, 'x', new ArrayBuffer(1), true]) {
+          for (const c of ['x', new ArrayBuffer(1)]) {
             const answer: unknown = host(op, a, b, c)
             expect(
               ['string', 'number', 'boolean', 'undefined'].includes(typeof answer) || answer instanceof ArrayBuffer,
