@@ -27,19 +27,15 @@ export interface MembershipConfig {
 
 export const MEMBERSHIP_DEFAULTS = { settleMs: 3_000, cutOffMs: 30_000 } as const
 
-export interface PeerStanding {
-  readonly epoch: number
-  readonly digest: Uint8Array
-  /** `list`: it holds another list, which we asked for. `sync`: we may not know who belongs. `ready`: it may be served */
-  readonly standing: 'list' | 'sync' | 'ready'
-}
+/** `list`: it holds another list, which we asked for. `sync`: we may not know who belongs. `ready`: it may be served */
+export type Standing = 'list' | 'sync' | 'ready'
 
 export interface MembershipState {
   readonly config: MembershipConfig
   readonly held: Effective
   readonly pending: readonly PendingAdd[]
   /** Peers that said hello on the connection they have now */
-  readonly peers: ReadonlyMap<string, PeerStanding>
+  readonly peers: ReadonlyMap<string, Standing>
   readonly sync: SyncState
   /** When an admin that is not its author writes a lost revocation into the next list; undefined: nothing to write */
   readonly healAt: number | undefined
@@ -117,7 +113,7 @@ export function admitsPeer(state: MembershipState, peer: string): boolean {
   return isIn(state) && state.held.active.has(peer)
 }
 
-function withPeer(state: MembershipState, peer: string, standing: PeerStanding | undefined): MembershipState {
+function withPeer(state: MembershipState, peer: string, standing: Standing | undefined): MembershipState {
   const peers = new Map(state.peers)
   if (standing) peers.set(peer, standing)
   else peers.delete(peer)
@@ -132,7 +128,7 @@ function hello(state: MembershipState, input: MembershipInput & { type: 'hello' 
   }
   const awake = { ...state, sync: awakened(state.sync, now, state.config) }
   const isAhead = wants(state, epoch, digest)
-  const next = withPeer(awake, peer, { epoch, digest, standing: isAhead ? 'list' : 'sync' })
+  const next = withPeer(awake, peer, isAhead ? 'list' : 'sync')
   if (isAhead) return { state: next, effects: [fetchFrom(state, peer)] }
   return resolved(next, peer, now, [])
 }
@@ -148,43 +144,54 @@ function fetchFrom(state: MembershipState, peer: string): MembershipEffect {
 }
 
 function notice(state: MembershipState, { peer, epoch, digest }: MembershipInput & { type: 'notice' }): Step {
-  const known = state.peers.get(peer)
-  if (!known || !admitsPeer(state, peer)) return { state, effects: [] }
-  const next = withPeer(state, peer, { ...known, epoch, digest })
-  return { state: next, effects: wants(state, epoch, digest) ? [fetchFrom(state, peer)] : [] }
+  const isNews = state.peers.has(peer) && admitsPeer(state, peer) && wants(state, epoch, digest)
+  return { state, effects: isNews ? [fetchFrom(state, peer)] : [] }
 }
 
 /** The question what list `peer` holds is settled: it counts as heard, and whoever may now be served is. */
 function resolved(state: MembershipState, peer: string, now: number, effects: readonly MembershipEffect[]): Step {
   const known = state.peers.get(peer)
   if (!known) return { state, effects }
-  const next = withPeer(state, peer, known.standing === 'ready' ? known : { ...known, standing: 'sync' })
+  const next = known === 'list' ? withPeer(state, peer, 'sync') : state
   return serveWhoMay({ ...next, sync: helloHeard(state.sync, peer) }, now, effects)
 }
 
 function serveWhoMay(state: MembershipState, now: number, before: readonly MembershipEffect[]): Step {
   const effects = [...before]
+  const waiting = [...state.peers].filter(([, standing]) => standing === 'sync')
+  if (waiting.length === 0) return { state, effects }
   const peers = new Map(state.peers)
-  for (const [peer, known] of state.peers) {
-    if (known.standing !== 'sync' || !mayServe(state, peer, now)) continue
-    peers.set(peer, { ...known, standing: 'ready' })
+  const witnesses = twoWitnesses(state)
+  const needsNone = now >= state.sync.settledAt || isOnlyAdmin(state)
+  for (const [peer] of waiting) {
+    const isAdmin = state.held.active.get(peer)?.role === 'admin'
+    if (!needsNone && !isAdmin && !witnesses.some((other) => other !== peer)) continue
+    peers.set(peer, 'ready')
     effects.push({ type: 'ready', peer })
   }
   return { state: { ...state, peers }, effects }
 }
 
 /**
- * A node that was away may hold a list that still names someone put out since. So it serves P only if it knows what another than P knows, or P is an admin and could
- * have signed a list saying the same, or no other could have made a newer list, or it has looked for the others long enough.
+ * A node that was away may hold a list that still names someone put out since. So it serves P only if it knows what another member than P knows, or P is an admin and
+ * could have signed a list saying the same, or no other could have made a newer list, or it has looked for the others long enough.
  * What remains: a node put out while this one was away is served if for the whole settle time it is the only one that this one reaches.
+ *
+ * Of the members heard two suffice: one of them is another than P.
  */
-function mayServe(state: MembershipState, peer: string, now: number): boolean {
-  const { held, sync, config } = state
-  if (now >= sync.settledAt) return true
-  if ([...sync.heard].some((other) => other !== peer && held.active.has(other))) return true
-  if (held.active.get(peer)?.role === 'admin') return true
-  const admins = [...held.active.values()].filter((member) => member.role === 'admin')
-  return admins.length === 1 && admins[0]?.nodeId === config.signer.nodeId
+function twoWitnesses({ held, sync }: MembershipState): readonly string[] {
+  const witnesses: string[] = []
+  for (const peer of sync.heard) {
+    if (held.active.has(peer)) witnesses.push(peer)
+    if (witnesses.length === 2) break
+  }
+  return witnesses
+}
+
+function isOnlyAdmin({ held, config }: MembershipState): boolean {
+  for (const { nodeId, role } of held.active.values())
+    if (role === 'admin' && nodeId !== config.signer.nodeId) return false
+  return held.active.get(config.signer.nodeId)?.role === 'admin'
 }
 
 function lists(state: MembershipState, input: MembershipInput & { type: 'lists' }, now: number): Step {

@@ -68,7 +68,7 @@ const id = (index: number) => simSigner(index).nodeId
 
 describe('simulated membership', () => {
   test('admins that change the list at once end with one list that holds what each of them did', () => {
-    forSeeds(80, (seed) => {
+    forSeeds(40, (seed) => {
       const mesh = new Mesh({ seed, nodes: 7, admins: 3 })
       mesh.settle(4_000)
       const joined: string[] = []
@@ -88,7 +88,7 @@ describe('simulated membership', () => {
   })
 
   test('two admins who put each other out at once: the elder stays, everywhere', () => {
-    forSeeds(60, (seed) => {
+    forSeeds(40, (seed) => {
       const mesh = new Mesh({ seed, nodes: 6, admins: 1 })
       mesh.settle(4_000)
       mesh.sim.call(id(0), (node, now, out) =>
@@ -117,7 +117,7 @@ describe('simulated membership', () => {
   })
 
   test('a revocation made on one side of a partition holds everywhere soon after it heals, and outlives every later list', () => {
-    forSeeds(60, (seed) => {
+    forSeeds(40, (seed) => {
       const mesh = new Mesh({ seed, nodes: 8, admins: 2, loss: 0.01 })
       mesh.settle(4_000)
       const { random } = mesh.sim
@@ -144,7 +144,7 @@ describe('simulated membership', () => {
   })
 
   test('random changes, partitions, crashes and broken links: one list in the end, and nobody serves a node it knows to be out', () => {
-    forSeeds(100, (seed) => {
+    forSeeds(60, (seed) => {
       const mesh = new Mesh({ seed, nodes: 8, admins: 3, loss: 0.005 })
       const { sim } = mesh
       const { random } = sim
