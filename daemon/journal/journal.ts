@@ -47,7 +47,9 @@ export interface Journal {
   readonly head: number
   /**
    * Appends; resolves once the record is on disk. Appends of one turn share one sync. Order of calls is order of sequences.
-   * @throws MeshError E_STORAGE when it cannot be made durable (nothing of it was acknowledged; may be tried again), E_STOPPING after close
+   * `body` and values must not be changed until then.
+   * @throws MeshError E_STORAGE when it cannot be made durable (nothing of it was acknowledged; may be tried again), E_OVERLOADED when too much
+   * waits for the disk already, E_BAD_REQUEST or E_TOO_LARGE for a record no version would store, E_STOPPING after close
    */
   append(record: NewRecord): Promise<number>
   /** Reads a table row; sees writes that are acknowledged. @throws MeshError E_JOURNAL_GAP when the row is damaged */
@@ -58,6 +60,6 @@ export interface Journal {
   health(): JournalHealth
   /** Drops records before `sequence`; tables stay. The chain goes on from a stored base. */
   trim(before: number): Promise<void>
-  /** Syncs what is queued, then closes. */
+  /** Syncs what is queued, then closes. @throws MeshError E_STORAGE when a later loss of the last records might go unnoticed; it is closed then too */
   close(): Promise<void>
 }

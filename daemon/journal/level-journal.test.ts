@@ -67,8 +67,8 @@ describe('group commit', () => {
     const journal = await open({ limits: { queueRecords: 10 } })
     const results = await Promise.allSettled(Array.from({ length: 15 }, (_, i) => journal.append(record(`${i}`))))
     expect(results.map((result) => result.status)).toEqual([
-      ...Array(10).fill('fulfilled'),
-      ...Array(5).fill('rejected'),
+      ...Array<string>(10).fill('fulfilled'),
+      ...Array<string>(5).fill('rejected'),
     ])
     expect(results[14]).toMatchObject({ reason: { code: 'E_OVERLOADED' } })
     expect(await journal.append(record('later'))).toBe(11)

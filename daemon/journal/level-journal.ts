@@ -53,19 +53,24 @@ export interface LevelJournalOptions extends StorePlace {
  * @throws MeshError E_JOURNAL_LOST, E_JOURNAL_GAP, E_JOURNAL_ROLLBACK, E_JOURNAL_VERSION, E_JOURNAL_LOCKED, E_STORAGE
  */
 export async function openLevelJournal(options: LevelJournalOptions): Promise<Journal> {
-  const types = new Set(options.types)
-  const opened = await openStore(options, types, { create: options.create ?? true }).catch((error: unknown) => {
-    throw systemReason(error) === undefined ? error : storageError('its files cannot be used', error)
-  })
   try {
-    const { store, base } = opened
+    return await openVerified(options, new Set(options.types))
+  } catch (error) {
+    throw systemReason(error) === undefined ? error : storageError('its files cannot be used', error)
+  }
+}
+
+async function openVerified(options: LevelJournalOptions, types: ReadonlySet<string>): Promise<Journal> {
+  const opened = await openStore(options, types, { create: options.create ?? true })
+  const { store, base, mark, head } = opened
+  try {
     // what a trim that was cut short left
     if ((await store.blockAt(base.sequence)) !== undefined) await store.dropBlocks(base.sequence + 1)
-    const writer = await MarkWriter.open(options.markFile, opened.mark)
-    if (opened.mark.sequence < opened.head.sequence) await writer.write(opened.head)
+    const writer = await MarkWriter.open(options.markFile, mark)
+    if (mark.sequence < head.sequence) await writer.write(head)
     return new LevelJournal(options, types, opened, writer)
   } catch (error) {
-    await opened.store.close()
+    await store.close()
     throw error
   }
 }
@@ -191,8 +196,14 @@ class LevelJournal implements Journal {
     try {
       failpoint('journal.before-close')
       if (this.#state.kind === 'open') await this.#marks.flush()
+    } catch (error) {
+      throw storageError('its mark does not cover the last records', error)
     } finally {
-      await this.#marks.close().finally(() => this.#store.close())
+      try {
+        await this.#marks.close()
+      } finally {
+        await this.#store.close()
+      }
     }
   }
 

@@ -186,7 +186,9 @@ export function spawnWriter(root: string, options: WriterOptions = {}): Writer {
     child.stdin?.destroy()
     child.kill('SIGKILL')
   })
-  const ended = once(child, 'exit').then(([code, signal]): number | NodeJS.Signals => signal ?? code)
+  const ended = new Promise<number | NodeJS.Signals>((resolve) => {
+    child.once('exit', (code, signal) => resolve(signal ?? code ?? -1))
+  })
   const ready = Promise.race([
     once(child.stdout ?? child, 'data').then(() => {}),
     ended.then((how) => Promise.reject(new Error(`the writer ended before it was ready: ${how}`))),

@@ -181,7 +181,7 @@ export function journalContract(name: string, make: () => Promise<Journal>): voi
           const expected = new Map<string, Map<string, string>>()
           const writes = entries.map(([table, tenant, key], i) => {
             const scope = `${table} ${tenant}`
-            expected.set(scope, (expected.get(scope) ?? new Map()).set(key, `${i}`))
+            expected.set(scope, (expected.get(scope) ?? new Map<string, string>()).set(key, `${i}`))
             return row(table, scopedKey([mark, tenant], key), `${i}`)
           })
           await journal.append({ ...fact(''), writes })
