@@ -2,7 +2,7 @@
 // Starts the CLI under a Node that can run the daemon (24 or newer): this one if it will do, else the one that came with the package.
 // Written for any Node from 18 on, without dependencies.
 import { spawn } from 'node:child_process'
-import { existsSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import * as nodeModule from 'node:module'
 import { constants, homedir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -20,13 +20,24 @@ if (Number(process.versions.node.split('.')[0]) >= WANTED && hasSnapshotFlag()) 
   run(findNode())
 }
 
-/** The bundle when it was built and is not older than the sources beside it. */
+/** The bundle, unless there are sources and one of them is newer. */
 function findEntry() {
   const built = join(root, 'dist', 'cli.js')
   const source = join(root, 'daemon', 'cli', 'main.ts')
   if (!existsSync(source)) return built
   if (!existsSync(built)) return source
-  return statSync(built).mtimeMs >= statSync(source).mtimeMs ? built : source
+  const time = statSync(built).mtimeMs
+  const folders = ['daemon', 'protocol', join('sdk', 'src')].map((name) => join(root, name))
+  return folders.some((folder) => isNewer(folder, time)) ? source : built
+}
+
+/** Whether a source file below the folder was changed after `time`, milliseconds. */
+function isNewer(folder, time) {
+  return readdirSync(folder, { withFileTypes: true }).some((entry) => {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) return isNewer(path, time)
+    return entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts') && statSync(path).mtimeMs > time
+  })
 }
 
 function cacheFolder() {
@@ -37,7 +48,9 @@ function cacheFolder() {
 
 /** isolated-vm wants the flag in every process that loads it. */
 function hasSnapshotFlag() {
-  return process.execArgv.includes('--no-node-snapshot') || (process.env.NODE_OPTIONS ?? '').includes('--no-node-snapshot')
+  return (
+    process.execArgv.includes('--no-node-snapshot') || (process.env.NODE_OPTIONS ?? '').includes('--no-node-snapshot')
+  )
 }
 
 function findNode() {
@@ -50,14 +63,18 @@ function findNode() {
   } catch {
     // Said below
   }
-  console.error(`error: manyhands needs Node ${WANTED} or newer; this is ${process.versions.node} and the package ${name} is not installed`)
+  console.error(
+    `error: manyhands needs Node ${WANTED} or newer; this is ${process.versions.node} and the package ${name} is not installed`,
+  )
   console.error(`hint: install Node ${WANTED}, or reinstall with optional dependencies`)
   process.exit(78)
 }
 
 /** This file again under the right Node: same arguments, same terminal; ends as the child ends. */
 function run(node) {
-  const child = spawn(node, ['--no-node-snapshot', fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' })
+  const child = spawn(node, ['--no-node-snapshot', fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+    stdio: 'inherit',
+  })
   // A terminal sends Ctrl-C to both; what is sent to this process alone is passed on
   const passed = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
   for (const signal of passed) process.on(signal, () => child.kill(signal))

@@ -23,12 +23,16 @@ function placeOf(file: string): string | undefined {
 
 /** Points relative imports of a declaration at the files of the package. */
 function rewriteImports(text: string, from: string, to: string): string {
-  return text.replaceAll(/(from |import\()(['"])(\.[^'"]*)\2/g, (whole, before: string, quote: string, specifier: string) => {
-    const target = placeOf(resolve(dirname(from), specifier))
-    if (target === undefined) throw new Error(`${relative(root, from)} names ${specifier}, which is no part of the package`)
-    const path = relative(dirname(to), target)
-    return `${before}${quote}${path.startsWith('.') ? path : `./${path}`}.js${quote}`
-  })
+  return text.replaceAll(
+    /(from |import\()(['"])(\.[^'"]*)\2/g,
+    (_, before: string, quote: string, specifier: string) => {
+      const target = placeOf(resolve(dirname(from), specifier))
+      if (target === undefined)
+        throw new Error(`${relative(root, from)} names ${specifier}, which is no part of the package`)
+      const path = relative(dirname(to), target)
+      return `${before}${quote}${path.startsWith('.') ? path : `./${path}`}.js${quote}`
+    },
+  )
 }
 
 function compilerOptions(): ts.CompilerOptions {
@@ -54,7 +58,13 @@ function compile(): Map<string, string> {
   })
   const faults = [...ts.getPreEmitDiagnostics(program), ...emitted.diagnostics]
   if (faults.length === 0) return files
-  throw new Error(ts.formatDiagnostics(faults, { getCurrentDirectory: () => root, getCanonicalFileName: (name) => name, getNewLine: () => '\n' }))
+  throw new Error(
+    ts.formatDiagnostics(faults, {
+      getCurrentDirectory: () => root,
+      getCanonicalFileName: (name) => name,
+      getNewLine: () => '\n',
+    }),
+  )
 }
 
 async function main(): Promise<void> {

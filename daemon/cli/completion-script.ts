@@ -21,7 +21,10 @@ function entriesOf(command: Command, path: readonly string[]): Entry[] {
     ...command.options.map((option) => ({ word: option.long ?? option.flags, about: option.description })),
     { word: '--help', about: 'display help' },
   ]
-  return [{ path: path.join(' '), words }, ...command.commands.flatMap((child) => entriesOf(child, [...path, child.name()]))]
+  return [
+    { path: path.join(' '), words },
+    ...command.commands.flatMap((child) => entriesOf(child, [...path, child.name()])),
+  ]
 }
 
 /** Finds the longest path of commands typed so far; `$1` onwards are the words before the cursor. */
@@ -40,7 +43,9 @@ function pathFinder(entries: readonly Entry[]): string {
 }
 
 function wordCases(entries: readonly Entry[]): string {
-  return entries.map((entry) => `    "${entry.path}") words="${entry.words.map((one) => one.word).join(' ')}" ;;`).join('\n')
+  return entries
+    .map((entry) => `    "${entry.path}") words="${entry.words.map((one) => one.word).join(' ')}" ;;`)
+    .join('\n')
 }
 
 function bashScript(entries: readonly Entry[]): string {

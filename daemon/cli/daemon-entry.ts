@@ -27,7 +27,10 @@ export interface DaemonEntry {
   /** Resolves once the local API answers. @throws MeshError */
   runDaemon(options: DaemonOptions): Promise<RunningDaemon>
   /** Resolves once the node is a member and that is durable. @throws MeshError E_INVITE, E_UNREACHABLE */
-  joinMesh(invite: string, options: DaemonOptions & { readonly name?: string; readonly signal?: AbortSignal }): Promise<Joined>
+  joinMesh(
+    invite: string,
+    options: DaemonOptions & { readonly name?: string; readonly signal?: AbortSignal },
+  ): Promise<Joined>
 }
 
 export async function daemonEntry(): Promise<DaemonEntry> {

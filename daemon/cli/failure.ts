@@ -24,7 +24,9 @@ export async function tellFailure(error: unknown, output: Output): Promise<numbe
 
 export function failureText(error: ManyhandsError): string {
   const { failure, hint } = error
-  const lines = [`error: ${safeText(failure?.name === undefined ? error.message : `${failure.name}: ${error.message}`)} [${safeLine(error.code)}]`]
+  // "Error" says nothing that "error:" does not
+  const name = failure?.name === undefined || failure.name === 'Error' ? '' : `${failure.name}: `
+  const lines = [`error: ${safeText(name + error.message)} [${safeLine(error.code)}]`]
   if (failure?.file !== undefined) {
     const place = [failure.file, failure.line, failure.column].filter((part) => part !== undefined).join(':')
     lines.push(`  at ${safeLine(place)}`)

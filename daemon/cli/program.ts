@@ -9,7 +9,11 @@ interface Leaf {
   readonly options?: readonly (readonly [flags: string, about: string, choices?: readonly string[]])[]
   readonly examples?: readonly string[]
   /** `args` are the positional arguments as typed */
-  readonly run: (context: Context, args: readonly string[], flags: Readonly<Record<string, unknown>>) => Promise<number | undefined>
+  readonly run: (
+    context: Context,
+    args: readonly string[],
+    flags: Readonly<Record<string, unknown>>,
+  ) => Promise<number | undefined>
 }
 
 const node = () => import('./commands/node.ts')
@@ -20,7 +24,11 @@ const CONFIG_OPTIONS: Leaf['options'] = [
   ['--name <name>', "display name of this node (default: the host's name)"],
   ['--listen <multiaddr...>', 'where to listen for peers (default: /ip4/0.0.0.0/tcp/0)'],
   ['--port <number>', 'also serve the local API on loopback TCP; 0: any free port (default: unix socket only)'],
-  ['--log-level <level>', 'least severe level that is logged', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']],
+  [
+    '--log-level <level>',
+    'least severe level that is logged',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+  ],
   ['--config <file>', 'configuration file (default: see `manyhands paths`)'],
   ['--set <key=value...>', 'any configuration key, e.g. executor.slots=4'],
 ]
@@ -68,7 +76,11 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     run: async (context, _, flags) => (await node()).invite(context, flags),
   },
   status: { usage: 'status', about: 'this node at a glance', run: async (context) => (await node()).status(context) },
-  peers: { usage: 'peers', about: 'the other nodes of the mesh', run: async (context) => (await node()).peers(context) },
+  peers: {
+    usage: 'peers',
+    about: 'the other nodes of the mesh',
+    run: async (context) => (await node()).peers(context),
+  },
   capabilities: {
     usage: 'capabilities [label]',
     about: 'what the mesh offers, and where',
@@ -79,7 +91,11 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     about: 'check this node; exit code 1 when something fails',
     run: async (context) => (await node()).doctor(context),
   },
-  members: { usage: 'members', about: 'who belongs to the mesh', run: async (context) => (await node()).members(context) },
+  members: {
+    usage: 'members',
+    about: 'who belongs to the mesh',
+    run: async (context) => (await node()).members(context),
+  },
   revoke: {
     usage: 'revoke <node>',
     about: 'put a node out of the mesh, by id or name',
@@ -114,8 +130,12 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
       ['--out <file>', 'write the results there'],
       ...TASK_OPTIONS,
     ],
-    examples: ['manyhands map count.ts --inputs files.jsonl --progress', 'manyhands map count.ts --inputs - --out counts.jsonl < files.jsonl'],
-    run: async (context, [file = ''], flags) => (await import('./commands/map.ts')).map(context, file, { inputs: '-', ...flags }),
+    examples: [
+      'manyhands map count.ts --inputs files.jsonl --progress',
+      'manyhands map count.ts --inputs - --out counts.jsonl < files.jsonl',
+    ],
+    run: async (context, [file = ''], flags) =>
+      (await import('./commands/map.ts')).map(context, file, { inputs: '-', ...flags }),
   },
   'task ls': {
     usage: 'ls',
@@ -128,13 +148,21 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     ],
     run: async (context, _, flags) => (await task()).list(context, flags),
   },
-  'task show': { usage: 'show <id>', about: 'one task', run: async (context, [id = '']) => (await task()).show(context, id) },
+  'task show': {
+    usage: 'show <id>',
+    about: 'one task',
+    run: async (context, [id = '']) => (await task()).show(context, id),
+  },
   'task watch': {
     usage: 'watch <id>',
     about: 'its events from the beginning to its end',
     run: async (context, [id = '']) => (await task()).watch(context, id),
   },
-  'task cancel': { usage: 'cancel <id>', about: 'end it', run: async (context, [id = '']) => (await task()).cancel(context, id) },
+  'task cancel': {
+    usage: 'cancel <id>',
+    about: 'end it',
+    run: async (context, [id = '']) => (await task()).cancel(context, id),
+  },
   'task explain': {
     usage: 'explain <id>',
     about: 'why that node: each candidate with its score and reason',
@@ -160,14 +188,22 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     about: 'check receipts offline; "-" reads standard input; exit code 65 when one is not valid',
     run: async (context, [file = '']) => (await import('./commands/receipt.ts')).verify(context, file),
   },
-  'token ls': { usage: 'ls', about: 'further tokens of the local API', run: async (context) => (await node()).tokenList(context) },
+  'token ls': {
+    usage: 'ls',
+    about: 'further tokens of the local API',
+    run: async (context) => (await node()).tokenList(context),
+  },
   'token create': {
     usage: 'create <name>',
     about: 'make a token with no more rights than it needs',
     options: [['--access <access>', 'what it may do (default: run)', ['read', 'run', 'admin']]],
     run: async (context, [name = ''], flags) => (await node()).tokenCreate(context, name, flags),
   },
-  'token revoke': { usage: 'revoke <name>', about: 'end a token', run: async (context, [name = '']) => (await node()).tokenRevoke(context, name) },
+  'token revoke': {
+    usage: 'revoke <name>',
+    about: 'end a token',
+    run: async (context, [name = '']) => (await node()).tokenRevoke(context, name),
+  },
   events: {
     usage: 'events',
     about: 'what happens in the mesh, as it happens; with --json one object a line',
@@ -179,11 +215,18 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     options: [['--origin', 'where each value comes from']],
     run: async (context, _, flags) => (await node()).configShow(context, flags),
   },
-  paths: { usage: 'paths', about: 'where everything of this node is', run: async (context) => (await daemon()).showPaths(context) },
+  paths: {
+    usage: 'paths',
+    about: 'where everything of this node is',
+    run: async (context) => (await daemon()).showPaths(context),
+  },
   completion: {
     usage: 'completion <shell>',
     about: 'completion script for bash, zsh or fish',
-    examples: ['source <(manyhands completion bash)', 'manyhands completion fish > ~/.config/fish/completions/manyhands.fish'],
+    examples: [
+      'source <(manyhands completion bash)',
+      'manyhands completion fish > ~/.config/fish/completions/manyhands.fish',
+    ],
     run: async (context, [shell = '']) => (await import('./commands/completion.ts')).completion(context, shell),
   },
   version: {
@@ -214,12 +257,18 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
     const parent = group === undefined ? program : (groups.get(group) ?? addGroup(program, group, groups))
     addLeaf(parent, leaf, io, exit)
   }
-  program.addHelpText('after', '\nExit codes and errors: docs/ERRORS.md. MANYHANDS_HOME puts everything of a node under one folder.')
+  program.addHelpText(
+    'after',
+    '\nExit codes and errors: docs/ERRORS.md. MANYHANDS_HOME puts everything of a node under one folder.',
+  )
   return program
 }
 
 function addGroup(program: Command, name: string, groups: Map<string, Command>): Command {
-  const command = program.command(name).description(GROUPS[name] ?? '').copyInheritedSettings(program)
+  const command = program
+    .command(name)
+    .description(GROUPS[name] ?? '')
+    .copyInheritedSettings(program)
   groups.set(name, command)
   return command
 }

@@ -30,7 +30,9 @@ interface CommonOptions {
 export function commonOptions(flags: TaskFlags): CommonOptions {
   const grade = GRADES.find((one) => one === flags.grade)
   if (flags.grade !== undefined && grade === undefined) {
-    throw new ManyhandsError('E_BAD_REQUEST', `Cannot ask for grade "${flags.grade}"`, { hint: `One of: ${GRADES.join(', ')}` })
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot ask for grade "${flags.grade}"`, {
+      hint: `One of: ${GRADES.join(', ')}`,
+    })
   }
   const { on, capability, label } = flags
   return {

@@ -8,7 +8,8 @@ const BYTES: Readonly<Record<string, number>> = { '': 1, b: 1, k: 2 ** 10, m: 2 
 export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/.exec(text.trim())
   const value = Number(match?.[1]) * (MILLISECONDS[match?.[2] ?? 'ms'] ?? 1)
-  if (!match || !Number.isSafeInteger(Math.round(value))) throw bad(`"${text}" is not a duration`, 'Write 500ms, 5s, 2m, 1h or 7d')
+  if (!match || !Number.isSafeInteger(Math.round(value)))
+    throw bad(`"${text}" is not a duration`, 'Write 500ms, 5s, 2m, 1h or 7d')
   return Math.round(value)
 }
 
@@ -16,7 +17,8 @@ export function parseDuration(text: string): number {
 export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(?:(b)|(k|m|g)(?:i?b)?)?$/i.exec(text.trim())
   const value = Number(match?.[1]) * (BYTES[(match?.[3] ?? '').toLowerCase()] ?? 1)
-  if (!match || !Number.isSafeInteger(Math.round(value))) throw bad(`"${text}" is not a size`, 'Write 4096, 64KB, 64MB or 1GB')
+  if (!match || !Number.isSafeInteger(Math.round(value)))
+    throw bad(`"${text}" is not a size`, 'Write 4096, 64KB, 64MB or 1GB')
   return Math.round(value)
 }
 
@@ -44,7 +46,8 @@ export function parseLimits(texts: readonly string[]): LimitsInput {
   for (const part of texts.flatMap((text) => text.split(',')).filter((one) => one.trim() !== '')) {
     const [name = '', value] = part.split('=', 2).map((one) => one.trim())
     const limit = Object.hasOwn(LIMITS, name) ? LIMITS[name] : undefined
-    if (!limit || value === undefined) throw bad(`"${part}" is not a limit`, `Write name=value with one of: ${LIMIT_NAMES.join(', ')}`)
+    if (!limit || value === undefined)
+      throw bad(`"${part}" is not a limit`, `Write name=value with one of: ${LIMIT_NAMES.join(', ')}`)
     limits[limit[0]] = limit[1](value)
   }
   return limits

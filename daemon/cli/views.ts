@@ -18,19 +18,35 @@ import { formatDuration, formatSize } from './units.ts'
 
 type Width = number | undefined
 
-const milliseconds = (value: number | undefined): string | undefined => (value === undefined ? undefined : formatDuration(value))
+const milliseconds = (value: number | undefined): string | undefined =>
+  value === undefined ? undefined : formatDuration(value)
+
+export function countOf(count: number, noun: string): string {
+  return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
+}
 
 export function statusText(status: StatusView): string {
   const { mesh, peers, tasks, journal } = status
-  const executors = status.executors.map((one) => `${one.kind} (${one.grade}) ${one.free}/${one.slots} free, ${one.queued} queued`)
+  const executors = status.executors.map(
+    (one) => `${one.kind} (${one.grade}) ${one.free}/${one.slots} free, ${one.queued} queued`,
+  )
   return pairs([
     ['node', `${status.name}  ${status.id}`],
-    ['version', `${status.version}, pid ${status.pid}, up ${formatDuration(status.uptimeSeconds * 1000)}, ${formatSize(status.memoryBytes)}`],
+    [
+      'version',
+      `${status.version}, pid ${status.pid}, up ${formatDuration(status.uptimeSeconds * 1000)}, ${formatSize(status.memoryBytes)}`,
+    ],
     ['health', status.health],
-    ['mesh', `${mesh.name}  ${mesh.id}, epoch ${mesh.epoch}, ${mesh.members} members, this one ${mesh.role}`],
+    [
+      'mesh',
+      `${mesh.name}  ${mesh.id}, epoch ${mesh.epoch}, ${countOf(mesh.members, 'member')}, this one ${mesh.role}`,
+    ],
     ['peers', `${peers.connected} connected of ${peers.known} known`],
     ['tasks', `${tasks.working} working, ${tasks.queued} queued, ${tasks.total} in all`],
-    ['journal', journal.healthy ? `healthy, record ${journal.sequence}` : `NOT healthy: ${journal.reason ?? 'unknown'}`],
+    [
+      'journal',
+      journal.healthy ? `healthy, record ${journal.sequence}` : `NOT healthy: ${journal.reason ?? 'unknown'}`,
+    ],
     ...executors.map((text) => ['executor', text] as const),
     ...status.addresses.map((address) => ['address', address] as const),
   ])
@@ -42,11 +58,25 @@ export function peersText(peers: readonly PeerView[], width: Width): string {
     [
       { title: 'NAME', of: (peer: PeerView) => peer.name },
       { title: 'STATE', of: (peer) => (peer.connected ? 'connected' : 'away') },
-      { title: 'RTT', of: (peer) => milliseconds(peer.rttMs) ?? (peer.distanceMs === undefined ? undefined : `~${formatDuration(peer.distanceMs)}`), align: 'right' },
+      {
+        title: 'RTT',
+        of: (peer) =>
+          milliseconds(peer.rttMs) ??
+          (peer.distanceMs === undefined ? undefined : `~${formatDuration(peer.distanceMs)}`),
+        align: 'right',
+      },
       { title: 'ROLE', of: (peer) => peer.role },
-      { title: 'FREE', of: (peer) => peer.executors.map((one) => `${one.free}/${one.slots}`).join(' ') || undefined, align: 'right' },
+      {
+        title: 'FREE',
+        of: (peer) => peer.executors.map((one) => `${one.free}/${one.slots}`).join(' ') || undefined,
+        align: 'right',
+      },
       { title: 'CAPABILITIES', of: (peer) => peer.capabilities.join(' ') || undefined },
-      { title: 'SEEN', of: (peer) => (peer.seenSecondsAgo === undefined ? undefined : `${formatDuration(peer.seenSecondsAgo * 1000)} ago`) },
+      {
+        title: 'SEEN',
+        of: (peer) =>
+          peer.seenSecondsAgo === undefined ? undefined : `${formatDuration(peer.seenSecondsAgo * 1000)} ago`,
+      },
       { title: 'ID', of: (peer) => peer.id },
     ],
     peers,
@@ -61,7 +91,11 @@ export function capabilitiesText(capabilities: readonly CapabilityView[], width:
       { title: 'CAPABILITY', of: (row: (typeof rows)[number]) => row.label },
       { title: 'NODE', of: (row) => row.name },
       { title: 'GRADE', of: (row) => row.grade },
-      { title: 'FREE', of: (row) => (row.slots === undefined ? undefined : `${row.free ?? 0}/${row.slots}`), align: 'right' },
+      {
+        title: 'FREE',
+        of: (row) => (row.slots === undefined ? undefined : `${row.free ?? 0}/${row.slots}`),
+        align: 'right',
+      },
       { title: 'RTT', of: (row) => milliseconds(row.rttMs), align: 'right' },
       { title: 'ID', of: (row) => row.id },
     ],
@@ -92,7 +126,9 @@ export function membersText(view: MembersView, width: Width): string {
     width,
   )
   const revoked = view.revoked.map((one) => `revoked in epoch ${one.epoch}: ${safeLine(one.id)}`)
-  return [`mesh ${safeLine(view.meshName)} (${safeLine(view.meshId)}), epoch ${view.epoch}`, rows, ...revoked].join('\n')
+  return [`mesh ${safeLine(view.meshName)} (${safeLine(view.meshId)}), epoch ${view.epoch}`, rows, ...revoked].join(
+    '\n',
+  )
 }
 
 export function tasksText(tasks: readonly TaskView[], width: Width): string {
@@ -115,7 +151,9 @@ export function tasksText(tasks: readonly TaskView[], width: Width): string {
 
 export function taskText(task: TaskView): string {
   const { usage, error, progress, lease } = task
-  const used = usage && `${formatDuration(usage.wallMs)} wall, ${formatDuration(usage.cpuMs)} CPU, ${formatSize(usage.memoryBytes)}, ${usage.calls} calls, ${usage.hostCalls} host calls`
+  const used =
+    usage &&
+    `${formatDuration(usage.wallMs)} wall, ${formatDuration(usage.cpuMs)} CPU, ${formatSize(usage.memoryBytes)}, ${usage.calls} calls, ${usage.hostCalls} host calls`
   const rows: readonly (readonly [string, string | undefined])[] = [
     ['task', task.id],
     ['kind', task.kind],
@@ -159,7 +197,11 @@ export function explanationText(explanation: Explanation, width: Width): string 
 export function taskEventText(event: TaskEvent): string {
   switch (event.type) {
     case 'state':
-      return [event.state, event.lease && `on ${safeLine(event.lease.node)} epoch ${event.lease.epoch}`, event.note && safeLine(event.note)]
+      return [
+        event.state,
+        event.lease && `on ${safeLine(event.lease.node)} epoch ${event.lease.epoch}`,
+        event.note && safeLine(event.note),
+      ]
         .filter(Boolean)
         .join('  ')
     case 'log':
@@ -177,7 +219,26 @@ export function meshEventText(event: MeshEvent): string {
   return `${type}  ${facts.join('  ')}`
 }
 
-export function receiptText(check: ReceiptCheck): string {
+/** All facts of a few; a line each of many. */
+export function receiptsText(checks: readonly ReceiptCheck[], width: Width): string {
+  if (checks.length <= 3) return checks.map(receiptText).join('\n\n')
+  const valid = checks.filter((check) => check.valid).length
+  const rows = table(
+    [
+      { title: 'RECEIPT', of: (check: ReceiptCheck) => (check.valid ? 'valid' : 'NOT valid') },
+      { title: 'TASK', of: (check) => check.task },
+      { title: 'EPOCH', of: (check) => check.epoch, align: 'right' },
+      { title: 'OUTCOME', of: (check) => check.outcome ?? check.reason },
+      { title: 'NUMBER', of: (check) => check.sequence, align: 'right' },
+      { title: 'NODE', of: (check) => check.node },
+    ],
+    checks,
+    width,
+  )
+  return `${rows}\n${valid} of ${checks.length} valid`
+}
+
+function receiptText(check: ReceiptCheck): string {
   if (!check.valid) return `NOT valid: ${safeLine(check.reason ?? 'unknown')}`
   const { node, task, epoch, outcome, program, input, output, sequence } = check
   return pairs([

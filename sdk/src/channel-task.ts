@@ -36,7 +36,8 @@ export class ChannelTask implements ChannelListener {
     // Either may fail before anyone waits for it
     this.opened.catch(() => undefined)
     this.ended.catch(() => undefined)
-    this.channel = 'run' in open ? duplex.open(FRAME.run, open.run, this) : duplex.open(FRAME.session, open.session, this)
+    this.channel =
+      'run' in open ? duplex.open(FRAME.run, open.run, this) : duplex.open(FRAME.session, open.session, this)
   }
 
   /** Asks the daemon to cancel; `ended` tells the outcome. */

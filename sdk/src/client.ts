@@ -50,7 +50,8 @@ export class Client {
       try {
         return await this.#once(route, options, repeatable)
       } catch (error) {
-        const again = isLost(error) || (attempt > 0 && error instanceof ManyhandsError && error.code === 'E_NOT_RUNNING')
+        const again =
+          isLost(error) || (attempt > 0 && error instanceof ManyhandsError && error.code === 'E_NOT_RUNNING')
         if (!repeatable || !again) throw error
         const now = performance.now()
         // A connection that served for a while starts the count anew
@@ -83,7 +84,11 @@ export class Client {
     return signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal
   }
 
-  async #once<R extends JsonRoute>(route: R, options: CallOptions<R>, repeatable: boolean): Promise<Routes[R]['reply']> {
+  async #once<R extends JsonRoute>(
+    route: R,
+    options: CallOptions<R>,
+    repeatable: boolean,
+  ): Promise<Routes[R]['reply']> {
     const [method, template] = splitRoute(route)
     const limitMs = options.timeoutMs ?? (options.waits ? undefined : LIMITS.requestMs)
     const limit = limitMs === undefined ? undefined : AbortSignal.timeout(limitMs)

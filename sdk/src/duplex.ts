@@ -55,8 +55,12 @@ export type DuplexSource = (signal: AbortSignal | undefined) => Promise<Duplex>
 
 export function noDuplex(): Promise<Duplex> {
   return Promise.reject(
-    new ManyhandsError('E_BAD_REQUEST', 'Cannot open a session or offer host functions from here: a browser has no raw connection', {
-      hint: 'Use run() without host functions, map(), or the SDK under Node',
-    }),
+    new ManyhandsError(
+      'E_BAD_REQUEST',
+      'Cannot open a session or offer host functions from here: a browser has no raw connection',
+      {
+        hint: 'Use run() without host functions, map(), or the SDK under Node',
+      },
+    ),
   )
 }

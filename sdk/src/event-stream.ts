@@ -17,7 +17,12 @@ export interface EventOptions {
 }
 
 /** Never ends by itself. @throws ManyhandsError */
-export async function* eventStream<T>(client: Client, path: string, shape: Shape<T>, options: EventOptions = {}): AsyncGenerator<T> {
+export async function* eventStream<T>(
+  client: Client,
+  path: string,
+  shape: Shape<T>,
+  options: EventOptions = {},
+): AsyncGenerator<T> {
   const signal = options.signal ?? client.signal
   const reconnectMs = options.reconnectMs ?? LIMITS.reconnectMs
   let last: string | undefined
@@ -64,7 +69,8 @@ async function* readOnce(
     for await (const bytes of answer.body) {
       clearTimeout(timer)
       for (const event of parser.feed(bytes)) {
-        if (event.name === 'problem' || event.name === 'error') throw problemError(decodeText(problem, event.data, 'a problem'))
+        if (event.name === 'problem' || event.name === 'error')
+          throw problemError(decodeText(problem, event.data, 'a problem'))
         yield event
       }
       timer = arm()
@@ -80,4 +86,3 @@ function mayResume(error: unknown, opened: boolean): boolean {
   if (!(error instanceof ManyhandsError)) return false
   return error.code === 'E_OVERLOADED' || error.code === 'E_RATE_LIMITED' || (opened && error.code === 'E_NOT_RUNNING')
 }
-

@@ -44,7 +44,10 @@ export function fetchTransport(base: URL, token: string): Transport {
   }
 }
 
-async function exchange(base: URL, request: Pick<WireRequest, 'method' | 'path' | 'headers' | 'body' | 'signal'>): Promise<WireAnswer> {
+async function exchange(
+  base: URL,
+  request: Pick<WireRequest, 'method' | 'path' | 'headers' | 'body' | 'signal'>,
+): Promise<WireAnswer> {
   const { method, headers, signal, body } = request
   let response: Response
   try {

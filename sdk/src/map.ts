@@ -60,7 +60,13 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   #partAdded: Deferred<void> = deferred()
   #allSubmitted = false
 
-  constructor(client: Client, tasks: Tasks, program: LoadedProgram | Promise<LoadedProgram>, inputs: Inputs, options: MapOptions) {
+  constructor(
+    client: Client,
+    tasks: Tasks,
+    program: LoadedProgram | Promise<LoadedProgram>,
+    inputs: Inputs,
+    options: MapOptions,
+  ) {
     this.#client = client
     this.#tasks = tasks
     this.#program = program
@@ -213,12 +219,17 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   }
 
   /** Halves the page until it fits. */
-  async #page(part: Part, from: number, limit: number): Promise<{ items: readonly (WireItem | null)[]; limit: number }> {
+  async #page(
+    part: Part,
+    from: number,
+    limit: number,
+  ): Promise<{ items: readonly (WireItem | null)[]; limit: number }> {
     for (let size = limit; ; size = Math.floor(size / 2)) {
       if (this.#failure) throw this.#failure.error
       try {
         const page = await this.#tasks.results(part.task.id, from, size, this.#stop.signal)
-        if (page.from !== from || page.items.length > size) throw protocolError('Cannot read results: another page came')
+        if (page.from !== from || page.items.length > size)
+          throw protocolError('Cannot read results: another page came')
         return { items: page.items, limit: size }
       } catch (error) {
         if (!(error instanceof ManyhandsError && error.code === 'E_TOO_LARGE') || size <= 1) throw error

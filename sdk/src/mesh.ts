@@ -58,7 +58,10 @@ export class Mesh {
    * Runs a program once on the nearest able node and gives its output. `T` is the caller's claim; give `parse` to have it checked.
    * @throws ManyhandsError with `failure` set when the program failed
    */
-  run<T = unknown>(program: Program, options?: RunOptions & { readonly detach?: false; readonly parse?: (output: unknown) => T }): Promise<T>
+  run<T = unknown>(
+    program: Program,
+    options?: RunOptions & { readonly detach?: false; readonly parse?: (output: unknown) => T },
+  ): Promise<T>
   async run<T>(
     program: Program,
     options: RunOptions & { readonly detach?: boolean; readonly parse?: (output: unknown) => T } = {},
@@ -77,7 +80,10 @@ export class Mesh {
   }
 
   /** Binds a program to the nearest able node for many calls. Close it, or hold it with `await using`. */
-  async session<Input = unknown, Output = unknown>(program: Program, options: SessionOptions = {}): Promise<Session<Input, Output>> {
+  async session<Input = unknown, Output = unknown>(
+    program: Program,
+    options: SessionOptions = {},
+  ): Promise<Session<Input, Output>> {
     const loaded = await resolveProgram(program, this.#parts.load)
     return Session.open<Input, Output>(await this.#parts.duplex(options.signal), loaded, options)
   }

@@ -36,7 +36,20 @@ import type {
 } from '../../protocol/api.ts'
 import type { ErrorCode, JobFailure } from './errors.ts'
 import type { Shape } from './shape.ts'
-import { anything, either, flag, isObject, list, nullable, number, object, oneOf, optional, record, text } from './shape.ts'
+import {
+  anything,
+  either,
+  flag,
+  isObject,
+  list,
+  nullable,
+  number,
+  object,
+  oneOf,
+  optional,
+  record,
+  text,
+} from './shape.ts'
 
 /** Codes are checked by form, not by list: a newer daemon may have more. */
 const code: Shape<ErrorCode> = { accepts: (value) => typeof value === 'string' && /^E_[A-Z_]{1,40}$/.test(value) }
@@ -72,7 +85,13 @@ export const problem: Shape<Problem> = object<Problem>({
 
 const lease = object<Lease>({ node: text, epoch: number })
 
-const progress = object<MapProgress>({ total: number, done: number, failed: number, retried: number, byNode: record(number) })
+const progress = object<MapProgress>({
+  total: number,
+  done: number,
+  failed: number,
+  retried: number,
+  byNode: record(number),
+})
 
 const usage = object<NonNullable<TaskView['usage']>>({
   wallMs: number,
@@ -182,7 +201,12 @@ const members = object<MembersView>({
 type Of<T extends { type: string }, Name extends T['type']> = Extract<T, { type: Name }>
 
 const taskEvents: { readonly [Name in TaskEvent['type']]: Shape<Of<TaskEvent, Name>> } = {
-  state: object<Of<TaskEvent, 'state'>>({ type: literal('state'), state, lease: optional(lease), note: optional(text) }),
+  state: object<Of<TaskEvent, 'state'>>({
+    type: literal('state'),
+    state,
+    lease: optional(lease),
+    note: optional(text),
+  }),
   log: object<Of<TaskEvent, 'log'>>({ type: literal('log'), level: text, text, node: text, input: optional(number) }),
   progress: object<Of<TaskEvent, 'progress'>>({ type: literal('progress'), progress }),
   end: object<Of<TaskEvent, 'end'>>({ type: literal('end'), task: taskView }),
@@ -264,9 +288,7 @@ export const REPLIES: { readonly [R in JsonRoute]: Shape<Routes[R]['reply']> } =
   'GET /v0/tasks/:id/results': object<MapResults>({ from: number, items: list(nullable(mapItem)), complete: flag }),
   'GET /v0/tasks/:id/explain': object<Explanation>({
     task: text,
-    rounds: list(
-      object<Explanation['rounds'][number]>({ epoch: number, candidates: list(candidate), note: text }),
-    ),
+    rounds: list(object<Explanation['rounds'][number]>({ epoch: number, candidates: list(candidate), note: text })),
   }),
   'GET /v0/tasks/:id/receipts': object<ReceiptsView>({ task: text, receipts: list(envelope) }),
   'POST /v0/tasks/:id/cancel': taskView,

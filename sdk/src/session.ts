@@ -56,7 +56,11 @@ export class Session<Input = unknown, Output = unknown> {
   }
 
   /** @throws ManyhandsError E_NO_CANDIDATE, E_SYNTAX, E_IMPORT and all that a daemon refuses with; or the signal's reason */
-  static async open<Input, Output>(duplex: Duplex, program: LoadedProgram, options: SessionOptions): Promise<Session<Input, Output>> {
+  static async open<Input, Output>(
+    duplex: Duplex,
+    program: LoadedProgram,
+    options: SessionOptions,
+  ): Promise<Session<Input, Output>> {
     const { signal } = options
     signal?.throwIfAborted()
     const session = new Session<Input, Output>(duplex, program, options)
@@ -146,7 +150,8 @@ export class Session<Input = unknown, Output = unknown> {
 
 function ended(task: TaskView | undefined): ManyhandsError {
   if (task?.state === 'canceled') return new ManyhandsError('E_CANCELED', 'The session was canceled', { task: task.id })
-  if (task?.state === 'completed') return new ManyhandsError('E_CONFLICT', 'Cannot call: the session has ended', { task: task.id })
+  if (task?.state === 'completed')
+    return new ManyhandsError('E_CONFLICT', 'Cannot call: the session has ended', { task: task.id })
   return protocolError('The session ended without a reason')
 }
 

@@ -17,7 +17,8 @@ export const flag: Shape<boolean> = shape((value) => typeof value === 'boolean')
 /** The field may be absent. */
 export const optional = <T>(inner: Shape<T>): Shape<T> => shape((value) => value === undefined || inner.accepts(value))
 
-export const nullable = <T>(inner: Shape<T>): Shape<T | null> => shape((value) => value === null || inner.accepts(value))
+export const nullable = <T>(inner: Shape<T>): Shape<T | null> =>
+  shape((value) => value === null || inner.accepts(value))
 
 export const list = <T>(inner: Shape<T>): Shape<readonly T[]> =>
   shape((value) => Array.isArray(value) && value.every((item) => inner.accepts(item)))

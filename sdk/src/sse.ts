@@ -54,7 +54,8 @@ export class SseParser {
 
   #count(units: number): void {
     this.#size += units
-    if (this.#size > this.#maxBytes) throw protocolError(`Cannot read events: one is longer than ${this.#maxBytes} bytes`)
+    if (this.#size > this.#maxBytes)
+      throw protocolError(`Cannot read events: one is longer than ${this.#maxBytes} bytes`)
   }
 
   #line(line: string): ServerEvent | undefined {

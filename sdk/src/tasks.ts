@@ -92,7 +92,9 @@ export class Tasks {
 
   /** Newest first. */
   list(options: TaskPageOptions = {}): Promise<{ tasks: readonly TaskView[]; next?: string }> {
-    return this.#client.call('GET /v0/tasks', { query: compact<TaskPageOptions>({ ...options }) as Record<string, string> })
+    return this.#client.call('GET /v0/tasks', {
+      query: compact<TaskPageOptions>({ ...options }) as Record<string, string>,
+    })
   }
 
   get(id: string): Promise<TaskView> {

@@ -52,7 +52,12 @@ export function serveDuplex(socket: Socket, head: Buffer, tasks: FakeTasks): voi
     )
 
   const add = (number: number, open: SessionOpen | RunOpen, kind: 'run' | 'session'): Channel => {
-    const channel: Channel = { task: tasks.add(kind, open.program, open.name), hostCalls: new Map(), open: 0, finishing: false }
+    const channel: Channel = {
+      task: tasks.add(kind, open.program, open.name),
+      hostCalls: new Map(),
+      open: 0,
+      finishing: false,
+    }
     channels.set(number, channel)
     let sent = 0
     const onEvent = (): void => {
@@ -76,13 +81,22 @@ export function serveDuplex(socket: Socket, head: Buffer, tasks: FakeTasks): voi
     const channel = add(number, open, 'session')
     tasks.started++
     try {
-      const guest = await load(open.program, (text) => tasks.emit(channel.task, { type: 'log', level: 'log', text, node: 'node-a' }))
+      const guest = await load(open.program, (text) =>
+        tasks.emit(channel.task, { type: 'log', level: 'log', text, node: 'node-a' }),
+      )
       const env = envOf(number, channel, open.hostFunctions ?? [])
       channel.guest = (input) => guest(input, env)
       send(number, type.opened, JSON.stringify({ task: channel.task.view.id }))
     } catch (error) {
       const failure = failureOf(error)
-      const problem = { type: 'about:blank', title: 'x', status: 422, detail: failure.message, code: failure.code, failure }
+      const problem = {
+        type: 'about:blank',
+        title: 'x',
+        status: 422,
+        detail: failure.message,
+        code: failure.code,
+        failure,
+      }
       send(number, type.problem, JSON.stringify(problem))
       channels.delete(number)
     }

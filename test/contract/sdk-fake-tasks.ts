@@ -119,5 +119,11 @@ export function failureOf(error: unknown): JobFailure {
   // The name is the end of the data: URL
   const at = /sourceURL%3D([\w.-]+):(\d+):(\d+)/.exec(error.stack ?? '')
   const where = at ? { file: at[1] ?? '', line: Number(at[2]), column: Number(at[3]) } : {}
-  return { code: 'E_GUEST', message: error.message, name: error.name, ...where, ...(error.stack ? { stack: error.stack } : {}) }
+  return {
+    code: 'E_GUEST',
+    message: error.message,
+    name: error.name,
+    ...where,
+    ...(error.stack ? { stack: error.stack } : {}),
+  }
 }

@@ -59,7 +59,10 @@ export async function startFake(): Promise<FakeDaemon> {
     [/^GET \/v0\/status$/, () => status(home)],
     [/^GET \/v0\/peers$/, () => ({ peers: [] })],
     [/^GET \/v0\/capabilities$/, () => ({ capabilities: [{ label: 'isolate', nodes: [{ id: 'n', name: 'a' }] }] })],
-    [/^GET \/v0\/doctor$/, () => ({ checks: [{ name: 'isolation', ok: true, level: 'ok', found: 'jailed' }], ok: true })],
+    [
+      /^GET \/v0\/doctor$/,
+      () => ({ checks: [{ name: 'isolation', ok: true, level: 'ok', found: 'jailed' }], ok: true }),
+    ],
     [/^GET \/v0\/config$/, () => ({ config: { name: 'a' }, origin: { name: 'file' } })],
     [/^GET \/v0\/members$/, () => members()],
     [/^POST \/v0\/invites$/, () => invite()],
@@ -103,8 +106,10 @@ export async function startFake(): Promise<FakeDaemon> {
     const name = `${request.method} ${url.pathname}`
     seen.push(name)
     const open = url.pathname === '/v0/challenge'
-    if (open && request.headers.authorization !== undefined) throw new Refusal('E_BAD_REQUEST', 'A challenge takes no token')
-    if (!open && request.headers.authorization !== `Bearer ${token}`) throw new Refusal('E_UNAUTHENTICATED', 'The token is wrong')
+    if (open && request.headers.authorization !== undefined)
+      throw new Refusal('E_BAD_REQUEST', 'A challenge takes no token')
+    if (!open && request.headers.authorization !== `Bearer ${token}`)
+      throw new Refusal('E_UNAUTHENTICATED', 'The token is wrong')
     const text = await readAll(request)
     const body: unknown = text === '' ? undefined : JSON.parse(text)
     for (const [pattern, serve] of routes) {
@@ -180,7 +185,11 @@ function taskEvents(call: Call, task: FakeTask): undefined {
 }
 
 /** Everything after Last-Event-ID, then what comes. */
-function stream({ request, response }: Call, events: readonly unknown[], listen: (listener: () => void) => () => void): undefined {
+function stream(
+  { request, response }: Call,
+  events: readonly unknown[],
+  listen: (listener: () => void) => () => void,
+): undefined {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
   response.write(': hello\n\n')
   let sent = Number(request.headers['last-event-id'] ?? 0)
@@ -219,11 +228,20 @@ function receipt(task: FakeTask) {
 
 function challenge(token: string, url: URL) {
   const nonce = url.searchParams.get('nonce') ?? ''
-  return { proof: createHmac('sha256', token).update('manyhands-daemon\0').update(nonce).digest('hex'), version: '0.1.0' }
+  return {
+    proof: createHmac('sha256', token).update('manyhands-daemon\0').update(nonce).digest('hex'),
+    version: '0.1.0',
+  }
 }
 
 function members() {
-  return { meshId: mesh.id, meshName: mesh.name, epoch: mesh.epoch, members: [{ id: 'n', name: 'a', role: 'admin', sinceEpoch: 1 }], revoked: [] }
+  return {
+    meshId: mesh.id,
+    meshName: mesh.name,
+    epoch: mesh.epoch,
+    members: [{ id: 'n', name: 'a', role: 'admin', sinceEpoch: 1 }],
+    revoked: [],
+  }
 }
 
 function invite() {

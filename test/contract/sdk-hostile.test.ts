@@ -59,11 +59,17 @@ describe('SDK-07 a hostile daemon', () => {
     await rm(folder, { recursive: true, force: true })
   })
 
-  const attempt = async (answer: (path: string, socket: net.Socket) => void, proves = true): Promise<ManyhandsError> => {
+  const attempt = async (
+    answer: (path: string, socket: net.Socket) => void,
+    proves = true,
+  ): Promise<ManyhandsError> => {
     const socket = join(folder, 's')
     hostile = new Hostile(answer, proves)
     await hostile.listen(socket)
-    const error = await connect({ socket, token: TOKEN }).then(() => undefined, (reason: unknown) => reason)
+    const error = await connect({ socket, token: TOKEN }).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )
     expect(error).toBeInstanceOf(ManyhandsError)
     return error as ManyhandsError
   }
@@ -94,7 +100,9 @@ describe('SDK-07 a hostile daemon', () => {
   it('does not follow a redirect, with or without the token', async () => {
     const other = new Hostile(() => undefined)
     await other.listen(join(folder, 'other'))
-    const error = await attempt((_, socket) => socket.end(reply('', 'text/html', '307 Temporary Redirect', 'location: http://127.0.0.1:1/\r\n')))
+    const error = await attempt((_, socket) =>
+      socket.end(reply('', 'text/html', '307 Temporary Redirect', 'location: http://127.0.0.1:1/\r\n')),
+    )
     expect(error).toMatchObject({ code: 'E_PROTOCOL' })
     expect(error.message).toContain('redirect')
     expect(other.received).toEqual([])
@@ -104,7 +112,10 @@ describe('SDK-07 a hostile daemon', () => {
   it.each([
     ['text', reply('<html>', 'text/html')],
     ['no JSON', reply('{"a":')],
-    ['bytes that are no UTF-8', `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n\xff\xfe`],
+    [
+      'bytes that are no UTF-8',
+      `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n\xff\xfe`,
+    ],
     ['another shape', reply('{"id":1}')],
     ['an error without a report', reply('oops', 'text/plain', '500 Internal Server Error')],
     ['a report of another shape', reply('{"code":"no code"}', 'application/problem+json', '400 Bad Request')],
@@ -199,7 +210,13 @@ describe('the token file', () => {
   })
 
   it('never leaves this host', async () => {
-    for (const url of ['https://127.0.0.1:1', 'http://example.com', 'http://127.0.0.1.example.com', 'http://0.0.0.0:1', 'nonsense']) {
+    for (const url of [
+      'https://127.0.0.1:1',
+      'http://example.com',
+      'http://127.0.0.1.example.com',
+      'http://0.0.0.0:1',
+      'nonsense',
+    ]) {
       await expect(connect({ url, token: 'x'.repeat(20) })).rejects.toMatchObject({ code: 'E_BAD_REQUEST' })
     }
   })

@@ -25,7 +25,10 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
     })
 
     const failure = async (promise: Promise<unknown>): Promise<ManyhandsError> => {
-      const error = await promise.then(() => undefined, (reason: unknown) => reason)
+      const error = await promise.then(
+        () => undefined,
+        (reason: unknown) => reason,
+      )
       expect(error).toBeInstanceOf(ManyhandsError)
       return error as ManyhandsError
     }
@@ -93,7 +96,9 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
         await until(async () => (await mesh.tasks.list({ limit: 500 })).tasks.some((task) => task.name === name))
         stop.abort(reason)
         await expect(run).rejects.toBe(reason)
-        await until(async () => (await mesh.tasks.list({ limit: 500 })).tasks.some((task) => task.name === name && task.state === 'canceled'))
+        await until(async () =>
+          (await mesh.tasks.list({ limit: 500 })).tasks.some((task) => task.name === name && task.state === 'canceled'),
+        )
       }
       await expect(mesh.run(DOUBLE, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
     })
@@ -114,7 +119,8 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
     })
 
     it('calls a session thousands of times, overlapping, with state kept between calls', async () => {
-      const source = 'let calls = 0; export default (n) => { calls++; if (n === 13) throw new Error("unlucky"); return [n * 2, calls] }'
+      const source =
+        'let calls = 0; export default (n) => { calls++; if (n === 13) throw new Error("unlucky"); return [n * 2, calls] }'
       const session = await mesh.session<number, [number, number]>(source)
       expect(await session.call(1)).toEqual([2, 1])
       const outputs = await Promise.all(Array.from({ length: 5000 }, (_, n) => session.call(n === 13 ? 14 : n)))
@@ -181,8 +187,14 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
     })
 
     it('bundles files that import others, and tells failures in terms of them', async () => {
-      await writeFile(join(folder, 'lib.ts'), 'export const half = (n: number): number => {\n  if (n < 0) throw new RangeError("below zero")\n  return n / 2\n}\n')
-      await writeFile(join(folder, 'main.ts'), 'import { half } from "./lib.ts"\nexport default (n: number) => half(n)\n')
+      await writeFile(
+        join(folder, 'lib.ts'),
+        'export const half = (n: number): number => {\n  if (n < 0) throw new RangeError("below zero")\n  return n / 2\n}\n',
+      )
+      await writeFile(
+        join(folder, 'main.ts'),
+        'import { half } from "./lib.ts"\nexport default (n: number) => half(n)\n',
+      )
       expect(await mesh.runFile<number>(join(folder, 'main.ts'), { input: 10 })).toBe(5)
       const error = await failure(mesh.runFile(join(folder, 'main.ts'), { input: -1 }))
       expect(error.failure).toMatchObject({ file: 'lib.ts', line: 2, name: 'RangeError' })
@@ -195,7 +207,9 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
       expect(await mesh.run(echo, { input: strange })).toEqual(strange)
       // Passed on or refused, but never obeyed
       const polluting = JSON.parse('{"__proto__":{"polluted":true}}') as unknown
-      const outcome = await mesh.run(echo, { input: polluting }).then(JSON.stringify, (error: ManyhandsError) => error.code)
+      const outcome = await mesh
+        .run(echo, { input: polluting })
+        .then(JSON.stringify, (error: ManyhandsError) => error.code)
       expect([JSON.stringify(polluting), 'E_BAD_REQUEST']).toContain(outcome)
       expect(({} as Record<string, unknown>)['polluted']).toBe(undefined)
       expect(await mesh.run(echo, { input: [Number.NaN, Number.POSITIVE_INFINITY] })).toEqual([null, null])
@@ -203,7 +217,8 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
       cycle['self'] = cycle
       let deep: unknown = 0
       for (let depth = 0; depth < 1e6; depth++) deep = [deep]
-      for (const input of [cycle, 10n, deep]) expect((await failure(mesh.run(echo, { input }))).code).toBe('E_BAD_REQUEST')
+      for (const input of [cycle, 10n, deep])
+        expect((await failure(mesh.run(echo, { input }))).code).toBe('E_BAD_REQUEST')
       expect((await failure(mesh.map(echo, [1, cycle]).all())).code).toBe('E_BAD_REQUEST')
     })
 

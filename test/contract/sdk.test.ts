@@ -53,7 +53,9 @@ describe('SDK when the connection is lost', () => {
 
   it('fails the open calls of a session, and opens the next one on a new connection', async () => {
     const { daemon, mesh } = await begin()
-    const session = await mesh.session<number, number>('export default (n) => new Promise((r) => setTimeout(() => r(n), n))')
+    const session = await mesh.session<number, number>(
+      'export default (n) => new Promise((r) => setTimeout(() => r(n), n))',
+    )
     const open = session.call(60_000)
     daemon.faults?.cutConnections()
     await expect(open).rejects.toMatchObject({ code: 'E_UNREACHABLE' })

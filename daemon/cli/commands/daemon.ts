@@ -10,6 +10,7 @@ import { spawnDaemon } from '../spawn-daemon.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { parseDuration } from '../units.ts'
+import { countOf } from '../views.ts'
 
 export interface ConfigFlags {
   readonly name?: string
@@ -32,9 +33,13 @@ export async function up(context: Context, flags: UpFlags): Promise<number> {
   const options = daemonOptions(flags)
   const running = await findRunning(context.signal)
   if (running) {
-    throw new ManyhandsError('E_ALREADY_RUNNING', `A daemon is running here already: ${running.name}, pid ${running.pid}`, {
-      hint: 'See it with: manyhands status; end it with: manyhands down',
-    })
+    throw new ManyhandsError(
+      'E_ALREADY_RUNNING',
+      `A daemon is running here already: ${running.name}, pid ${running.pid}`,
+      {
+        hint: 'See it with: manyhands status; end it with: manyhands down',
+      },
+    )
   }
   return flags.detach ? upDetached(context, options) : upForeground(context, options)
 }
@@ -84,7 +89,10 @@ async function logTail(file: string): Promise<string> {
 }
 
 /** Ends the daemon and waits until its process is gone. */
-export async function down({ mesh, output, signal }: Context, flags: { readonly timeout?: string }): Promise<undefined> {
+export async function down(
+  { mesh, output, signal }: Context,
+  flags: { readonly timeout?: string },
+): Promise<undefined> {
   const limitMs = parseDuration(flags.timeout ?? '30s')
   const open = await mesh()
   const { pid, name } = await open.status()
@@ -104,7 +112,9 @@ export async function down({ mesh, output, signal }: Context, flags: { readonly 
 
 export async function join({ output, signal }: Context, invite: string, flags: ConfigFlags): Promise<undefined> {
   if (await findRunning(signal)) {
-    throw new ManyhandsError('E_ALREADY_RUNNING', 'Cannot join: a daemon is running here', { hint: 'First: manyhands down' })
+    throw new ManyhandsError('E_ALREADY_RUNNING', 'Cannot join: a daemon is running here', {
+      hint: 'First: manyhands down',
+    })
   }
   const joined = await (await daemonEntry()).joinMesh(invite, {
     ...daemonOptions(flags),
@@ -131,7 +141,10 @@ export function daemonOptions(flags: ConfigFlags): DaemonOptions {
   const values: Record<string, string> = {}
   for (const pair of flags.set ?? []) {
     const at = pair.indexOf('=')
-    if (at < 1) throw new ManyhandsError('E_BAD_REQUEST', `Cannot set "${pair}"`, { hint: 'Write --set key=value, e.g. --set log.level=debug' })
+    if (at < 1)
+      throw new ManyhandsError('E_BAD_REQUEST', `Cannot set "${pair}"`, {
+        hint: 'Write --set key=value, e.g. --set log.level=debug',
+      })
     values[pair.slice(0, at)] = pair.slice(at + 1)
   }
   if (flags.name !== undefined) values['name'] = flags.name
@@ -150,7 +163,8 @@ async function findRunning(signal: AbortSignal): Promise<StatusView | undefined>
   try {
     return await statusOf(await connect({ signal }))
   } catch (error) {
-    if (error instanceof ManyhandsError && (error.code === 'E_NOT_RUNNING' || error.code === 'E_UNREACHABLE')) return undefined
+    if (error instanceof ManyhandsError && (error.code === 'E_NOT_RUNNING' || error.code === 'E_UNREACHABLE'))
+      return undefined
     throw error
   }
 }
@@ -173,11 +187,14 @@ function isAlive(pid: number): boolean {
 }
 
 function upText(status: StatusView): string {
-  const next = status.mesh.members > 1 ? 'manyhands peers' : 'manyhands invite   (then, on another host: manyhands join <invite> && manyhands up)'
+  const next =
+    status.mesh.members > 1
+      ? 'manyhands peers'
+      : 'manyhands invite   (then, on another host: manyhands join <invite> && manyhands up)'
   return [
     pairs([
       ['node', `${status.name}  ${status.id}`],
-      ['mesh', `${status.mesh.name}  ${status.mesh.id}, ${status.mesh.members} members`],
+      ['mesh', `${status.mesh.name}  ${status.mesh.id}, ${countOf(status.mesh.members, 'member')}`],
       ...status.addresses.map((address) => ['address', address] as const),
       ...Object.entries(status.paths),
     ]),

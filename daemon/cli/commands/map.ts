@@ -18,6 +18,9 @@ export interface MapFlags extends TaskFlags {
   readonly out?: string
 }
 
+/** Failed inputs that are told one by one; all are in the results with --json */
+const TOLD_FAILURES = 10
+
 type WriteLine = (text: string) => Promise<void>
 
 export async function map(context: Context, file: string, flags: MapFlags): Promise<number> {
@@ -63,18 +66,24 @@ async function writeResults(run: MapRun, out: string | undefined, output: Output
   }
 }
 
-async function eachResult(run: MapRun, write: WriteLine, toStdout: boolean, output: Output, line: ProgressLine): Promise<number> {
+async function eachResult(
+  run: MapRun,
+  write: WriteLine,
+  toStdout: boolean,
+  output: Output,
+  line: ProgressLine,
+): Promise<number> {
   let failed = 0
   let index = 0
   for await (const item of run) {
-    if (!item.ok) {
-      failed++
+    if (!item.ok && failed++ < TOLD_FAILURES) {
       line.clear()
       output.note(`input ${index}: ${safeLine(item.error.message)} [${safeLine(item.error.code)}]`)
     }
     await write(itemLine(item, index, output, toStdout))
     index++
   }
+  if (failed > TOLD_FAILURES) output.note(`... and ${failed - TOLD_FAILURES} more inputs failed`)
   return failed
 }
 
@@ -85,11 +94,19 @@ function itemLine(item: MapItem<unknown>, index: number, output: Output, toStdou
 }
 
 /** With --out the summary is the answer; else it goes beside the results. */
-async function tellSummary(run: MapRun, failed: number, flags: MapFlags, names: ReadonlyMap<string, string>, output: Output): Promise<void> {
+async function tellSummary(
+  run: MapRun,
+  failed: number,
+  flags: MapFlags,
+  names: ReadonlyMap<string, string>,
+  output: Output,
+): Promise<void> {
   const tasks = await run.tasks()
   const progress = run.progress.value
   if (flags.out !== undefined) {
-    await output.answer({ tasks: tasks.map((task) => task.id), ...progress, failed, out: flags.out }, () => progressText(progress, names))
+    await output.answer({ tasks: tasks.map((task) => task.id), ...progress, failed, out: flags.out }, () =>
+      progressText(progress, names),
+    )
   } else if (flags.progress) output.note(progressText(progress, names))
 }
 
@@ -98,7 +115,10 @@ async function openOut(path: string) {
   try {
     await once(file, 'open')
   } catch (error) {
-    throw new ManyhandsError('E_BAD_REQUEST', `Cannot write ${path}`, { hint: 'Check the folder and its rights', cause: error })
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot write ${path}`, {
+      hint: 'Check the folder and its rights',
+      cause: error,
+    })
   }
   return file
 }

@@ -74,7 +74,11 @@ export async function configShow({ mesh, output }: Context, flags: { readonly or
   const view = await (await mesh()).config()
   await output.answer(flags.origin ? view : { config: view.config }, () => {
     if (!flags.origin) return safeJson(view.config, 2)
-    const rows = Object.entries(view.origin).map(([key, origin]) => ({ key, origin, value: JSON.stringify(valueAt(view.config, key)) }))
+    const rows = Object.entries(view.origin).map(([key, origin]) => ({
+      key,
+      origin,
+      value: JSON.stringify(valueAt(view.config, key)),
+    }))
     return table(
       [
         { title: 'KEY', of: (row: (typeof rows)[number]) => row.key },
@@ -89,7 +93,9 @@ export async function configShow({ mesh, output }: Context, flags: { readonly or
 
 function valueAt(config: unknown, key: string): unknown {
   return key.split('.').reduce<unknown>((value, name) => {
-    return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? Reflect.get(value, name) : undefined
+    return typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+      ? Reflect.get(value, name)
+      : undefined
   }, config)
 }
 
@@ -109,10 +115,16 @@ export async function events({ mesh, output, signal }: Context): Promise<number>
 
 export async function tokenList({ mesh, output }: Context): Promise<undefined> {
   const tokens = await (await mesh()).tokens()
-  await output.answer({ tokens }, () => pairs([['NAME', 'ACCESS'], ...tokens.map((one) => [safeLine(one.name), one.access] as const)]))
+  await output.answer({ tokens }, () =>
+    pairs([['NAME', 'ACCESS'], ...tokens.map((one) => [safeLine(one.name), one.access] as const)]),
+  )
 }
 
-export async function tokenCreate({ mesh, output }: Context, name: string, flags: { readonly access?: string }): Promise<undefined> {
+export async function tokenCreate(
+  { mesh, output }: Context,
+  name: string,
+  flags: { readonly access?: string },
+): Promise<undefined> {
   const access = flags.access ?? 'run'
   if (access !== 'read' && access !== 'run' && access !== 'admin') {
     throw new ManyhandsError('E_BAD_REQUEST', `Cannot give access "${access}"`, { hint: 'One of: read, run, admin' })

@@ -5,7 +5,15 @@ import { safeJson, safeLine } from '../terminal.ts'
 import { parseCount } from '../units.ts'
 import { explanationText, taskEventText, tasksText, taskText } from '../views.ts'
 
-const STATES: readonly TaskState[] = ['submitted', 'working', 'input-required', 'completed', 'failed', 'canceled', 'rejected']
+const STATES: readonly TaskState[] = [
+  'submitted',
+  'working',
+  'input-required',
+  'completed',
+  'failed',
+  'canceled',
+  'rejected',
+]
 const KINDS: readonly TaskKind[] = ['run', 'map', 'session']
 
 export interface ListFlags {
@@ -78,5 +86,7 @@ export async function results({ mesh, output }: Context, id: string, flags: Resu
 function oneOf<T extends string>(what: string, value: string | undefined, allowed: readonly T[]): T | undefined {
   const found = allowed.find((one) => one === value)
   if (value === undefined || found !== undefined) return found
-  throw new ManyhandsError('E_BAD_REQUEST', `Cannot list by ${what} "${value}"`, { hint: `One of: ${allowed.join(', ')}` })
+  throw new ManyhandsError('E_BAD_REQUEST', `Cannot list by ${what} "${value}"`, {
+    hint: `One of: ${allowed.join(', ')}`,
+  })
 }

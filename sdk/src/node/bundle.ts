@@ -39,9 +39,13 @@ export async function bundle(source: string, filename: string, folder: string): 
   const map = built.outputFiles.find((file) => file.path.endsWith('bundle.js.map'))?.text ?? ''
   const bytes = Buffer.byteLength(code)
   if (bytes > LIMITS.programBytes) {
-    throw new ManyhandsError('E_TOO_LARGE', `Cannot run ${filename}: bundled it has ${bytes} bytes, allowed are ${LIMITS.programBytes}`, {
-      hint: 'Import less of its packages, or run it in a sandbox',
-    })
+    throw new ManyhandsError(
+      'E_TOO_LARGE',
+      `Cannot run ${filename}: bundled it has ${bytes} bytes, allowed are ${LIMITS.programBytes}`,
+      {
+        hint: 'Import less of its packages, or run it in a sandbox',
+      },
+    )
   }
   const name = filename.replace(/\.\w+$/, '.js')
   return { source: code, filename: name, locate: locator(name, map) }
@@ -51,10 +55,14 @@ async function loadEsbuild(filename: string): Promise<typeof import('esbuild')> 
   try {
     return await import('esbuild')
   } catch (error) {
-    throw new ManyhandsError('E_IMPORT', `Cannot bundle ${filename}: it imports other modules and esbuild is not installed`, {
-      hint: 'npm install esbuild, or give all modules as { modules, main }',
-      cause: error,
-    })
+    throw new ManyhandsError(
+      'E_IMPORT',
+      `Cannot bundle ${filename}: it imports other modules and esbuild is not installed`,
+      {
+        hint: 'npm install esbuild, or give all modules as { modules, main }',
+        cause: error,
+      },
+    )
   }
 }
 
@@ -71,10 +79,18 @@ function buildError(error: unknown, filename: string): ManyhandsError {
 
 function messageFailure({ text, location }: Message): JobFailure {
   const missing = /^Could not resolve "(.*)"/.exec(text)?.[1]
-  const base: JobFailure = missing === undefined ? { code: 'E_SYNTAX', message: text } : { code: 'E_IMPORT', message: text, hint: importHint(missing) }
+  const base: JobFailure =
+    missing === undefined
+      ? { code: 'E_SYNTAX', message: text }
+      : { code: 'E_IMPORT', message: text, hint: importHint(missing) }
   if (!location) return base
   const at = { line: location.line, column: location.column + 1 }
-  return { ...base, file: location.file, ...at, frame: codeFrame([location.lineText], location.line, at.line, at.column) }
+  return {
+    ...base,
+    file: location.file,
+    ...at,
+    frame: codeFrame([location.lineText], location.line, at.line, at.column),
+  }
 }
 
 function importHint(name: string): string {

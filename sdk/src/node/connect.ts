@@ -35,7 +35,8 @@ export async function connect(options: ConnectOptions = {}): Promise<Mesh> {
   const env: NodeJS.ProcessEnv = options.home === undefined ? process.env : {}
   const url = options.url ?? (options.socket === undefined ? env['MANYHANDS_URL'] : undefined)
   const endpoint = url ? urlEndpoint(url) : { socketPath: options.socket ?? env['MANYHANDS_SOCKET'] ?? paths.socket }
-  const token = options.token ?? env['MANYHANDS_TOKEN'] ?? (await readToken(env['MANYHANDS_TOKEN_FILE'] ?? paths.tokenFile))
+  const token =
+    options.token ?? env['MANYHANDS_TOKEN'] ?? (await readToken(env['MANYHANDS_TOKEN_FILE'] ?? paths.tokenFile))
   const transport = httpTransport(endpoint, token)
   const client = new Client(transport)
   const duplex = keptDuplex(transport, client.signal)
@@ -56,9 +57,13 @@ function urlEndpoint(text: string | URL): Endpoint {
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
   const loopback = host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
   if (url.protocol === 'http:' && loopback) return { host, port: Number(url.port || 80) }
-  throw new ManyhandsError('E_BAD_REQUEST', `Cannot connect to ${url.origin}: the local API is http on a loopback address`, {
-    hint: 'Run a daemon on this host; it reaches the others',
-  })
+  throw new ManyhandsError(
+    'E_BAD_REQUEST',
+    `Cannot connect to ${url.origin}: the local API is http on a loopback address`,
+    {
+      hint: 'Run a daemon on this host; it reaches the others',
+    },
+  )
 }
 
 /** One connection for all sessions and host functions, made when it is first needed and again when it was lost. */

@@ -52,7 +52,11 @@ export function httpTransport(endpoint: Endpoint, token: string): NodeTransport 
   }
 
   /** The lane comes back once its answer was read to the end, and closes when the reader leaves early. */
-  async function* lending(lane: Lane, body: AsyncIterable<Uint8Array>, release: () => void): AsyncGenerator<Uint8Array> {
+  async function* lending(
+    lane: Lane,
+    body: AsyncIterable<Uint8Array>,
+    release: () => void,
+  ): AsyncGenerator<Uint8Array> {
     let whole = false
     try {
       yield* body

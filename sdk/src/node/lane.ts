@@ -29,7 +29,10 @@ class OneSocketAgent extends http.Agent {
     this.#socket = socket
   }
 
-  override createConnection(_options: http.ClientRequestArgs, done?: (error: Error | null, stream: Duplex) => void): Duplex {
+  override createConnection(
+    _options: http.ClientRequestArgs,
+    done?: (error: Error | null, stream: Duplex) => void,
+  ): Duplex {
     const socket = this.#socket
     this.#socket = undefined
     if (socket) return socket
@@ -89,7 +92,11 @@ export class Lane {
   }
 
   /** Gives the connection itself to another protocol; the lane is over. */
-  upgrade(path: string, protocol: string, signal: AbortSignal): Promise<{ socket: net.Socket; head: Buffer } | WireAnswer> {
+  upgrade(
+    path: string,
+    protocol: string,
+    signal: AbortSignal,
+  ): Promise<{ socket: net.Socket; head: Buffer } | WireAnswer> {
     const headers = { ...this.#headers(true), connection: 'Upgrade', upgrade: protocol }
     return new Promise((resolve, reject) => {
       const request = http.request({ ...this.#target(), method: 'GET', path, headers, signal })
@@ -142,7 +149,9 @@ function hostHeader(endpoint: { host: string; port: number }): string {
 function dial(endpoint: Endpoint, signal: AbortSignal): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
-    const socket = net.connect('socketPath' in endpoint ? { path: endpoint.socketPath } : { ...endpoint, noDelay: true })
+    const socket = net.connect(
+      'socketPath' in endpoint ? { path: endpoint.socketPath } : { ...endpoint, noDelay: true },
+    )
     const settle = (): void => {
       signal.removeEventListener('abort', onAbort)
       socket.off('connect', onConnect)

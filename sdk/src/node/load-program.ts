@@ -50,7 +50,10 @@ async function readSource(path: string): Promise<string> {
     const stat = await handle.stat()
     if (!stat.isFile()) throw new ManyhandsError('E_BAD_REQUEST', `Cannot run ${name}: it is not a file`)
     if (stat.size > LIMITS.programBytes) {
-      throw new ManyhandsError('E_TOO_LARGE', `Cannot run ${name}: it has ${stat.size} bytes, allowed are ${LIMITS.programBytes}`)
+      throw new ManyhandsError(
+        'E_TOO_LARGE',
+        `Cannot run ${name}: it has ${stat.size} bytes, allowed are ${LIMITS.programBytes}`,
+      )
     }
     return await handle.readFile('utf8')
   } finally {

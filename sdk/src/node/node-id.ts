@@ -9,7 +9,9 @@ const ID_CHARS = 52
 const ID_BYTES = 38
 /** DER of a SubjectPublicKeyInfo around a raw Ed25519 key (RFC 8410) */
 const SPKI = '302a300506032b6570032100'
-const DIGITS = new Map([...'123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'].map((char, digit) => [char, digit]))
+const DIGITS = new Map(
+  [...'123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'].map((char, digit) => [char, digit]),
+)
 
 /** Undefined when `id` is not a node id. */
 export function publicKeyOf(id: string): KeyObject | undefined {

@@ -10,8 +10,14 @@ type Form = ((value: unknown) => boolean) | { readonly [name: string]: Form } | 
 
 const count = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0
 const millis = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value >= 0
-const matches = (pattern: RegExp) => (value: unknown): boolean => typeof value === 'string' && pattern.test(value)
-const oneOf = (...values: readonly string[]) => (value: unknown): boolean => typeof value === 'string' && values.includes(value)
+const matches =
+  (pattern: RegExp) =>
+  (value: unknown): boolean =>
+    typeof value === 'string' && pattern.test(value)
+const oneOf =
+  (...values: readonly string[]) =>
+  (value: unknown): boolean =>
+    typeof value === 'string' && values.includes(value)
 const node = (value: unknown): boolean => typeof value === 'string' && publicKeyOf(value) !== undefined
 const time = matches(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
 const digest: Form = { sha256: matches(/^[0-9a-f]{64}$/) }
@@ -84,7 +90,8 @@ export function readStatement(text: string): ReceiptStatement | string {
   }
   const wrong = misfit(STATEMENT, value, '')
   if (wrong !== undefined) return `the statement is not one this version knows: ${wrong || 'the whole'} is wrong`
-  if (JSON.stringify(inOrder(STATEMENT, value)) !== text) return 'the statement is not written in its one canonical form'
+  if (JSON.stringify(inOrder(STATEMENT, value)) !== text)
+    return 'the statement is not written in its one canonical form'
   // Every field was checked above
   const statement = value as ReceiptStatement
   return inconsistency(statement) ?? statement

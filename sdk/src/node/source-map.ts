@@ -58,7 +58,9 @@ function parse(json: string): RawMap | undefined {
   }
 }
 
-const DIGITS = new Map([...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].map((char, value) => [char, value]))
+const DIGITS = new Map(
+  [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].map((char, value) => [char, value]),
+)
 
 /** Lines are parted by ";", segments by ","; each number is the difference to the one before it, the column starting anew in each line. */
 function decodeMappings(mappings: string): Segment[][] {

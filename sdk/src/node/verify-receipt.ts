@@ -39,7 +39,8 @@ function openReceipt(value: unknown): ReceiptStatement | string {
   const bytes = strictBase64(signature.sig)
   if (!payload || !bytes) return 'payload or signature is not base64'
   const key = publicKeyOf(signature.keyid)
-  if (!key || bytes.length !== 64 || !verify(null, preAuthEncoding(payload), key, bytes)) return 'the signature does not match'
+  if (!key || bytes.length !== 64 || !verify(null, preAuthEncoding(payload), key, bytes))
+    return 'the signature does not match'
   if (payload.length > MAX_PAYLOAD_BYTES) return `it has ${payload.length} bytes and may have ${MAX_PAYLOAD_BYTES}`
   const statement = readStatement(decodeUtf8(payload))
   if (typeof statement === 'string') return statement

@@ -1,0 +1,46 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { Readable } from 'node:stream'
+import { describe, expect, it } from 'vitest'
+import { completionScript } from './completion-script.ts'
+import type { Io } from './io.ts'
+import { buildProgram } from './program.ts'
+
+const io: Io = {
+  stdin: Readable.from([]),
+  writeOut: async () => undefined,
+  writeErr: () => undefined,
+  columns: undefined,
+  interactive: false,
+  env: {},
+}
+const program = buildProgram(io, () => undefined)
+
+/** What bash offers after the given words, the last of which is unfinished. */
+function offered(...words: string[]): string[] {
+  const line = ['manyhands', ...words]
+  const script = `${completionScript(program, 'bash')}
+COMP_WORDS=(${line.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${line.length - 1}; _manyhands; printf '%s\\n' "\${COMPREPLY[@]}"`
+  return execFileSync('bash', ['-c', script], { encoding: 'utf8' }).trim().split('\n').filter(Boolean)
+}
+
+describe('completionScript()', () => {
+  it('holds every command and option of the tree', () => {
+    expect(completionScript(program, 'bash').match(/^ {4}".*$/gm)).toMatchSnapshot()
+  })
+
+  it('offers commands, then subcommands, then options', () => {
+    expect(offered('pe')).toEqual(['peers'])
+    expect(offered('task', 'w')).toEqual(['watch'])
+    expect(offered('run', 'file.ts', '--li')).toEqual(['--limit'])
+    expect(offered('map', '--inputs', 'x', '--prog')).toEqual(['--progress'])
+    expect(offered('receipt', '')).toContain('verify')
+  })
+
+  it.each(['zsh', 'fish'] as const)('is a script %s accepts', (shell) => {
+    const script = completionScript(program, shell)
+    expect(script).toContain('capabilities')
+    const checked = spawnSync(shell, ['-n'], { input: script })
+    // Where the shell is not installed there is nothing to ask
+    if (checked.error === undefined) expect(checked.status, String(checked.stderr)).toBe(0)
+  })
+})

@@ -1,0 +1,213 @@
+/** The command line on a daemon of the local API's contract: what it prints where, and how it exits. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { main } from '../../daemon/cli/main.ts'
+import { type FakeDaemon, startFake } from './sdk-fake.ts'
+
+interface Outcome {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+let daemon: FakeDaemon
+let folder: string
+const before = process.env['MANYHANDS_HOME']
+
+beforeAll(async () => {
+  daemon = await startFake()
+  folder = await mkdtemp(join(tmpdir(), 'mh-cli-'))
+  process.env['MANYHANDS_HOME'] = daemon.home
+  await writeFile(join(folder, 'double.ts'), 'export default (n) => n * 2\n')
+  await writeFile(join(folder, 'bad.js'), 'export default () => {\n  throw new RangeError("too far \\u001b[2J")\n}\n')
+  await writeFile(join(folder, 'inputs.jsonl'), '1\n2\n\n3\n')
+})
+afterAll(async () => {
+  if (before === undefined) delete process.env['MANYHANDS_HOME']
+  else process.env['MANYHANDS_HOME'] = before
+  await daemon.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function cli(args: readonly string[], stdin = '', columns?: number): Promise<Outcome> {
+  let out = ''
+  let err = ''
+  const code = await main(args, {
+    stdin: Readable.from([stdin]),
+    writeOut: async (text) => {
+      out += text
+    },
+    writeErr: (text) => {
+      err += text
+    },
+    columns,
+    interactive: false,
+    env: {},
+  })
+  return { code, out, err }
+}
+
+const file = (name: string) => join(folder, name)
+
+describe('manyhands', () => {
+  it.each([
+    'status',
+    'peers',
+    'capabilities',
+    'doctor',
+    'members',
+    'invite',
+    'paths',
+    'version',
+    'config show',
+    'task ls',
+  ])('%s prints text for people, and one JSON object with --json', async (command) => {
+    const text = await cli(command.split(' '))
+    expect(text).toMatchObject({ code: 0 })
+    expect(text.out.trim()).not.toBe('')
+    const json = await cli([...command.split(' '), '--json'])
+    expect(json).toMatchObject({ code: 0, err: '' })
+    expect(json.out.trimEnd()).not.toContain('\n')
+    expect(JSON.parse(json.out)).toBeTypeOf('object')
+  })
+
+  it('run prints the output alone on stdout', async () => {
+    expect(await cli(['run', file('double.ts'), '--input-json', '21'])).toEqual({ code: 0, out: '42\n', err: '' })
+    expect(
+      await cli(['run', '-', '--input-json', '1'], 'export default (n) => { console.log("seen", n); return "text" }'),
+    ).toEqual({
+      code: 0,
+      out: 'text\n',
+      err: 'seen 1\n',
+    })
+    expect((await cli(['run', file('double.ts'), '--input', '-'], '4')).out).toBe('8\n')
+    expect(
+      JSON.parse((await cli(['run', file('double.ts'), '--input-json', '3', '--json', '--explain'])).out),
+    ).toMatchObject({
+      state: 'completed',
+      output: 6,
+      explanation: { rounds: [] },
+    })
+  })
+
+  it('run tells a failure with its place, and exits by its code', async () => {
+    const failed = await cli(['run', file('bad.js')])
+    expect(failed.code).toBe(1)
+    expect(failed.out).toBe('')
+    expect(failed.err).toContain('error: RangeError: too far \\x1b[2J [E_GUEST]')
+    expect(failed.err).toContain('at bad.js:2')
+    const json = await cli(['run', file('bad.js'), '--json'])
+    expect(JSON.parse(json.out)).toMatchObject({ error: { code: 'E_GUEST', failure: { line: 2 } } })
+    expect((await cli(['run', file('nothing.ts')])).code).toBe(66)
+  })
+
+  it('API-11 escapes an output for the terminal, and leaves it exact in a pipe', async () => {
+    const source = 'export default () => "a\\u001b]52;c;aGk=\\u0007b"'
+    expect((await cli(['run', '-'], source)).out).toBe('a\u001b]52;c;aGk=\u0007b\n')
+    expect((await cli(['run', '-'], source, 80)).out).toBe('a\\x1b]52;c;aGk=\\x07b\n')
+    const json = (await cli(['run', '-', '--json'], source.replace('\\u001b', '\\u009b'), 80)).out
+    expect(json).not.toContain('\u009b')
+    expect(JSON.parse(json)).toMatchObject({ output: 'a\u009b]52;c;aGk=\u0007b' })
+  })
+
+  it('run --detach prints the id, which the task commands take', async () => {
+    const id = (await cli(['run', file('double.ts'), '--input-json', '5', '--detach', '--name', 'mine'])).out.trim()
+    const watched = await cli(['task', 'watch', id, '--json'])
+    expect(watched.code).toBe(0)
+    expect(
+      watched.out
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { type: string }).type)
+        .at(-1),
+    ).toBe('end')
+    expect((await cli(['task', 'show', id])).out).toMatch(/output +10/)
+    expect((await cli(['task', 'ls'])).out).toContain('mine')
+    expect((await cli(['task', 'explain', id])).code).toBe(0)
+    expect((await cli(['task', 'cancel', id])).code).toBe(0)
+    expect((await cli(['task', 'show', 'nothing'])).code).toBe(66)
+  })
+
+  it('map prints results in order, a line each', async () => {
+    expect(await cli(['map', file('double.ts'), '--inputs', file('inputs.jsonl')])).toEqual({
+      code: 0,
+      out: '2\n4\n6\n',
+      err: '',
+    })
+    expect((await cli(['map', file('double.ts'), '--inputs', '-', '--json'], '5')).out).toBe(
+      '{"index":0,"ok":true,"output":10}\n',
+    )
+    const failing = await cli(['map', file('bad.js'), '--inputs', file('inputs.jsonl')])
+    expect(failing).toMatchObject({ code: 1, out: 'null\nnull\nnull\n' })
+    expect(failing.err).toContain('input 2: too far \\x1b[2J [E_GUEST]')
+    const written = await cli([
+      'map',
+      file('double.ts'),
+      '--inputs',
+      file('inputs.jsonl'),
+      '--out',
+      file('out.jsonl'),
+      '--json',
+    ])
+    expect(JSON.parse(written.out)).toMatchObject({ total: 3, failed: 0 })
+    expect((await readFile(file('out.jsonl'), 'utf8')).split('\n')[2]).toBe('{"index":2,"ok":true,"output":6}')
+    const wrong = await cli(['map', file('double.ts'), '--inputs', '-'], '1\n{oops\n')
+    expect(wrong.code).toBe(64)
+    expect(wrong.err).toContain('line 2 of standard input')
+  })
+
+  it('receipt verify needs no daemon, and exits 65 for a forged one', async () => {
+    const id = (await cli(['run', file('double.ts'), '--input-json', '5', '--detach'])).out.trim()
+    const receipts = (await cli(['task', 'receipts', id])).out
+    await writeFile(file('receipts.json'), receipts)
+    const home = process.env['MANYHANDS_HOME']
+    process.env['MANYHANDS_HOME'] = join(folder, 'no-daemon')
+    try {
+      expect(await cli(['receipt', 'verify', file('receipts.json')])).toMatchObject({ code: 0, err: '' })
+      const parsed = JSON.parse(receipts) as { receipts: { payload: string }[] }
+      const pretty = JSON.stringify(parsed.receipts[0], null, 2)
+      expect((await cli(['receipt', 'verify', '-'], pretty)).code).toBe(0)
+      const forged = await cli(['receipt', 'verify', '-', '--json'], pretty.replace('"payload": "ey', '"payload": "eY'))
+      expect(forged.code).toBe(65)
+      expect(JSON.parse(forged.out)).toMatchObject({ valid: false })
+      expect((await cli(['receipt', 'verify', '-'], '[]')).code).toBe(66)
+      const down = await cli(['status'])
+      expect(down).toMatchObject({ code: 69, out: '' })
+      expect(down.err).toContain('hint: Start it with: manyhands up')
+    } finally {
+      process.env['MANYHANDS_HOME'] = home
+    }
+  })
+
+  it('revoke takes an id or a name', async () => {
+    expect((await cli(['revoke', 'a'])).code).toBe(0)
+    expect((await cli(['revoke', 'nobody'])).code).toBe(66)
+  })
+
+  it.each([
+    [['frobnicate']],
+    [['run']],
+    [['map', 'x.ts']],
+    [['run', 'x.ts', '--no-such-option']],
+    [['run', 'x.ts', '--grade', 'paper']],
+    [['run', 'x.ts', '--limit', 'speed=1']],
+    [['run', 'x.ts', '--input-json', '{']],
+    [['task', 'ls', '--state', 'sleeping']],
+    [['invite', '--ttl', 'soon']],
+    [['completion', 'powershell']],
+    [['up', '--set', 'nothing']],
+  ])('%j is wrong usage: 64, with a word on stderr alone', async (args) => {
+    const outcome = await cli(args)
+    expect(outcome).toMatchObject({ code: 64, out: '' })
+    expect(outcome.err).not.toBe('')
+  })
+
+  it('prints help on stdout', async () => {
+    expect((await cli(['--help'])).out).toContain('manyhands')
+    expect((await cli([])).code).toBe(0)
+    expect((await cli(['run', '--help'])).out).toContain('Examples:')
+  })
+})

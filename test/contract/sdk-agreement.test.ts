@@ -1,0 +1,131 @@
+/** Where the SDK has its own copy of a rule of the daemon, both must say the same. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { EXIT } from '../../daemon/cli/exit.ts'
+import { resolvePaths } from '../../daemon/config/paths.ts'
+import { DUPLEX as CONTRACT } from '../../protocol/api.ts'
+import { ERRORS } from '../../protocol/errors.ts'
+import { NO_USAGE } from '../../protocol/job.ts'
+import { makeReceipt, NO_RECEIPTS, verifyReceipt as daemonVerify } from '../../protocol/receipt/receipt.ts'
+import { sealEnvelope } from '../../protocol/receipt/dsse.ts'
+import { signerFromSeed } from '../../protocol/signing/signing.ts'
+import { verifyReceipt } from '../../sdk/src/index.ts'
+import { DUPLEX } from '../../sdk/src/duplex.ts'
+import { resolveDaemonPaths } from '../../sdk/src/node/paths.ts'
+
+describe('the SDK and the daemon agree', () => {
+  it('on where the socket and the token are', () => {
+    const folder = fc.oneof(
+      fc.constantFrom(undefined, '', 'relative', '/a', `/${'long/'.repeat(30)}`, '/x y'),
+      fc.string(),
+    )
+    const env = fc.record({ MANYHANDS_HOME: folder, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder, TMPDIR: folder })
+    fc.assert(
+      fc.property(env, fc.nat(100_000), (variables, uid) => {
+        const { socket, tokenFile } = resolvePaths(variables, uid, '/home/u')
+        expect(resolveDaemonPaths(variables, uid, '/home/u')).toEqual({ socket, tokenFile })
+      }),
+    )
+  })
+
+  it('on the duplex', () => expect(DUPLEX).toEqual(CONTRACT))
+
+  it('on exit codes', () => {
+    expect(EXIT).toEqual(Object.fromEntries(Object.entries(ERRORS).map(([code, row]) => [code, row.exit])))
+  })
+})
+
+const signer = signerFromSeed(new Uint8Array(32).fill(1))
+const other = signerFromSeed(new Uint8Array(32).fill(2))
+const hash = 'a'.repeat(64)
+const base = {
+  task: 't1',
+  epoch: 3,
+  delegator: other.nodeId,
+  program: hash,
+  input: 'b'.repeat(64),
+  grade: 'jailed',
+  limits: { wallMs: 1, cpuMs: 2, memoryBytes: 3, outputBytes: 4, logBytes: 5, hostCalls: 6, hostCallBytes: 7 },
+  usage: { ...NO_USAGE, wallMs: 1.25 },
+  startedAtMs: 1000,
+  endedAtMs: 2000,
+} as const
+
+const completed = makeReceipt(signer, { ...base, kind: 'run', output: 'c'.repeat(64) }, NO_RECEIPTS)
+const envelopes = [
+  completed.envelope,
+  makeReceipt(signer, { ...base, kind: 'batch', error: 'E_MEMORY', piece: { from: 5, count: 2 } }, completed.chain)
+    .envelope,
+  makeReceipt(signer, { ...base, kind: 'session', error: 'E_CANCELED' }, completed.chain).envelope,
+]
+
+describe('receipts: the verdicts of the SDK and the daemon', () => {
+  it('accept the same', () => {
+    for (const envelope of envelopes) {
+      const verdict = verifyReceipt(JSON.parse(JSON.stringify(envelope)))
+      expect(verdict).toMatchObject({ valid: true, node: signer.nodeId, task: 't1', epoch: 3 })
+      expect(verdict).toEqual(daemonVerify(envelope))
+    }
+  })
+
+  it('refuse the same, whatever is changed in the envelope', () => {
+    const [envelope] = envelopes
+    const flip = (text: string, at: number) =>
+      `${text.slice(0, at)}${text[at] === 'A' ? 'B' : 'A'}${text.slice(at + 1)}`
+    const [signature] = envelope?.signatures ?? []
+    const changes: unknown[] = [
+      null,
+      [],
+      {},
+      'text',
+      { ...envelope, payloadType: 'text/plain' },
+      { ...envelope, payload: flip(envelope?.payload ?? '', 40) },
+      { ...envelope, payload: `${envelope?.payload ?? ''}=` },
+      { ...envelope, payload: '%%%' },
+      { ...envelope, extra: 1 },
+      { ...envelope, signatures: [] },
+      { ...envelope, signatures: [signature, signature] },
+      { ...envelope, signatures: [{ ...signature, sig: flip(signature?.sig ?? '', 3) }] },
+      { ...envelope, signatures: [{ ...signature, keyid: other.nodeId }] },
+      { ...envelope, signatures: [{ ...signature, keyid: 'nobody' }] },
+      { ...envelope, signatures: [{ ...signature, more: 1 }] },
+    ]
+    for (const change of changes) {
+      expect(daemonVerify(change)).toMatchObject({ valid: false })
+      expect(verifyReceipt(change)).toEqual(daemonVerify(change))
+    }
+  })
+
+  it('refuse the same statements, though they are signed', () => {
+    const payload = Buffer.from(completed.envelope.payload, 'base64').toString()
+    const texts = [
+      payload.replace('"epoch":3', '"epoch":-1'),
+      payload.replace('"epoch":3', '"epoch":3.0'),
+      payload.replace('"epoch":3', '"epoch":3,"epoch":4'),
+      payload.replace('"epoch":3', '"epoch":3,"more":4'),
+      payload.replace('"epoch":3', '"epoch":9007199254740993'),
+      payload.replace('"outcome":"completed"', '"outcome":"failed"'),
+      payload.replace('"outcome":"completed"', '"outcome":"perhaps"'),
+      payload.replace('"sequence":1', '"sequence":2'),
+      payload.replace('"sequence":1', '"sequence":0'),
+      payload.replace('receipt/v1', 'receipt/v2'),
+      payload.replace('{', '{ '),
+      payload.replace(signer.nodeId, other.nodeId),
+      payload.replace(other.nodeId, 'nobody'),
+      payload.replace('"task":"t1"', `"task":"${'t'.repeat(129)}"`),
+      payload.replace('"task":"t1"', '"task":""'),
+      payload.replace('1970-', '1970/'),
+      `${payload} `,
+      'not json',
+      '[]',
+      `"${'x'.repeat(20_000)}"`,
+    ]
+    for (const text of texts) {
+      const envelope = sealEnvelope(signer, 'application/vnd.in-toto+json', Buffer.from(text))
+      expect(daemonVerify(envelope), text).toMatchObject({ valid: false })
+      expect(verifyReceipt(envelope), text).toMatchObject({ valid: false })
+    }
+    const binary = sealEnvelope(signer, 'application/vnd.in-toto+json', Buffer.of(0xff, 0xfe))
+    expect(verifyReceipt(binary).valid).toBe(false)
+  })
+})
