@@ -31,7 +31,7 @@ async function main(): Promise<void> {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   try {
-    const [line]: unknown[] = await once(child.stdout.setEncoding('utf8'), 'data')
+    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as unknown[]
     const endpoint = parseEndpoint(String(line))
     const bare = await median(endpoint.bare, endpoint.token)
     const api = await median(endpoint.socket, endpoint.token)

@@ -23,8 +23,10 @@ const frame = fc
 
 function encode(frames: readonly Frame[]): Buffer {
   const batch = new FrameBatch()
-  for (const { channel, type, id, text } of frames)
-    id === undefined ? batch.text(channel, type, text) : batch.idText(channel, type, id, text)
+  for (const { channel, type, id, text } of frames) {
+    if (id === undefined) batch.text(channel, type, text)
+    else batch.idText(channel, type, id, text)
+  }
   const bytes = batch.bytes
   const all = Buffer.concat(batch.take())
   expect(all.length).toBe(bytes)

@@ -44,7 +44,9 @@ function inspect(bytes: Uint8Array, what: string): void {
         const end = stringEnd(bytes, at + 1)
         if (isKey(bytes, end + 1)) checkKey(bytes, at, end, open.at(-1), what)
         at = end
+        break
       }
+      default:
     }
   }
 }

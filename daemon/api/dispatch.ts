@@ -40,7 +40,7 @@ export function createDispatcher(parts: DispatchParts): Dispatcher {
   const router = new TrieRouter<AnyRow>()
   for (const row of parts.rows) router.add(row.method, row.path, row)
   const find = (method: string, target: string): Found | undefined => {
-    const [first] = router.match(method === 'HEAD' ? 'GET' : method, pathOf(target))[0]
+    const [first] = router.match(method, pathOf(target))[0]
     if (!first) return undefined
     const params: Record<string, string> = {}
     for (const [name, raw] of Object.entries(first[1])) {
@@ -74,7 +74,7 @@ export function createDispatcher(parts: DispatchParts): Dispatcher {
       get signal() {
         return goneSignal(response, stopping)
       },
-      after: (act) => void response.once('close', act),
+      after: (act) => (response.closed ? act() : void response.once('close', act)),
     })
     if (row.kind === 'events' && isEventSource(result)) return parts.openStream(response, result)
     if (row.kind === 'text') return sendText(response, 200, parts.metricsType, String(result))
@@ -161,10 +161,12 @@ function goneSignal(response: ServerResponse, stopping: AbortSignal): AbortSigna
   const onStop = (): void => gone.abort(stopping.reason)
   stopping.addEventListener('abort', onStop, { once: true })
   if (stopping.aborted) onStop()
-  response.once('close', () => {
+  const onGone = (): void => {
     stopping.removeEventListener('abort', onStop)
     gone.abort(new MeshError('E_CANCELED', 'The client went away'))
-  })
+  }
+  if (response.closed) onGone()
+  else response.once('close', onGone)
   return gone.signal
 }
 

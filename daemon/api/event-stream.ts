@@ -23,6 +23,10 @@ export function streamEvents(
   heartbeatMs: number,
   onClosed: () => void,
 ): EventStreamHandle {
+  if (response.closed) {
+    onClosed()
+    return { end: () => undefined }
+  }
   let stop: (() => void) | undefined
   let over = false
   const close = (): void => {

@@ -38,10 +38,10 @@ const SINGLES: ReadonlySet<string> = new Set(SINGLE)
 /** A unix socket has no port and serves no page. */
 export const SOCKET_DOORS: Doors = { hosts: new Set(['localhost']), origins: new Set() }
 
-/** The names under which a loopback listener may be addressed; exact, with the port. */
+/** The names under which a loopback listener may be addressed; exact, with the port. The other family's address may be another program's. */
 export function loopbackDoors(port: number, address: string): Doors {
-  const literal = address.includes(':') ? `[${address}]` : address
-  const hosts = [...new Set([`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`, `${literal}:${port}`])]
+  const literals = address === 'localhost' ? ['127.0.0.1', '[::1]'] : [address.includes(':') ? `[${address}]` : address]
+  const hosts = ['localhost', ...literals].map((host) => `${host}:${port}`)
   return { hosts: new Set(hosts), origins: new Set(hosts.map((host) => `http://${host}`)) }
 }
 

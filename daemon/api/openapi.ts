@@ -82,7 +82,8 @@ function pathParameters(row: AnyRow): Json[] {
 
 function queryParameters(row: AnyRow): Json[] {
   if (!(row.query instanceof z.ZodObject)) return []
-  return Object.entries(row.query.shape).map(([name, schema]) => ({
+  const shape: Readonly<Record<string, z.core.$ZodType>> = row.query.shape
+  return Object.entries(shape).map(([name, schema]) => ({
     name,
     in: 'query',
     required: !z.safeParse(schema, undefined).success && !(schema instanceof z.ZodExactOptional),

@@ -34,7 +34,9 @@ const role = z.enum(['admin', 'member'])
 const texts = z.array(text)
 const state = z.enum(['submitted', 'working', 'input-required', 'completed', 'failed', 'canceled', 'rejected'])
 const kind = z.enum(['run', 'map', 'session'])
-const code = z.custom<ErrorCode>((value) => typeof value === 'string' && Object.hasOwn(ERRORS, value)).meta({ type: 'string', enum: Object.keys(ERRORS) })
+const code = z
+  .custom<ErrorCode>((value) => typeof value === 'string' && Object.hasOwn(ERRORS, value))
+  .meta({ type: 'string', enum: Object.keys(ERRORS) })
 
 export const jobFailure = describes<JobFailure>()(
   z.object({

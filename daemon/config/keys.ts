@@ -28,7 +28,8 @@ export function variableOf(key: string): string {
 function* leaves(schema: z.core.$ZodType, path: readonly string[]): Generator<ConfigKey> {
   const inner = schema instanceof z.ZodPrefault ? schema.unwrap() : schema
   if (inner instanceof z.ZodObject) {
-    for (const [name, child] of Object.entries(inner.shape)) yield* leaves(child, [...path, name])
+    const shape: Readonly<Record<string, z.core.$ZodType>> = inner.shape
+    for (const [name, child] of Object.entries(shape)) yield* leaves(child, [...path, name])
     return
   }
   if (!(inner instanceof z.ZodDefault)) throw new TypeError(`Configuration key ${path.join('.')} has no default`)

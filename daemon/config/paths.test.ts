@@ -4,7 +4,7 @@ import { resolvePaths, SOCKET_PATH_BYTES } from './paths.ts'
 describe('resolvePaths()', () => {
   it('puts everything under MANYHANDS_HOME', () => {
     const paths = resolvePaths({ MANYHANDS_HOME: '/srv/node-a', XDG_DATA_HOME: '/x' }, 1000, '/home/u')
-    for (const path of Object.values(paths)) expect(path.startsWith('/srv/node-a/')).toBe(true)
+    for (const path of Object.values<string>({ ...paths })) expect(path.startsWith('/srv/node-a/')).toBe(true)
     expect(paths.socket).toBe('/srv/node-a/run/daemon.sock')
     expect(Object.isFrozen(paths)).toBe(true)
   })

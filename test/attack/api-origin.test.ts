@@ -25,6 +25,7 @@ describe('API-01 DNS rebinding', () => {
     'localhost.:PORT',
     '127.0.0.1:PORT.evil.test',
     '[::ffff:127.0.0.1]:PORT',
+    '[::1]:PORT',
     '2130706433:PORT',
     'a@127.0.0.1:PORT',
   ])('refuses Host %j before it looks at the token or the path', async (host) => {
