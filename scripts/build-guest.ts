@@ -16,13 +16,13 @@ export declare const PRELUDE: string
 export declare const LIBRARIES: Readonly<Record<string, string>>
 `
 
-async function bundle(entry: string, minifyNames: boolean): Promise<string> {
+async function bundle(entry: string, format: 'esm' | 'iife'): Promise<string> {
   const result = await build({
     entryPoints: [join(GUEST, entry)],
     bundle: true,
     write: false,
-    format: 'iife',
-    globalName: 'library',
+    format,
+    ...(format === 'iife' ? { globalName: 'library' } : {}),
     platform: 'neutral',
     target: 'es2024',
     mainFields: ['module', 'main'],
@@ -32,7 +32,7 @@ async function bundle(entry: string, minifyNames: boolean): Promise<string> {
     minifyWhitespace: true,
     minifySyntax: true,
     // Names of classes and functions are visible to programs, so libraries keep theirs.
-    minifyIdentifiers: minifyNames,
+    minifyIdentifiers: format === 'esm',
     define: { GLOBAL_TABLE: JSON.stringify(globalTable()), JSON_DEPTH: String(LIMITS.jsonDepth) },
   })
   return (result.outputFiles[0]?.text ?? '').trimEnd()
@@ -46,10 +46,10 @@ function globalTable(): string {
 
 /** The text of `gen/sources.js`. Deterministic. */
 export async function buildGuest(): Promise<string> {
-  const prelude = `"use strict";${await bundle('prelude.ts', true)}return library.default($0)\n//# sourceURL=manyhands:prelude`
+  const prelude = `"use strict";let $enter;${await bundle('prelude.ts', 'esm')}return $enter\n//# sourceURL=manyhands:prelude`
   const libraries: Record<string, string> = {}
   for (const name of Object.keys(GLOBALS)) {
-    const code = await bundle(`lib/${name}.ts`, false)
+    const code = await bundle(`lib/${name}.ts`, 'iife')
     libraries[name] = `(realm)=>{"use strict";${code}return library.default(realm)}\n//# sourceURL=manyhands:${name}`
   }
   return `export const PRELUDE = ${JSON.stringify(prelude)}\nexport const LIBRARIES = ${JSON.stringify(libraries, null, 2)}\n`

@@ -67,10 +67,11 @@ type Operation = (args: readonly unknown[]) => HostValue
 
 /** The one function a guest can call. Never throws. Hand it to the isolate as a synchronous callback. */
 export function hostFunction(port: GuestPort): (...args: unknown[]) => HostValue {
-  const operations = new Map<string, Operation>([...pureOperations(), ...decoderOperations(), ...portOperations(port)])
+  const own = new Map<string, Operation>([...decoderOperations(), ...portOperations(port)])
   return (op, ...args) => {
     try {
-      const operation = operations.get(text(op, 32))
+      const name = text(op, 32)
+      const operation = PURE.get(name) ?? own.get(name)
       if (operation === undefined) throw new Abuse(`unknown operation`)
       return operation(args)
     } catch (error) {
@@ -108,44 +109,42 @@ function urlText(url: URL): string {
 }
 
 /** Functions of their arguments. */
-function pureOperations(): [string, Operation][] {
-  return [
-    ['lib', ([name]) => (Object.hasOwn(LIBRARIES, text(name, 64)) ? LIBRARIES[name as string] : undefined)],
-    [
-      'url',
-      ([href, base]) => {
-        const url = URL.parse(text(href, URL_BYTES), base === undefined ? undefined : text(base, URL_BYTES))
-        return url === null ? undefined : urlText(url)
-      },
-    ],
-    [
-      'url-set',
-      ([href, part, value]) => {
-        const url = new URL(text(href, URL_BYTES))
-        if (!URL_SETTABLE.includes(text(part, 16))) throw new Abuse('unknown part')
-        Reflect.set(url, part as string, text(value, URL_BYTES))
-        return urlText(url)
-      },
-    ],
-    ['query-parse', ([query]) => JSON.stringify([...new URLSearchParams(`&${text(query, OPERATION_BYTES)}`)])],
-    ['query-format', ([pairs]) => formatQuery(JSON.parse(text(pairs, OPERATION_BYTES)))],
-    ['btoa', ([data]) => Buffer.from(text(data, OPERATION_BYTES), 'latin1').toString('base64')],
-    ['atob', ([data]) => Buffer.from(text(data, OPERATION_BYTES), 'base64').toString('latin1')],
-    ['encode', ([data]) => isolated(Buffer.from(text(data, OPERATION_BYTES), 'utf8'))],
-    ['encoding', ([label]) => new TextDecoder(text(label, 64)).encoding],
-    ['decode', ([encoding, flags, data]) => decoderFor(encoding, flags).decode(bytes(data))],
-    [
-      'digest',
-      ([name, data]) => {
-        const algorithm = DIGESTS[text(name, 16)]
-        if (algorithm === undefined) throw new Abuse('unknown digest')
-        return isolated(createHash(algorithm).update(bytes(data)).digest())
-      },
-    ],
-    ['random', ([count]) => getRandomValues(new Uint8Array(integer(count, 0, RANDOM_BYTES))).buffer],
-    ['uuid', () => randomUUID()],
-  ]
-}
+const PURE: ReadonlyMap<string, Operation> = new Map<string, Operation>([
+  ['lib', ([name]) => (Object.hasOwn(LIBRARIES, text(name, 64)) ? LIBRARIES[name as string] : undefined)],
+  [
+    'url',
+    ([href, base]) => {
+      const url = URL.parse(text(href, URL_BYTES), base === undefined ? undefined : text(base, URL_BYTES))
+      return url === null ? undefined : urlText(url)
+    },
+  ],
+  [
+    'url-set',
+    ([href, part, value]) => {
+      const url = new URL(text(href, URL_BYTES))
+      if (!URL_SETTABLE.includes(text(part, 16))) throw new Abuse('unknown part')
+      Reflect.set(url, part as string, text(value, URL_BYTES))
+      return urlText(url)
+    },
+  ],
+  ['query-parse', ([query]) => JSON.stringify([...new URLSearchParams(`&${text(query, OPERATION_BYTES)}`)])],
+  ['query-format', ([pairs]) => formatQuery(JSON.parse(text(pairs, OPERATION_BYTES)))],
+  ['btoa', ([data]) => Buffer.from(text(data, OPERATION_BYTES), 'latin1').toString('base64')],
+  ['atob', ([data]) => Buffer.from(text(data, OPERATION_BYTES), 'base64').toString('latin1')],
+  ['encode', ([data]) => isolated(Buffer.from(text(data, OPERATION_BYTES), 'utf8'))],
+  ['encoding', ([label]) => new TextDecoder(text(label, 64)).encoding],
+  ['decode', ([encoding, flags, data]) => decoderFor(encoding, flags).decode(bytes(data))],
+  [
+    'digest',
+    ([name, data]) => {
+      const algorithm = DIGESTS[text(name, 16)]
+      if (algorithm === undefined) throw new Abuse('unknown digest')
+      return isolated(createHash(algorithm).update(bytes(data)).digest())
+    },
+  ],
+  ['random', ([count]) => getRandomValues(new Uint8Array(integer(count, 0, RANDOM_BYTES))).buffer],
+  ['uuid', () => randomUUID()],
+])
 
 function formatQuery(pairs: unknown): string {
   if (!Array.isArray(pairs)) throw new Abuse('expected pairs')
