@@ -13,7 +13,7 @@ export interface SignedBody {
 }
 
 export function signBody(signer: Signer, domain: Domain, body: Uint8Array): SignedBody {
-  return { body, signer: signer.nodeId, signature: signer.sign(withDomain(domain, body)) }
+  return { body: copyBytes(body), signer: signer.nodeId, signature: signer.sign(withDomain(domain, body)) }
 }
 
 export function isAuthentic(signed: SignedBody, domain: Domain): boolean {
@@ -49,7 +49,7 @@ export function signedFromWire(wire: manyhands.Signed.$Properties | null | undef
 
 /** sha256 over body and signer: two signatures of one body by one key count as the same document. */
 export function digestOf(signed: SignedBody): Uint8Array {
-  return createHash('sha256').update(signed.signer).update('\0').update(signed.body).digest()
+  return new Uint8Array(createHash('sha256').update(signed.signer).update('\0').update(signed.body).digest())
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
