@@ -9,7 +9,8 @@ import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
 import { LevelStore } from '../../daemon/journal/level-store.ts'
 import { readMark } from '../../daemon/journal/mark.ts'
 import { encodeBlock } from '../../daemon/journal/record.ts'
-import { blockKey } from '../../daemon/journal/store-keys.ts'
+import { decodeRow, encodeRow } from '../../daemon/journal/row.ts'
+import { blockKey, STORE_KEY } from '../../daemon/journal/store-keys.ts'
 import {
   closedJournal,
   contents,
@@ -266,6 +267,16 @@ describe('JRN-10: what a newer version wrote is refused, never skipped', () => {
     await plant(root, bytes)
     const error = await expectRefused(root, code)
     expect(error.details).toEqual({ sequence: COUNT + 1 })
+  })
+
+  it('a store whose layout has version 2', async () => {
+    const root = await copyOf(sound)
+    const store = await LevelStore.open(place(root).folder, { create: false })
+    const identity = decodeRow(STORE_KEY, store.get(STORE_KEY) ?? new Uint8Array())
+    identity[0] = 2
+    await store.write([{ type: 'put', key: STORE_KEY, value: encodeRow(STORE_KEY, identity) }])
+    await store.close()
+    await expectRefused(root, 'E_JOURNAL_VERSION')
   })
 
   it('a record of 100 MB', async () => {
