@@ -1,0 +1,82 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { MEMBERSHIP_RECORDS } from './membership-store.ts'
+import { DISCOVERY_RECORDS } from '../discovery/address-book.ts'
+import { MemoryJournal } from '../journal/memory-journal.ts'
+import { createNet } from '../net/libp2p-net.ts'
+import type { NetConfig } from '../net/net-config.ts'
+import { formatInvite, parseInvite } from '../../protocol/membership/invite.ts'
+import { newSigner } from '../../test/support/memory-mesh.ts'
+import { joinMesh } from './join-client.ts'
+import { JoinServer } from './join-server.ts'
+import { MembershipService } from './membership-service.ts'
+import { foundMesh } from './mesh-file.ts'
+import { createHash } from 'node:crypto'
+import { signerFromSeed } from '../../protocol/signing/signing.ts'
+
+const local = { listen: ['/ip4/127.0.0.1/tcp/0'], allowLoopback: true }
+const code = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'ok',
+    (error: { code?: string }) => error.code,
+  )
+
+describe('joining over libp2p', () => {
+  const closers: (() => Promise<void>)[] = []
+  afterEach(async () => {
+    for (const close of closers.splice(0).reverse()) await close()
+  })
+
+  async function inviter() {
+    const seed = createHash('sha256').update('inviter').digest()
+    const signer = signerFromSeed(seed)
+    const mesh = foundMesh(signer, 'lab', 'first')
+    const journal = new MemoryJournal({ types: [...MEMBERSHIP_RECORDS, ...DISCOVERY_RECORDS] })
+    const membership = await MembershipService.open({ journal, mesh, signer, version: '0' })
+    const net = await createNet({
+      meshId: mesh.meshId,
+      seed,
+      networkKey: mesh.networkKey,
+      gate: membership.gate,
+      ...local,
+    })
+    membership.attach(net, () => undefined)
+    closers.push(
+      () => membership.close(),
+      () => net.close(),
+    )
+    return { membership, joins: new JoinServer(membership, net) }
+  }
+
+  const dial = (config: NetConfig) => createNet({ ...config, listen: [], allowLoopback: true })
+
+  test('an invite lets one node in; the one-time key opens nothing else', async () => {
+    const { membership, joins } = await inviter()
+    const { invite } = await joins.invite({ role: 'member' })
+    const signer = newSigner()
+    const joined = await joinMesh({ invite: parseInvite(invite), signer, nodeName: 'second', createNet: dial })
+    expect(joined.mesh.list.list.members.map(({ name }) => name).sort()).toEqual(['first', 'second'])
+    expect(joined.fingerprint).toMatch(/^\d{5}( \d{5}){3}$/)
+    expect(membership.isMember(signer.nodeId)).toBe(true)
+    expect(
+      await code(joinMesh({ invite: parseInvite(invite), signer: newSigner(), nodeName: 'third', createNet: dial })),
+    ).toBe('E_INVITE')
+  })
+
+  test('P2P-02 an invite with another network key, or of a stranger, gets nowhere', async () => {
+    const { membership, joins } = await inviter()
+    const good = parseInvite((await joins.invite({})).invite)
+    const join = (change: Partial<typeof good>) =>
+      code(
+        joinMesh({
+          invite: parseInvite(formatInvite({ ...good, ...change })),
+          signer: newSigner(),
+          nodeName: 'x',
+          createNet: dial,
+          signal: AbortSignal.timeout(8_000),
+        }),
+      )
+    expect(await join({ secret: new Uint8Array(32).fill(9) })).not.toBe('ok')
+    expect(await join({ networkKey: new Uint8Array(32).fill(9) })).not.toBe('ok')
+    expect(membership.members().size).toBe(1)
+  })
+})
