@@ -36,9 +36,12 @@ function rewriteImports(text: string, from: string, to: string): string {
 }
 
 function compilerOptions(): ts.CompilerOptions {
-  const { config, error } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile)
-  if (error) throw new Error(ts.flattenDiagnosticMessageText(error.messageText, '\n'))
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
+  const read: { config?: unknown; error?: ts.Diagnostic } = ts.readConfigFile(
+    join(root, 'tsconfig.json'),
+    ts.sys.readFile,
+  )
+  if (read.error) throw new Error(ts.flattenDiagnosticMessageText(read.error.messageText, '\n'))
+  const { options } = ts.parseJsonConfigFileContent(read.config, ts.sys, root)
   // Node 20 is the oldest that must run it
   return { ...options, noEmit: false, declaration: true, rootDir: root, outDir: root, target: ts.ScriptTarget.ES2022 }
 }

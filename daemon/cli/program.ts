@@ -227,7 +227,10 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
       'source <(manyhands completion bash)',
       'manyhands completion fish > ~/.config/fish/completions/manyhands.fish',
     ],
-    run: async (context, [shell = '']) => (await import('./commands/completion.ts')).completion(context, shell),
+    run: async (context, [shell = '']) => {
+      const { completion } = await import('./commands/completion.ts')
+      return completion(context, buildProgram(context.output.io, ignore), shell)
+    },
   },
   version: {
     usage: 'version',
@@ -242,6 +245,8 @@ const GROUPS: Readonly<Record<string, string>> = {
   token: 'tokens of the local API',
   config: 'configuration',
 }
+
+const ignore = (): void => undefined
 
 /** @param exit told the exit code of the command that ran */
 export function buildProgram(io: Io, exit: (code: number) => void): Command {

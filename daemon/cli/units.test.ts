@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { formatDuration, formatSize, parseCount, parseDuration, parseLimits, parseSize } from './units.ts'
 
-const refused = expect.objectContaining({ code: 'E_BAD_REQUEST' })
+const refused: unknown = expect.objectContaining({ code: 'E_BAD_REQUEST' })
 
 describe('parseDuration()', () => {
   it.each([

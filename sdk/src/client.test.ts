@@ -20,7 +20,8 @@ function scripted(steps: readonly (WireAnswer | ManyhandsError)[]): { transport:
     async request(request) {
       const step = steps[Math.min(requests.length, steps.length - 1)]
       requests.push(request)
-      if (step === undefined || step instanceof ManyhandsError) throw step
+      if (step === undefined) throw new Error('The script is over')
+      if (step instanceof ManyhandsError) throw step
       return step
     },
     async close() {},

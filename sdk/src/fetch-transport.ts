@@ -73,9 +73,9 @@ async function* pull(response: Response): AsyncGenerator<Uint8Array> {
   if (!reader) return
   try {
     for (;;) {
-      const { done, value } = await reader.read()
-      if (done) return
-      yield value
+      const read: { readonly done: boolean; readonly value?: Uint8Array | undefined } = await reader.read()
+      if (read.done || read.value === undefined) return
+      yield read.value
     }
   } finally {
     await reader.cancel().catch(() => undefined)

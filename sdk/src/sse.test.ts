@@ -29,7 +29,7 @@ describe('SseParser', () => {
   })
 
   it('SDK-07 refuses an event or a line without end, and bytes that are no UTF-8', () => {
-    const tooMuch = expect.objectContaining({ code: 'E_PROTOCOL' })
+    const tooMuch: unknown = expect.objectContaining({ code: 'E_PROTOCOL' })
     expect(() => parse('x'.repeat(2000))).toThrow(tooMuch)
     expect(() => parse('data: 1234567890\n'.repeat(200))).toThrow(tooMuch)
     expect(() => parse('event: x\n'.repeat(500))).toThrow(tooMuch)

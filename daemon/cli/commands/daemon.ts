@@ -6,6 +6,7 @@ import { connect, ManyhandsError, type Mesh, type StatusView } from '../../../sd
 import { type Paths, resolvePaths } from '../../config/paths.ts'
 import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
+import { codeNamedIn } from '../exit.ts'
 import { spawnDaemon } from '../spawn-daemon.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
@@ -77,7 +78,9 @@ async function upDetached({ output, signal }: Context, options: DaemonOptions): 
 async function startFailure(exited: boolean, startLog: string): Promise<ManyhandsError> {
   const tail = await logTail(startLog)
   const what = exited ? 'it ended while starting' : `it does not answer after ${START_MS / 1000} s`
-  return new ManyhandsError('E_NOT_RUNNING', `Cannot start the daemon: ${what}${tail === '' ? '' : `\n${tail}`}`, {
+  // What the daemon said itself names the cause, and so the exit code
+  const code = codeNamedIn(tail) ?? 'E_NOT_RUNNING'
+  return new ManyhandsError(code, `Cannot start the daemon: ${what}${tail === '' ? '' : `\n${tail}`}`, {
     hint: 'Run it in the foreground to see more: manyhands up',
   })
 }

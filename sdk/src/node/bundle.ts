@@ -15,7 +15,12 @@ export async function bundle(source: string, filename: string, folder: string): 
   const esbuild = await loadEsbuild(filename)
   const built = await esbuild
     .build({
-      stdin: { contents: source, resolveDir: folder, sourcefile: filename, loader: /ts$/.test(filename) ? 'ts' : 'js' },
+      stdin: {
+        contents: source,
+        resolveDir: folder,
+        sourcefile: filename,
+        loader: filename.endsWith('ts') ? 'ts' : 'js',
+      },
       absWorkingDir: folder,
       bundle: true,
       write: false,

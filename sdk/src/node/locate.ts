@@ -6,7 +6,7 @@ import { type Original, readSourceMap } from './source-map.ts'
 /** @param name of the bundled module; positions in any other module are left alone */
 export function locator(name: string, mapJson: string): (failure: JobFailure) => JobFailure {
   const map = readSourceMap(mapJson)
-  const position = new RegExp(`${name.replaceAll(/[.*+?^\${}()|[\]\\]/g, String.raw`\$&`)}:(\\d+):(\\d+)`, 'g')
+  const position = new RegExp(`${name.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)}:(\\d+):(\\d+)`, 'g')
   const relocate = (text: string): string =>
     text.replaceAll(position, (whole, line: string, column: string) => {
       const found = map.find(Number(line), Number(column))
