@@ -130,7 +130,7 @@ function describeIssue(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given
 function crossChecks(config: z.output<typeof CONFIG_SCHEMA>, given: ReadonlyMap<string, Given>): string[] {
   const problems: string[] = []
   const blame = (key: string): string => given.get(key)?.where ?? 'configuration'
-  const { lease, executor, net } = config
+  const { lease, executor } = config
   if (lease.renewMs * 2 > lease.durationMs)
     problems.push(
       `${blame('lease.renewMs')}: lease.renewMs: at most half of lease.durationMs (${lease.durationMs}) is wanted: received ${lease.renewMs}`,
@@ -138,10 +138,6 @@ function crossChecks(config: z.output<typeof CONFIG_SCHEMA>, given: ReadonlyMap<
   if (lease.marginMs >= lease.durationMs - lease.renewMs)
     problems.push(
       `${blame('lease.marginMs')}: lease.marginMs: less than lease.durationMs - lease.renewMs is wanted: received ${lease.marginMs}`,
-    )
-  if (net.reconnectMinMs > net.reconnectMaxMs)
-    problems.push(
-      `${blame('net.reconnectMinMs')}: net.reconnectMinMs: at most net.reconnectMaxMs (${net.reconnectMaxMs}) is wanted: received ${net.reconnectMinMs}`,
     )
   for (const [name, value] of Object.entries(executor.defaults)) {
     const ceiling: unknown = Object.entries(executor.ceilings).find(([other]) => other === name)?.[1]

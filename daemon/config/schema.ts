@@ -21,7 +21,6 @@ const list = (maxItems: number, itemLength: number, fallback: string[], doc: str
   z.array(z.string().min(1).max(itemLength)).max(maxItems).default(fallback).describe(doc)
 
 const api = z.strictObject({
-  socket: text(107, '', 'Path of the unix socket; empty: chosen with the other paths'),
   host: text(45, '127.0.0.1', 'Loopback address of the TCP listener; a wider one is refused'),
   port: count(-1, 65_535, -1, 'TCP port on loopback; 0: any free one; -1: no TCP listener'),
   connections: count(8, 100_000, 512, 'Connections of the API at once; more wait to be accepted'),
@@ -43,16 +42,11 @@ const net = z.strictObject({
   allowPrivate: flag(true, 'Dial private addresses (RFC 1918): needed on a LAN'),
   connections: count(4, 10_000, 300, 'Peer connections at once'),
   inboundPerSecond: count(1, 10_000, 50, 'New connections accepted from one address in a second'),
-  dialMs: ms(100, 10 * MINUTE, 10_000, 'For one attempt to connect'),
-  reconnectMinMs: ms(10, MINUTE, 500, 'First wait before connecting again; doubles, with jitter'),
-  reconnectMaxMs: ms(100, 60 * MINUTE, 30_000, 'Longest wait before connecting again'),
 })
 
 const discovery = z.strictObject({
   mdns: flag(true, 'Find nodes of the mesh on the local network'),
-  mdnsTag: text(64, '_manyhands._tcp.local', 'Service tag of mDNS'),
   dht: flag(true, 'Publish and look up capability labels in the mesh-wide index'),
-  gossip: flag(true, 'Spread hints; nothing depends on them'),
   bootstrap: list(64, 256, [], 'Multiaddrs, each ending in /p2p/<peer id>, to connect to at start'),
   cardTtlMs: ms(1_000, 24 * 60 * MINUTE, 2 * MINUTE, 'How long a card counts after it was signed'),
 })
@@ -101,19 +95,13 @@ const executor = z.strictObject({
 
 const placement = z.strictObject({
   offers: count(1, 16, 4, 'Nodes that are asked in parallel'),
-  firstBids: count(1, 16, 2, 'Answers that suffice for a choice'),
   roundMs: ms(10, MINUTE, 2_000, 'Longest wait for bids in one round'),
-  rttWeight: z.number().min(0).max(1_000).default(1).describe('Weight of a millisecond of round trip'),
-  queueWeight: z.number().min(0).max(1_000).default(1).describe('Weight of a millisecond of expected waiting'),
-  hops: count(0, LIMITS.hops, 2, 'Times a task may be passed on'),
-  localBias: ms(0, MINUTE, 0, 'Advantage of this node over others'),
   acceptFromPeers: flag(true, 'Run work for other members'),
 })
 
 const journal = z.strictObject({
   retainRecords: count(1_000, 1_000_000_000, 1_000_000, 'Records kept; older ones are trimmed, their state stays'),
   retainTasks: count(10, 10_000_000, 10_000, 'Ended tasks kept'),
-  batch: count(1, 65_536, 1_024, 'Appends that may share one sync'),
 })
 
 const log = z.strictObject({

@@ -40,6 +40,7 @@ describe('the logger', () => {
       },
       `got Bearer ${canary}`,
     )
+    logger.info(`mht_${canary} mh1${canary}`)
     logger.child({ secret: canary }).warn('x')
     logger.error(new MeshError('E_INVITE', 'refused', { details: { invite: canary }, cause: { private_key: canary } }))
     expect(lines.join('')).not.toContain(canary)
