@@ -7,10 +7,24 @@ import type { Enter } from './realm.ts'
 /**
  * Evaluates the prelude, before anything else runs in the context. The returned reference is the only way in; see `realm.ts` and `prelude.ts`
  * for the kinds of entries. Afterwards no program can reach the host function, nor any object of isolated-vm.
+ * @param isolate that of the context; when given, the prelude is compiled from code kept since the first time, in half the time
  */
-export function bootGuest(context: ivm.Context, port: GuestPort): ivm.Reference<Enter> {
+export function bootGuest(context: ivm.Context, port: GuestPort, isolate?: ivm.Isolate): ivm.Reference<Enter> {
   const host = new ivm.Callback(hostFunction(port), { sync: true })
-  return context.evalClosureSync(PRELUDE, [host], { result: { reference: true } })
+  if (isolate === undefined) return context.evalClosureSync(PRELUDE, [host], { result: { reference: true } })
+  const prelude: ivm.Reference<(host: unknown) => Enter> = compilePrelude(isolate).runSync(context, { reference: true })
+  return prelude.applySync(undefined, [host], { result: { reference: true } })
+}
+
+/** Machine code of the prelude, made by this process for itself: such code is never taken from anywhere else. */
+let compiled: ivm.ExternalCopy<ArrayBuffer> | undefined
+
+function compilePrelude(isolate: ivm.Isolate): ivm.Script {
+  const source = `(function ($0) {${PRELUDE}\n})`
+  if (compiled !== undefined) return isolate.compileScriptSync(source, { cachedData: compiled })
+  const script: ivm.Script & ivm.CachedDataResult = isolate.compileScriptSync(source, { produceCachedData: true })
+  compiled = script.cachedData
+  return script
 }
 
 /** What the root module calls the program's main module. */

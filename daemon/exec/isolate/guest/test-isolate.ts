@@ -28,7 +28,7 @@ export class TestIsolate {
   readonly batches: number[] = []
   readonly isolate = new ivm.Isolate({ memoryLimit: 128 })
   readonly context = this.isolate.createContextSync()
-  readonly enter: ivm.Reference<Enter> = bootGuest(this.context, this.#port())
+  readonly enter: ivm.Reference<Enter> = bootGuest(this.context, this.#port(), this.isolate)
   readonly #program: Program
   readonly #options: TestOptions
   readonly #waiting = new Map<number, (reply: GuestReply) => void>()
