@@ -3,7 +3,8 @@ import type { Problem } from '../../protocol/api.ts'
 import { ERRORS, isErrorCode, type MeshError, toMeshError } from '../../protocol/errors.ts'
 import type { JobFailure } from '../../protocol/job.ts'
 
-const DOCUMENT = 'https://github.com/manyhands/manyhands/blob/main/docs/ERRORS.md'
+/** Where `type` leads: a heading of the project's documents, which every copy has, and no server that may not be there */
+const DOCUMENT = 'docs/ERRORS.md'
 
 export function toProblem(thrown: unknown): Problem {
   const error = toMeshError(thrown)
