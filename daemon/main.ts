@@ -31,6 +31,7 @@ import { MembershipService } from './identity/membership-service.ts'
 import { MEMBERSHIP_RECORDS } from './identity/membership-store.ts'
 import type { Journal } from './journal/journal.ts'
 import { openLevelJournal } from './journal/level-journal.ts'
+import { keepPorts, withKeptPorts } from './net/kept-ports.ts'
 import { createNet, type PreparedNet, prepareNet } from './net/libp2p-net.ts'
 import { watchEventLoop } from './observe/event-loop.ts'
 import { logFile, standardError } from './observe/log-file.ts'
@@ -251,7 +252,7 @@ class Daemon implements RunningDaemon {
       seed: identity.seed,
       networkKey: mesh.networkKey,
       gate: membership.gate,
-      listen: config.net.listen,
+      listen: await withKeptPorts(config.net.listen, join(paths.stateDir, 'ports.json')),
       announce: config.net.announce,
       allowLoopback: config.net.allowLoopback,
       allowPrivate: config.net.allowPrivate,
@@ -269,6 +270,7 @@ class Daemon implements RunningDaemon {
     const joins = new JoinServer(membership, net)
     this.#reportMembership(membership)
     await prepared.start()
+    await keepPorts(config.net.listen, net.addresses(), join(paths.stateDir, 'ports.json'))
     const dialed = directory.start()
     dialed.catch((error: unknown) => logger.warn({ err: error }, 'the first dials failed'))
 

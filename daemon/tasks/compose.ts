@@ -122,7 +122,7 @@ export class TaskParts {
     return {
       tasks: (): Partial<Record<TaskState, number>> => this.engine.states(),
       leases: () => ({ held: this.#peers?.serving ?? 0, given: this.engine.working }),
-      executors: () => this.offers(),
+      executors: () => [{ kind: this.#options.executor.kind, ...this.hands.state() }],
       journal: () => {
         const { journal } = this.#options
         return { sequence: journal.head, healthy: journal.health().state === 'ok' }

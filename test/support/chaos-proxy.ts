@@ -18,6 +18,9 @@ export interface Chaos {
   readonly bytesPerSecond?: number
 }
 
+/** Chunks on the way, each way, before the sender has to wait. */
+const MAX_QUEUED = 64
+
 /** Which way bytes flow: from the side that dialed the proxy, or to it. */
 export type Way = 'forth' | 'back'
 
@@ -114,29 +117,36 @@ export class ChaosProxy {
   }
 
   #carry(from: Socket, to: Socket, way: Way, pair: readonly [Socket, Socket]): void {
-    let readyAt = 0
+    // one queue and one timer: timers of their own could overtake each other
+    const queue: { readonly at: number; readonly parts: readonly Buffer[] }[] = []
+    let timer: NodeJS.Timeout | undefined
+    let lastAt = 0
+    const pump = () => {
+      timer = undefined
+      for (let next = queue[0]; next !== undefined && next.at <= performance.now() + 1; next = queue[0]) {
+        queue.shift()
+        if (!to.destroyed && !this.#silent.has(way)) for (const part of next.parts) to.write(part)
+      }
+      const [next] = queue
+      if (next !== undefined) timer = setTimeout(pump, next.at - performance.now())
+      if (queue.length < MAX_QUEUED) from.resume()
+    }
     from.on('data', (chunk) => {
       this.seen[way] += chunk.length
       if (this.#silent.has(way)) return
       const now = performance.now()
       const slow = this.#chaos.bytesPerSecond === undefined ? 0 : (chunk.length / this.#chaos.bytesPerSecond) * 1000
-      readyAt = Math.max(readyAt + slow, now + slow + this.#delay())
-      const wait = readyAt - now
-      const parts = this.#spoil(chunk)
+      lastAt = Math.max(lastAt + slow, now + slow + this.#delay())
+      queue.push({ at: lastAt, parts: this.#spoil(chunk) })
+      if (timer === undefined) pump()
       // a slow link does not read ahead for ever
-      if (slow > 0 && wait > 100) from.pause()
-      const deliver = () => {
-        from.resume()
-        if (!to.destroyed && !this.#silent.has(way)) for (const part of parts) to.write(part)
-      }
-      if (wait < 1) deliver()
-      else setTimeout(deliver, wait)
+      if (queue.length >= MAX_QUEUED) from.pause()
     })
     from.on('error', () => to.destroy())
     from.on('close', () => {
       this.#pairs.delete(pair)
       // silence swallows the good-bye too
-      if (!this.#silent.has(way)) setTimeout(() => to.destroy(), Math.max(0, readyAt - performance.now()))
+      if (!this.#silent.has(way)) setTimeout(() => to.destroy(), Math.max(0, lastAt - performance.now()) + 2)
     })
   }
 

@@ -86,12 +86,14 @@ export class RealNode {
     child.stdout?.pipe(log, { end: false })
     child.stderr?.pipe(log, { end: false })
     child.once('close', () => log.end())
+    await this.#mesh?.close()
+    this.#mesh = undefined
     return this.sdk()
   }
 
-  /** A client of the running daemon, waiting for it to answer. */
+  /** The client of the running daemon, waiting for it to answer. */
   async sdk(): Promise<Mesh> {
-    await this.#mesh?.close()
+    if (this.#mesh !== undefined) return this.#mesh
     const deadline = Date.now() + START_MS
     for (;;) {
       try {
