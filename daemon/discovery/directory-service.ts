@@ -4,28 +4,19 @@
  * answers, only cards signed by members about themselves count, and pinned peers are dialed whatever anybody says.
  */
 import type { CapabilityView, ExecutorView, PeerView } from '../../protocol/api.ts'
-import { type Card, openCard, type SignedCard } from '../../protocol/card/card.ts'
-import * as pages from '../../protocol/card/card-page.ts'
-import {
-  cardsWith,
-  type Directory,
-  dueForRefresh,
-  EMPTY_DIRECTORY,
-  isFresh,
-  pruned,
-  withCard,
-  withoutNode,
-} from '../../protocol/card/directory.ts'
+import type { Card, SignedCard } from '../../protocol/card/card.ts'
+import { cardsWith, dueForRefresh } from '../../protocol/card/directory.ts'
 import { type Coordinate, distanceMs, moved, ORIGIN } from '../../protocol/card/vivaldi.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { METHODS } from '../../protocol/membership/hello.ts'
 import type { NodeFacts } from '../../protocol/placement/rank.ts'
-import { decodeSigned, digestOf, encodeSigned, type SignedBody, sameBytes } from '../../protocol/signing/signed.ts'
+import { decodeSigned, encodeSigned, type SignedBody } from '../../protocol/signing/signed.ts'
 import type { Signer } from '../../protocol/signing/signing.ts'
 import type { MembershipService } from '../identity/membership-service.ts'
 import type { Journal } from '../journal/journal.ts'
 import type { MeshNet, NetEvent } from '../net/mesh-net.ts'
 import { AddressBook } from './address-book.ts'
+import { CardBook } from './card-book.ts'
 import { chooseContacts } from './contacts.ts'
 import { countBoot, type Offer, OwnCard } from './own-card.ts'
 import { capabilityViews, executorView, type Holder, peerView } from './views.ts'
@@ -58,8 +49,6 @@ const TICK_MS = 1_000
 /** A change of capacity is told at most this often; running out of slots, or having one again, sooner. */
 const PUSH_MS = 2_000
 const URGENT_PUSH_MS = 100
-/** Peers asked for all their cards after a start; after that only when cards of members are missing. */
-const FULL_EXCHANGES = 3
 const REFRESHES_PER_TICK = 16
 const REPUBLISH_MS = 10 * 60_000
 const FIRST_DIAL_MS = 3_000
@@ -71,14 +60,13 @@ export class DirectoryService {
   readonly #options: DirectoryOptions & Defaults
   readonly #now: () => number
   readonly #addresses: AddressBook
-  readonly #cards: OwnCard
+  readonly #maker: OwnCard
+  readonly #book: CardBook
   readonly #stopping = new AbortController()
   #net: MeshNet | undefined
-  #directory: Directory = EMPTY_DIRECTORY
   #coordinate: Coordinate = ORIGIN
   #own: SignedCard | undefined
   #ownMadeAt = 0
-  #exchanges = 0
   #timer: NodeJS.Timeout | undefined
   #pushTimer: NodeJS.Timeout | undefined
   #pushAt = Infinity
@@ -89,7 +77,16 @@ export class DirectoryService {
     this.#options = { ...DEFAULTS, ...options }
     this.#now = options.now ?? (() => performance.now())
     this.#addresses = new AddressBook(options.journal)
-    this.#cards = new OwnCard(options.signer, boot)
+    this.#maker = new OwnCard(options.signer, boot)
+    const { membership, signer } = options
+    this.#book = new CardBook({
+      self: signer.nodeId,
+      membership,
+      now: this.#now,
+      onAlarm: this.#options.onAlarm,
+      onCard: ({ nodeId, addresses }) => this.#addresses.learn(nodeId, addresses) && this.#keepSoon(),
+      ownSequence: () => this.#own?.card.sequence,
+    })
     const { bootstrap } = options.membership.mesh
     for (const { peer, addresses } of [...bootstrap, ...(options.bootstrap ?? [])]) this.#addresses.pin(peer, addresses)
   }
@@ -104,16 +101,19 @@ export class DirectoryService {
   /** Answers from now on. Call once, before the network starts. */
   attach(net: MeshNet): void {
     this.#net = net
-    net.handle(METHODS.cards, (body) => this.#answerPage(body))
+    net.handle(METHODS.cards, (body) => this.#book.answerPage(body))
     net.handle(METHODS.card, () => encodeSigned(this.ownCard()))
     net.handle(METHODS.pushCard, (body, { peer }) => {
-      this.#accept(decodeSigned(body, LIMITS.cardBytes + 256), peer)
+      this.#book.accept(decodeSigned(body, LIMITS.cardBytes + 256), peer)
       return new Uint8Array()
     })
     net.on((event) => this.#onNet(event))
     this.#options.membership.on((event) => {
-      if (event.type === 'hello' && event.hello.card) this.#acceptQuietly(event.hello.card, event.peer)
-      if (event.type === 'ready') void this.#exchange(event.peer)
+      if (event.type === 'hello' && event.hello.card) this.#book.take(event.hello.card, event.peer)
+      if (event.type === 'ready') {
+        this.#keepSoon()
+        void this.#book.exchange(net, event.peer, this.#stopping.signal)
+      }
       if (event.type === 'joined') this.#keepSoon()
       if (event.type === 'expelled') this.#forget(event.peer)
     })
@@ -156,8 +156,7 @@ export class DirectoryService {
 
   /** Card in force of a node. */
   card(peer: string): Card | undefined {
-    const entry = this.#directory.byNode.get(peer)
-    return entry && isFresh(entry, this.#now()) ? entry.signed.card : undefined
+    return this.#book.card(peer)
   }
 
   /** Estimated round trip from coordinates, milliseconds. */
@@ -201,7 +200,7 @@ export class DirectoryService {
     return [...membership.members().values()]
       .filter(({ nodeId }) => nodeId !== signer.nodeId)
       .map((member) => {
-        const entry = this.#directory.byNode.get(member.nodeId)
+        const entry = this.#book.entry(member.nodeId)
         return peerView({
           member,
           connection: connections.get(member.nodeId),
@@ -240,7 +239,7 @@ export class DirectoryService {
 
   #membersWith(label: string): Card[] {
     const { membership } = this.#options
-    return cardsWith(this.#directory, label, this.#now()).filter(({ nodeId }) => membership.isMember(nodeId))
+    return cardsWith(this.#book.directory, label, this.#now()).filter(({ nodeId }) => membership.isMember(nodeId))
   }
 
   async #askCard(peer: string, signal: AbortSignal): Promise<void> {
@@ -248,7 +247,7 @@ export class DirectoryService {
     if (!net) return
     await net.connect(peer, this.#addresses.of(peer), signal)
     const answer = await net.request(peer, METHODS.card, new Uint8Array(), { signal })
-    this.#accept(decodeSigned(answer, LIMITS.cardBytes + 256), peer)
+    this.#book.accept(decodeSigned(answer, LIMITS.cardBytes + 256), peer)
   }
 
   #makeOwn(): SignedCard {
@@ -256,7 +255,7 @@ export class DirectoryService {
     const name = membership.member(signer.nodeId)?.name ?? membership.mesh.nodeName
     const base = { meshId: membership.mesh.meshId, name, ttlMs: cardTtlMs, version, listEpoch: membership.epoch }
     const addresses = this.#net?.addresses() ?? []
-    this.#own = this.#cards.make({ ...base, coordinate: this.#coordinate, addresses, offer: offer() }, wallMs())
+    this.#own = this.#maker.make({ ...base, coordinate: this.#coordinate, addresses, offer: offer() }, wallMs())
     this.#ownMadeAt = this.#now()
     return this.#own
   }
@@ -270,98 +269,24 @@ export class DirectoryService {
     }
   }
 
-  /** @param from set when the sender may only speak of itself. @throws MeshError E_PROTOCOL, E_SIGNATURE */
-  #accept(signed: SignedBody, from: string | undefined, ageMs = 0): void {
-    if (from !== undefined && signed.signer !== from)
-      return this.#options.onAlarm('card-refused', `${from} sent a card of ${signed.signer} as its own`)
-    const { membership, signer } = this.#options
-    if (!membership.isMember(signed.signer)) return
-    if (signed.signer === signer.nodeId) return this.#ownSeen(signed)
-    const known = this.#directory.byNode.get(signed.signer)
-    if (known && sameBytes(known.signed.digest, digestOf(signed))) return
-    const card = openCard(signed)
-    if (card.card.meshId !== membership.mesh.meshId) return
-    const age = Math.min(ageMs, card.card.ttlMs)
-    const [directory, verdict] = withCard(this.#directory, card, this.#now(), age)
-    this.#directory = directory
-    if (verdict === 'equivocation') {
-      this.#options.onAlarm('equivocation', `${card.card.nodeId} signed two different cards with one sequence`)
-    }
-    if ((verdict === 'new' || verdict === 'newer') && this.#addresses.learn(card.card.nodeId, card.card.addresses))
-      this.#keepSoon()
-  }
-
-  #acceptQuietly(signed: SignedBody, from: string | undefined, ageMs = 0): void {
-    try {
-      this.#accept(signed, from, ageMs)
-    } catch {
-      this.#options.onAlarm('card-refused', `A card of ${signed.signer} does not verify`)
-    }
-  }
-
-  /** A card of ours that others hold: one that we did not make shows that someone else uses our key, or that our journal went back. */
-  #ownSeen(signed: SignedBody): void {
-    const { card } = openCard(signed)
-    if (this.#own && card.sequence > this.#own.card.sequence) {
-      this.#options.onAlarm('two-instances', 'Another process signs cards with the identity of this node')
-    }
-  }
-
-  #answerPage(body: Uint8Array): Uint8Array {
-    const query = pages.decodeCardsQuery(body)
-    const { membership } = this.#options
-    return pages.encodeCardsPage(pages.pageOf(this.#directory, query, (node) => membership.isMember(node), this.#now()))
-  }
-
-  /** Takes all cards a peer knows, page by page. */
-  async #exchange(peer: string): Promise<void> {
-    this.#keepSoon()
-    if (this.#exchanges >= FULL_EXCHANGES && !this.#isMissingCards()) return
-    this.#exchanges++
-    const maxPages = 2 + Math.ceil((2 * this.#options.membership.members().size) / pages.PAGE_CARDS)
-    let after: string | undefined
-    try {
-      for (let count = 0; count < maxPages; count++) {
-        const query = pages.encodeCardsQuery({ label: undefined, max: pages.PAGE_CARDS, after })
-        const answer = await this.#net?.request(peer, METHODS.cards, query, { signal: this.#stopping.signal })
-        if (!answer) return
-        const page = pages.decodeCardsPage(answer)
-        for (const { signed, ageMs } of page.cards) this.#acceptQuietly(signed, undefined, ageMs)
-        if (page.next === undefined || page.next <= (after ?? '')) return
-        after = page.next
-      }
-    } catch {
-      // It went away or answered nonsense: the next peer will do.
-    }
-  }
-
-  #isMissingCards(): boolean {
-    const { membership, signer } = this.#options
-    const now = this.#now()
-    return [...membership.members().keys()].some((nodeId) => {
-      const entry = this.#directory.byNode.get(nodeId)
-      return nodeId !== signer.nodeId && !(entry && isFresh(entry, now))
-    })
-  }
-
   #onNet(event: NetEvent): void {
     if (event.type !== 'peer-found' || !this.#options.membership.isMember(event.peer)) return
     if (this.#addresses.learn(event.peer, event.addresses)) this.#keepSoon()
   }
 
   #forget(peer: string): void {
-    this.#directory = withoutNode(this.#directory, peer)
+    this.#book.forget(peer)
     this.#addresses.forget(peer)
     this.#keepSoon()
   }
 
   #tick(): void {
     const now = this.#now()
-    this.#directory = pruned(this.#directory, now, this.#options.cardTtlMs)
+    this.#book.prune(this.#options.cardTtlMs)
     this.#measure()
     if (this.#own && now - this.#ownMadeAt > this.#options.cardTtlMs / 2) this.#pushOwn()
     const connected = (this.#net?.connections() ?? []).filter(({ ready }) => ready).map(({ peer }) => peer)
-    for (const peer of dueForRefresh(this.#directory, connected, now, REFRESHES_PER_TICK)) {
+    for (const peer of dueForRefresh(this.#book.directory, connected, now, REFRESHES_PER_TICK)) {
       this.#askCard(peer, AbortSignal.timeout(SEARCH_MS)).catch(() => undefined)
     }
     if (this.#options.labelIndex && now - this.#publishedAt > REPUBLISH_MS && connected.length > 0) this.#publish(now)
@@ -384,8 +309,8 @@ export class DirectoryService {
 
   async #dialAll(): Promise<void> {
     const signal = AbortSignal.any([AbortSignal.timeout(FIRST_DIAL_MS), this.#stopping.signal])
-    const dials = this.#wanted().map(({ peer, addresses }) => this.#net?.connect(peer, addresses, signal))
-    await Promise.allSettled(dials)
+    const net = this.#net
+    if (net) await Promise.allSettled(this.#wanted().map(({ peer, addresses }) => net.connect(peer, addresses, signal)))
   }
 
   #wanted() {

@@ -131,7 +131,8 @@ describe('choosing', () => {
     ]
     const order = rankBids(ranked, bids)
     expect(order.map(({ name }) => name)).toEqual(['5', '9', '0'])
-    expect(order[0]).toMatchObject({ outcome: 'bid', score: 6, reason: expect.stringContaining('would start in 0 ms') })
+    expect(order[0]).toMatchObject({ outcome: 'bid', score: 6 })
+    expect(order[0]?.reason).toContain('would start in 0 ms')
   })
 
   test('an able and idle local node takes it without asking', () => {

@@ -124,7 +124,9 @@ describe('receipts', () => {
   ])('refuses a statement with %s although its signature is right', (_what, change) => {
     const { envelope } = makeReceipt(signer, sample, NO_RECEIPTS)
     expect(verifyReceipt(rewritten(envelope, (text) => text)).valid).toBe(true)
-    expect(verifyReceipt(rewritten(envelope, change))).toMatchObject({ valid: false, reason: expect.any(String) })
+    const check = verifyReceipt(rewritten(envelope, change))
+    expect(check.valid).toBe(false)
+    expect(check.reason).toContain('Cannot trust the receipt')
   })
 
   test('anything at all is answered with a check', () => {
@@ -149,10 +151,7 @@ describe('receipts', () => {
       valid: false,
       reason: 'Receipt 3 does not follow receipt 2',
     })
-    expect(verifyReceiptChain([...envelopes, forged])).toMatchObject({
-      valid: false,
-      reason: expect.stringContaining('two different'),
-    })
+    expect(verifyReceiptChain([...envelopes, forged]).reason).toContain('two different')
     expect(verifyReceiptChain([...envelopes, makeReceipt(other, sample, NO_RECEIPTS).envelope])).toMatchObject({
       valid: false,
     })

@@ -6,6 +6,7 @@ import type { ErrorCode } from '../errors.ts'
 import type { Grade, Limits, Usage } from '../job.ts'
 import type { Signer } from '../signing/signing.ts'
 import { openEnvelope, sealEnvelope } from './dsse.ts'
+import { isoTime } from './iso-time.ts'
 import {
   decodeStatement,
   encodeStatement,
@@ -78,8 +79,8 @@ function statementOf(node: string, facts: ReceiptFacts, chain: ReceiptChain): Re
       usage: usageOf(usage),
       ...(piece ? { piece: { from: piece.from, count: piece.count } } : {}),
       chain: { sequence: chain.sequence + 1, previous: chain.last },
-      startedAt: new Date(facts.startedAtMs).toISOString(),
-      endedAt: new Date(facts.endedAtMs).toISOString(),
+      startedAt: isoTime(facts.startedAtMs),
+      endedAt: isoTime(facts.endedAtMs),
     },
   }
 }
