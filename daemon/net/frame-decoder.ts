@@ -7,6 +7,10 @@ export type Frame = manyhands.Frame
 
 /** A length prefix of five bytes could only announce more than any frame may hold. */
 const MAX_PREFIX_BYTES = 4
+/** A frame has a number and one body; a body has at most three fields. Room is left for versions to come. */
+const MAX_FIELDS = 16
+/** Fields of a frame that are messages themselves: request, fault, open */
+const NESTED = new Set([2, 4, 6])
 
 /**
  * Splits a byte stream into frames: `varint length, length bytes of a protobuf Frame`, repeated.
@@ -69,6 +73,7 @@ export class FrameDecoder {
         break
       }
       start = body + length
+      checkShape(bytes, body, start)
       reader.pos = body
       this.#onFrame(decode(reader, length))
     }
@@ -89,6 +94,48 @@ function bodyStart(bytes: Uint8Array, start: number): number {
 function prefixValue(bytes: Uint8Array, start: number, body: number): number {
   let value = 0
   for (let at = body - 1; at >= start; at--) value = (value << 7) | ((bytes[at] ?? 0) & 0x7f)
+  return value
+}
+
+/**
+ * Refuses a frame, or a message in it, of more fields than any has: decoding a million empty ones costs a second. Looks at lengths only; what is malformed
+ * is left for the decoder to refuse.
+ */
+function checkShape(bytes: Uint8Array, from: number, to: number, depth = 0): void {
+  let fields = 0
+  for (let at = from; at < to; ) {
+    if (++fields > MAX_FIELDS) throw protocolError('a message has more fields than any may have')
+    const tag = varint(bytes, at, to)
+    const wireType = tag & 7
+    at = afterVarint
+    if (wireType === 2) {
+      const length = varint(bytes, at, to)
+      const start = afterVarint
+      at = start + length
+      if (depth === 0 && NESTED.has(tag >>> 3)) checkShape(bytes, start, Math.min(at, to), 1)
+    } else if (wireType === 0) {
+      varint(bytes, at, to)
+      at = afterVarint
+    } else if (wireType === 1) at += 8
+    else if (wireType === 5) at += 4
+    else return
+  }
+}
+
+/** Where the varint read last ended: returned aside, as this runs several times for every frame. */
+let afterVarint = 0
+
+/** Of longer ones than lengths can be the low bits, which is enough for what is only counted. */
+function varint(bytes: Uint8Array, at: number, to: number): number {
+  let value = 0
+  let shift = 0
+  while (at < to && shift < 70) {
+    const byte = bytes[at++] ?? 0
+    if (shift < 28) value |= (byte & 0x7f) << shift
+    shift += 7
+    if (byte < 0x80) break
+  }
+  afterVarint = at
   return value
 }
 

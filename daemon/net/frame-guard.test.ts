@@ -30,10 +30,10 @@ test('ordinary frames pass however they are cut, and bodies are never taken for 
       const watching = guard()
       for (let at = 0, step = 0; at < bytes.length; step++) {
         const end = at + (steps[step % steps.length] ?? 1)
-        expect(watching.inspect(bytes.subarray(at, end))).toBe(undefined)
+        expect(watching.inspect(bytes.subarray(at, end)).complaint).toBe(undefined)
         at = end
       }
-      expect(watching.inspect(frame(0, 0, MAX + 1))).toBe('a frame is larger than its window')
+      expect(watching.inspect(frame(0, 0, MAX + 1)).complaint).toBe('a frame is larger than its window')
     }),
   )
 })
@@ -43,7 +43,7 @@ test('pings and new streams are held to a rate that recovers with time', () => {
   const watching = guard(() => now)
   const burst = (make: () => Uint8Array): number => {
     let passed = 0
-    while (watching.inspect(make()) === undefined) passed++
+    while (watching.inspect(make()).complaint === undefined) passed++
     return passed
   }
   expect(burst(() => frame(2, 1, 0))).toBe(32)
@@ -51,5 +51,18 @@ test('pings and new streams are held to a rate that recovers with time', () => {
   expect(burst(() => frame(2, 1, 0))).toBe(4)
   expect(burst(() => frame(1, 1, 0))).toBe(1024)
   // answers to our own pings are the muxer's to judge
-  expect(watching.inspect(frame(2, 2, 0))).toBe(undefined)
+  expect(watching.inspect(frame(2, 2, 0)).complaint).toBe(undefined)
+})
+
+test('a header that ends a stream is pointed out, also in pieces', () => {
+  const fin = frame(1, 4, 0)
+  const watching = guard()
+  expect(watching.inspect(Buffer.concat([frame(0, 0, 5, 5), fin, frame(2, 2, 0)]))).toEqual({
+    inspected: 29,
+    endsStream: true,
+  })
+  expect(guard().inspect(fin.subarray(0, 11))).toEqual({ inspected: 11, endsStream: false })
+  const pieces = guard()
+  pieces.inspect(fin.subarray(0, 11))
+  expect(pieces.inspect(Buffer.concat([fin.subarray(11), fin]))).toEqual({ inspected: 1, endsStream: true })
 })

@@ -9,6 +9,7 @@ const TYPE_DATA = 0
 const TYPE_WINDOW_UPDATE = 1
 const TYPE_PING = 2
 const FLAG_SYN = 1
+const FLAG_FIN = 4
 
 /** Largest step of a send window; our own peers open at most a few MiB. */
 const MAX_WINDOW_STEP = 16 << 20
@@ -26,6 +27,10 @@ export interface FrameGuardInit {
   readonly now: () => number
 }
 
+export type Inspection =
+  | { readonly complaint: string }
+  | { readonly complaint?: undefined; readonly inspected: number; readonly endsStream: boolean }
+
 export class FrameGuard {
   readonly #maxDataBytes: number
   readonly #pings: TokenBucket
@@ -42,8 +47,11 @@ export class FrameGuard {
     this.#syns = new TokenBucket(SYN_BURST, SYNS_PER_SECOND, init.now)
   }
 
-  /** What is wrong with the peer, or undefined. After a first complaint the connection must go: the guard's place in it is lost. */
-  inspect(chunk: Uint8Array): string | undefined {
+  /**
+   * Looks at the bytes up to the end of the next header that ends a stream, or all.
+   * A complaint means that the connection must go: the guard's place in it is lost.
+   */
+  inspect(chunk: Uint8Array): Inspection {
     let at = 0
     while (at < chunk.length) {
       if (this.#body > 0) {
@@ -56,12 +64,13 @@ export class FrameGuard {
       this.#header.set(part, this.#headerBytes)
       this.#headerBytes += part.length
       at += part.length
-      if (this.#headerBytes < HEADER_BYTES) return undefined
+      if (this.#headerBytes < HEADER_BYTES) break
       this.#headerBytes = 0
       const complaint = this.#judge()
-      if (complaint !== undefined) return complaint
+      if (complaint !== undefined) return { complaint }
+      if ((this.#view.getUint16(2) & FLAG_FIN) !== 0) return { inspected: at, endsStream: true }
     }
-    return undefined
+    return { inspected: chunk.length, endsStream: false }
   }
 
   #judge(): string | undefined {

@@ -1,14 +1,7 @@
-import {
-  type MessageStream,
-  type StreamMessageEvent,
-  type StreamMuxer,
-  type StreamMuxerFactory,
-  serviceCapabilities,
-} from '@libp2p/interface'
+import { type MessageStream, type StreamMuxer, type StreamMuxerFactory, serviceCapabilities } from '@libp2p/interface'
 import { yamux } from '@libp2p/yamux'
-import { MeshError } from '../../protocol/errors.ts'
-import { coalescing } from './coalesce.ts'
 import { FrameGuard } from './frame-guard.ts'
+import { muxedConnection } from './muxed-connection.ts'
 
 /** Streams one peer may have open on a connection, each way. */
 const MAX_STREAMS = 64
@@ -53,18 +46,6 @@ class GuardedMuxerFactory implements StreamMuxerFactory {
 
   createStreamMuxer(connection: MessageStream): StreamMuxer {
     const guard = new FrameGuard({ maxDataBytes: STREAM_WINDOW_BYTES, now: () => performance.now() })
-    // added before the muxer's own listener, so it sees every byte first
-    connection.addEventListener('message', (event) => inspect(guard, connection, event))
-    return this.#inner.createStreamMuxer(coalescing(connection))
-  }
-}
-
-function inspect(guard: FrameGuard, connection: MessageStream, event: StreamMessageEvent): void {
-  for (const part of event.data instanceof Uint8Array ? [event.data] : event.data) {
-    const complaint = guard.inspect(part)
-    if (complaint === undefined) continue
-    event.stopImmediatePropagation()
-    connection.abort(new MeshError('E_PROTOCOL', `Reading from a peer: ${complaint}`))
-    return
+    return this.#inner.createStreamMuxer(muxedConnection(connection, guard))
   }
 }

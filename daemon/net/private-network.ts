@@ -164,7 +164,7 @@ class ProtectedConnection extends AbstractMultiaddrConnection {
 
   override sendData(data: Uint8ArrayList): SendResult {
     const sentBytes = data.byteLength
-    return { sentBytes, canSendMore: this.#inner.send(this.#encrypt.update(data.subarray())) }
+    return { sentBytes, canSendMore: this.#inner.send(this.#encrypt.update(joined(data))) }
   }
 
   override sendReset(error: Error): void {
@@ -178,4 +178,18 @@ class ProtectedConnection extends AbstractMultiaddrConnection {
   override sendResume(): void {
     this.#inner.resume()
   }
+}
+
+/** Parts are joined here before they are encrypted into memory of their own: one for the process is enough, as nothing keeps it. */
+const scratch = Buffer.allocUnsafeSlow(256 << 10)
+
+/** The bytes as one piece, valid until the next call. */
+function joined(data: Uint8ArrayList): Uint8Array {
+  if (data.byteLength > scratch.length) return data.subarray()
+  let at = 0
+  for (const part of data) {
+    scratch.set(part, at)
+    at += part.length
+  }
+  return scratch.subarray(0, at)
 }

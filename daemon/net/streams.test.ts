@@ -55,6 +55,12 @@ test('an end that came before anybody read is seen, with what came before it', a
   expect(lengths).toEqual(new Array(10).fill(100_000))
 })
 
+test('bytes that come together with the end of the stream are not lost, however small', async () => {
+  b.handleStream(PROTOCOL, (stream) => void stream.write(new Uint8Array(10)).then(() => stream.end()))
+  const lengths = await Promise.all(Array.from({ length: 20 }, async () => size(await a.openStream(b.self, PROTOCOL))))
+  expect(lengths).toEqual(new Array(20).fill(10))
+})
+
 test('a stream reset before anybody read is an error, not an early end', async () => {
   b.handleStream(PROTOCOL, async (stream) => {
     await stream.write(new Uint8Array(1000))

@@ -57,7 +57,17 @@ test('F09 after a reset the connection comes back by itself and serves', async (
   }
 })
 
+/** Nodes that do not take a busy machine for a dead peer. */
+async function patient(): Promise<void> {
+  a = await nets.make()
+  b = await nets.make()
+  b.handle('echo', (body) => body)
+  await proxy.close()
+  proxy = await ChaosProxy.before(b.addresses()[0] ?? '', 7)
+}
+
 test('F10 with delay, jitter and loss everything arrives, later, and nobody is given up', async () => {
+  await patient()
   const downs: string[] = []
   a.on((event) => event.type === 'peer-down' && downs.push(event.reason))
   proxy.set({ delayMs: 20, jitterMs: 10 })
@@ -96,6 +106,7 @@ test('F12 corrupted and repeated bytes never become a wrong answer; the connecti
 })
 
 test('F10 a large message does not hold up small ones for longer than its own chunk', async () => {
+  await patient()
   proxy.set({ bytesPerSecond: 8 << 20 })
   await a.connect(b.self, through())
   b.handleChannel('bulk', (channel) => channel.onMessage(() => undefined))
