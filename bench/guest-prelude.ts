@@ -9,7 +9,9 @@ import { GLOBALS } from '../daemon/exec/isolate/guest/globals.ts'
 import type { GuestPort } from '../daemon/exec/isolate/guest/host-ops.ts'
 import { TestIsolate } from '../daemon/exec/isolate/guest/test-isolate.ts'
 
-const ROUNDS = 60
+const ROUNDS = 5
+/** Isolates made in one go */
+const BLOCK = 60
 const BATCH = 256
 const BATCHES = 120
 const SILENT: GuestPort = { log() {}, call() {}, results() {}, wake() {}, abuse() {} }
@@ -32,41 +34,50 @@ function print(row: Row): void {
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
 const round = (value: number): number => Math.round(value * 1000) / 1000
 
-/** Milliseconds to make an isolate ready, with and without the runtime, taken in turns so that noise hits both. */
+/** CPU milliseconds of this thread, which other work of the machine does not stretch as it does the clock. Counted in ticks of some ms. */
+function cpuMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1000
+}
+
+/** CPU milliseconds for each isolate of a block. They are disposed of after it, as that runs on another thread and would disturb. */
+function blockCost(boot: boolean): number {
+  const made: ivm.Isolate[] = []
+  const start = cpuMs()
+  for (let i = 0; i < BLOCK; i++) {
+    const isolate = new ivm.Isolate({ memoryLimit: 64 })
+    const context = isolate.createContextSync()
+    if (boot) {
+      bootGuest(context, SILENT, isolate)
+      compileRoot(isolate)
+    }
+    made.push(isolate)
+  }
+  const cost = (cpuMs() - start) / BLOCK
+  for (const isolate of made) isolate.dispose()
+  return cost
+}
+
+/** What the runtime adds to making an isolate, taken in turns. */
 function preludeCost(): void {
+  blockCost(true)
   const bare: number[] = []
   const booted: number[] = []
-  // disposed of at the end: that runs on another thread, which would be measured instead on a busy machine
-  const made: ivm.Isolate[] = []
   for (let i = 0; i < ROUNDS; i++) {
-    for (const [times, boot] of [
-      [bare, false],
-      [booted, true],
-    ] as const) {
-      const start = performance.now()
-      const isolate = new ivm.Isolate({ memoryLimit: 64 })
-      const context = isolate.createContextSync()
-      if (boot) {
-        bootGuest(context, SILENT, isolate)
-        compileRoot(isolate)
-      }
-      times.push(performance.now() - start)
-      made.push(isolate)
-    }
+    bare.push(blockCost(false))
+    booted.push(blockCost(true))
   }
-  for (const isolate of made) isolate.dispose()
-  const note = `prelude ${PRELUDE.length} bytes; the time added is ${round(median(booted) - median(bare))} ms`
   print({
-    what: 'isolate ready for a program',
+    what: 'isolate ready for a program, CPU',
     value: round(median(booted)),
     unit: 'ms',
     against: 'bare isolate and context',
     rival: round(median(bare)),
-    note,
+    note: `prelude ${PRELUDE.length} bytes; added ${round(median(booted) - median(bare))} ms`,
   })
 }
 
-/** Milliseconds until a library's first global is there; a program pays only for what it touches. */
+/** Shortest time until a library's first global is there; a program pays only for what it touches. */
 async function libraryCost(): Promise<void> {
   for (const [library, [name]] of Object.entries(GLOBALS)) {
     const times: number[] = []
@@ -81,7 +92,7 @@ async function libraryCost(): Promise<void> {
     }
     print({
       what: `first touch of ${library}`,
-      value: round(median(times)),
+      value: round(Math.min(...times)),
       unit: 'ms',
       note: `${LIBRARIES[library]?.length} bytes`,
     })
