@@ -1,6 +1,7 @@
 import ivm from 'isolated-vm'
-import { bootGuest, compileRoot } from './guest/boot.ts'
+import { bootGuest } from './guest/boot.ts'
 import type { GuestPort } from './guest/host-ops.ts'
+import { type StartModules, startModules } from './start-module.ts'
 
 /** isolated-vm refuses less */
 const LEAST_MEMORY_MIB = 8
@@ -20,8 +21,7 @@ export class GuestIsolate {
   readonly isolate: ivm.Isolate
   readonly context: ivm.Context
   readonly enter: ReturnType<typeof bootGuest>
-  /** Imports the program's main module; compiled, not linked */
-  readonly root: ivm.Module
+  readonly start: StartModules
   readonly memoryBytes: number
   #owner: GuestOwner | undefined
 
@@ -39,7 +39,7 @@ export class GuestIsolate {
       wake: (inMs) => this.#owner?.wake(inMs),
       abuse: (what) => this.#owner?.abuse(what),
     })
-    this.root = compileRoot(this.isolate)
+    this.start = startModules(this.isolate, this.context, this.enter)
   }
 
   own(owner: GuestOwner): void {

@@ -37,7 +37,6 @@ export class HostedJob implements GuestOwner {
   readonly #context: HostedJobContext
   #ended = false
   #loaded = false
-  #mainEntered = false
   #nextEntry = Promise.withResolvers<void>()
   #logBytes = 0
   #hostCalls = 0
@@ -78,35 +77,34 @@ export class HostedJob implements GuestOwner {
   }
 
   /**
-   * Evaluates the program, takes its default export and, for a run, calls it in the same entry.
+   * Evaluates the program, which calls it too if it is to run once: often the result is there before this goes on.
    * isolated-vm does not wait for a top-level await, and only an entry into the isolate can end one; so it is asked again after each.
    * An entry that fails has left a rejected promise to nobody: loading failed by it, unless the program turns out to be loaded all the same.
    */
   async #evaluate(): Promise<Failed | undefined> {
+    const { root, arm } = this.guest.start
+    if (!this.#session) arm(this.#context.now(), 0, this.#job.input)
     try {
-      await this.guest.root.evaluate()
-      let state = await this.#takeMain(true)
+      await root.evaluate()
+      let state = await this.#takeMain()
       while (state === 'pending') {
         await this.#nextEntry.promise
-        state = await this.#takeMain(true)
+        state = await this.#takeMain()
       }
       return state === '' ? undefined : { failure: failureFromRaw(state, this.#job.program) }
     } catch (error) {
-      if (this.#isGone(error)) throw error
-      if (this.#mainEntered && (await this.#takeMain(false)) === '') {
-        this.log('error', uncaughtLine(error, this.#job.program))
-        return undefined
-      }
-      return { failure: failureFromThrown(error, this.#job.program, 'evaluate') }
+      if (this.#ended || this.#isGone(error)) throw error
+      if ((await this.#takeMain()) !== '') return { failure: failureFromThrown(error, this.#job.program, 'evaluate') }
+      this.log('error', uncaughtLine(error, this.#job.program))
+      return undefined
     }
   }
 
-  async #takeMain(call: boolean): Promise<string> {
-    this.#mainEntered = true
-    const namespace = this.guest.root.namespace.derefInto()
-    const now = this.#context.now()
-    if (this.#session || !call) return String(await this.guest.enter.apply(undefined, [now, 'main', namespace]))
-    return String(await this.guest.enter.apply(undefined, [now, 'main', namespace, 0, this.#job.input]))
+  /** `''` when the program is loaded, `'pending'` when it waits, else why it failed. */
+  async #takeMain(): Promise<string> {
+    if (this.#ended) return ''
+    const namespace = this.guest.start.root.namespace.derefInto()
+    return String(await this.guest.enter.apply(undefined, [this.#context.now(), 'main', namespace]))
   }
 
   // --- from the daemon ---------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ import type { Module } from 'isolated-vm'
 import type { JobFailure } from '../../../protocol/job.ts'
 import { resolveSpecifier } from '../../programs/resolve.ts'
 import type { Program } from '../executor.ts'
-import { MAIN_SPECIFIER, moduleSource } from './guest/boot.ts'
+import { moduleSource } from './guest/boot.ts'
 import { failureFromThrown, unresolvedImport } from './guest/errors.ts'
 import type { GuestIsolate } from './guest-isolate.ts'
 
@@ -34,8 +34,7 @@ export async function linkProgram(guest: GuestIsolate, program: Program): Promis
   }
   let missing: JobFailure | undefined
   try {
-    guest.root.instantiateSync(guest.context, (specifier, referrer) => {
-      if (referrer === guest.root && specifier === MAIN_SPECIFIER) return main
+    guest.start.link(main, (specifier, referrer) => {
       const from = names.get(referrer) ?? program.main
       const found = modules.get(resolveSpecifier(specifier, from) ?? '')
       if (found !== undefined) return found
