@@ -84,7 +84,9 @@ export interface JoinResult {
   readonly meshName: string
   readonly nodeId: string
   readonly name: string
-  /** Compare with what the inviter shows */
+  /** Of the invite: `manyhands invite` showed the same */
+  readonly inviteFingerprint: string
+  /** Of this node and the inviter: the inviter's event of the join shows the same */
   readonly fingerprint: string
 }
 
@@ -122,12 +124,8 @@ export async function joinMesh(
   const { mesh } = joined
   await writeMesh(paths.meshFile, mesh)
   const { meshId, meshName } = mesh
-  return { meshId, meshName, nodeId: identity.nodeId, name: mesh.nodeName, fingerprint: joined.fingerprint }
-}
-
-/** What both sides of an invite show before it is used. @throws MeshError E_INVITE */
-export function fingerprintOfInvite(text: string): string {
-  return inviteFingerprint(parseInvite(text))
+  const prints = { inviteFingerprint: inviteFingerprint(invite), fingerprint: joined.fingerprint }
+  return { meshId, meshName, nodeId: identity.nodeId, name: mesh.nodeName, ...prints }
 }
 
 interface Setting {

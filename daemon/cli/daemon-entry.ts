@@ -19,7 +19,9 @@ export interface Joined {
   readonly meshName: string
   readonly nodeId: string
   readonly name: string
-  /** Compare with what the inviting node shows */
+  /** Of the invite: `manyhands invite` showed the same */
+  readonly inviteFingerprint: string
+  /** Of both nodes: `manyhands events` on the inviting node shows the same */
   readonly fingerprint: string
 }
 

@@ -189,7 +189,7 @@ export function explanationText(explanation: Explanation, width: Width): string 
         round.candidates,
         width,
       )
-      return `lease ${round.epoch}: ${safeLine(round.note)}\n${candidates}`
+      return `lease ${round.epoch}:${round.note === '' ? '' : ` ${safeLine(round.note)}`}\n${candidates}`
     })
     .join('\n\n')
 }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { noise } from '@chainsafe/libp2p-noise'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
-import type { StreamMiddleware } from '@libp2p/interface'
+import type { StreamHandler, StreamHandlerOptions } from '@libp2p/interface'
+import type { Registrar } from '@libp2p/interface-internal'
 import { tcp } from '@libp2p/tcp'
 import { createLibp2p, type Libp2p, type Libp2pOptions } from 'libp2p'
 import { connectionGater } from './gater.ts'
@@ -58,8 +59,11 @@ export async function createNode(config: NetConfig): Promise<Libp2p> {
     start: false,
   }
   if (!config.dht) return createLibp2p(options)
-  const node = await createLibp2p({ ...options, services: await indexServices(config.meshId) })
-  for (const protocol of indexProtocols(config.meshId)) node.use(protocol, onlyServed(gate))
+  const node = await createLibp2p({ ...options, services: await indexServices(config.meshId, gate) })
+  // the library would ask everybody who connects
+  node.addEventListener('connection:open', ({ detail }) => {
+    if (gate.serves(detail.remotePeer.toString())) node.services.identify.identify(detail).catch(() => undefined)
+  })
   return node
 }
 
@@ -69,46 +73,64 @@ async function lanDiscovery(meshId: string) {
   return mdns({ serviceTag: `_manyhands-${digest(meshId)}._udp.local`, interval: 10_000 })
 }
 
-async function indexServices(meshId: string) {
+async function indexServices(meshId: string, gate: Gate) {
   const [{ kadDHT }, { identify }, { ping }] = await Promise.all([
     import('@libp2p/kad-dht'),
     import('@libp2p/identify'),
     import('@libp2p/ping'),
   ])
+  const makeIdentify = identify({
+    protocolPrefix: 'manyhands',
+    maxInboundStreams: 2,
+    maxOutboundStreams: 2,
+    timeout: NEGOTIATION_TIMEOUT_MS,
+    runOnConnectionOpen: false,
+  })
+  const makePing = ping({ protocolPrefix: 'manyhands', maxInboundStreams: 2 })
+  const makeDht = kadDHT({
+    protocol: `/manyhands/${digest(meshId)}/kad/1`,
+    clientMode: false,
+    // keeps private addresses, which a LAN is made of
+    peerInfoMapper: (peer) => peer,
+    allowQueryWithZeroPeers: true,
+    maxInboundStreams: 16,
+    maxOutboundStreams: 16,
+  })
   return {
-    identify: identify({
-      protocolPrefix: 'manyhands',
-      maxInboundStreams: 2,
-      maxOutboundStreams: 2,
-      timeout: NEGOTIATION_TIMEOUT_MS,
-    }),
-    ping: ping({ protocolPrefix: 'manyhands', maxInboundStreams: 2 }),
-    dht: kadDHT({
-      protocol: kadProtocol(meshId),
-      clientMode: false,
-      // keeps private addresses, which a LAN is made of
-      peerInfoMapper: (peer) => peer,
-      allowQueryWithZeroPeers: true,
-      maxInboundStreams: 16,
-      maxOutboundStreams: 16,
-    }),
+    identify: (components: Parameters<typeof makeIdentify>[0]) => makeIdentify(forServed(components, gate)),
+    ping: (components: Parameters<typeof makePing>[0]) => makePing(forServed(components, gate)),
+    dht: (components: Parameters<typeof makeDht>[0]) => makeDht(forServed(components, gate)),
   }
 }
 
-const kadProtocol = (meshId: string): string => `/manyhands/${digest(meshId)}/kad/1`
+/**
+ * The same components with a registrar whose handlers answer served peers only. Middleware of the library would be the place for it, but the library adds
+ * each protocol's handler to the middleware itself, so that from the second stream on it runs twice, and on streams that were opened here.
+ */
+function forServed<T extends { registrar: Registrar }>(components: T, gate: Gate): T {
+  const registrar = replaced(
+    components.registrar,
+    'handle',
+    async (protocol: string, handler: StreamHandler, options?: StreamHandlerOptions) => {
+      const answer: StreamHandler = (stream, connection) => {
+        if (gate.serves(connection.remotePeer.toString())) return handler(stream, connection)
+        return stream.abort(new Error('The peer is not served'))
+      }
+      await components.registrar.handle(protocol, answer, options)
+    },
+  )
+  return replaced(components, 'registrar', registrar)
+}
 
-const indexProtocols = (meshId: string): string[] => [
-  kadProtocol(meshId),
-  '/manyhands/id/1.0.0',
-  '/manyhands/ping/1.0.0',
-]
-
-/** Streams of the library's own protocols are for served peers only, both ways. */
-function onlyServed(gate: Gate): StreamMiddleware {
-  return (stream, connection, next) => {
-    if (!gate.serves(connection.remotePeer.toString())) throw new Error('The peer is not served')
-    next(stream, connection)
-  }
+/** `target` with one property replaced. */
+function replaced<T extends object, K extends keyof T>(target: T, name: K, replacement: T[K]): T {
+  return new Proxy(target, {
+    get: (_target, key) => {
+      if (key === name) return replacement
+      const value: unknown = Reflect.get(target, key, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
 }
 
 const digest = (meshId: string): string => createHash('sha256').update(meshId).digest('hex').slice(0, 16)

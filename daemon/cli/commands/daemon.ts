@@ -128,7 +128,8 @@ export async function join({ output, signal }: Context, invite: string, flags: C
     pairs([
       ['joined', `mesh ${joined.meshName}  ${joined.meshId}`],
       ['node', `${joined.name}  ${joined.nodeId}`],
-      ['fingerprint', `${joined.fingerprint}  (the inviting node shows the same)`],
+      ['invite', `${joined.inviteFingerprint}  (as the invite's fingerprint)`],
+      ['fingerprint', `${joined.fingerprint}  (as in the events of the inviting node)`],
       ['next', 'manyhands up'],
     ]),
   )
