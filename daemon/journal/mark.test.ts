@@ -89,7 +89,7 @@ describe('MarkKeeper', () => {
     const keeper = new MarkKeeper(await writer(), { delayMs: 1, onFault: (error) => expect.unreachable(String(error)) })
     keeper.note(point(1))
     keeper.note(point(2))
-    await expect.poll(async () => (await readMark(path))?.sequence).toBe(2)
+    await expect.poll(async () => (await readMark(path))?.sequence, { timeout: 10_000 }).toBe(2)
     for (let sequence = 3; sequence <= 50; sequence++) keeper.note(point(sequence))
     await keeper.flush()
     expect((await readMark(path))?.sequence).toBe(50)
