@@ -5,7 +5,7 @@
  * memory at once, so that whoever was put out is out before anything waits; what it tells others goes out after its record is on disk.
  */
 import type { MembersView } from '../../protocol/api.ts'
-import { MeshError, toMeshError } from '../../protocol/errors.ts'
+import { toMeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { considerList } from '../../protocol/membership/consider-list.ts'
 import { type Hello, METHODS } from '../../protocol/membership/hello.ts'
@@ -28,6 +28,7 @@ import type { Journal, TableWrite } from '../journal/journal.ts'
 import type { Gate, MeshNet } from '../net/mesh-net.ts'
 import { type HelloInfo, HelloKeeper } from './hello-keeper.ts'
 import { InviteBook } from './invite-book.ts'
+import { ListCourier } from './list-courier.ts'
 import { loadMembership, membershipRecord, type StoredMembership } from './membership-store.ts'
 import type { Mesh } from './mesh-file.ts'
 
@@ -68,6 +69,7 @@ export class MembershipService {
   /** What the journal holds: a failed write is made good by the next */
   #durable: StoredMembership | undefined
   #net: MeshNet | undefined
+  #courier: ListCourier | undefined
   #timer: NodeJS.Timeout | undefined
   /** Effects are carried out in the order of the steps */
   #queue: Promise<void> = Promise.resolve()
@@ -189,6 +191,7 @@ export class MembershipService {
    */
   attach(net: MeshNet, card: () => SignedBody | undefined): void {
     this.#net = net
+    this.#courier = new ListCourier(net)
     const before = { beforeReady: true }
     const hello = (peer: string) => this.#hello(peer, card())
     net.handle(
@@ -309,19 +312,9 @@ export class MembershipService {
       case 'fetch-list':
         return void this.#fetchList(effect.peer, effect.fromEpoch)
       case 'push':
-        return this.#sendAll(
-          effect.peers,
-          METHODS.pushList,
-          messages.encodeLists(last(effect.lists), effect.lists.slice(0, -1)),
-        )
-      case 'notify': {
-        const { current } = this.#state.held
-        return this.#sendAll(
-          effect.peers,
-          METHODS.noticeList,
-          messages.encodeNotice(current.list.epoch, current.digest),
-        )
-      }
+        return this.#courier?.push(effect.peers, effect.lists)
+      case 'notify':
+        return this.#courier?.notify(effect.peers, this.#state.held.current)
       case 'joined':
       case 'alarm':
         return this.#emit(effect)
@@ -335,16 +328,11 @@ export class MembershipService {
 
   async #fetchList(peer: string, fromEpoch: number): Promise<void> {
     try {
-      const answer = await this.#net?.request(peer, METHODS.list, messages.encodeListRequest(fromEpoch))
-      if (answer) this.#tell({ type: 'lists', peer, ...messages.decodeLists(answer) })
+      const lists = await this.#courier?.fetch(peer, fromEpoch)
+      if (lists) this.#tell({ type: 'lists', peer, ...lists })
     } catch {
       this.#tell({ type: 'fetch-failed', peer })
     }
-  }
-
-  /** Best effort: whoever misses it learns it from the next hello. */
-  #sendAll(peers: readonly string[], method: string, body: Uint8Array): void {
-    for (const peer of peers) this.#net?.request(peer, method, body).catch(() => undefined)
   }
 
   #emit(event: MembershipEvent): void {
@@ -353,12 +341,6 @@ export class MembershipService {
 }
 
 type Told = Omit<MembershipInput & { type: 'notice' }, 'peer'> | Omit<MembershipInput & { type: 'lists' }, 'peer'>
-
-function last<T>(items: readonly T[]): T {
-  const item = items.at(-1)
-  if (item === undefined) throw new MeshError('E_INTERNAL', 'There is no list to send')
-  return item
-}
 
 function definedOnly({ settleMs, cutOffMs }: MembershipOptions) {
   return { ...(settleMs === undefined ? {} : { settleMs }), ...(cutOffMs === undefined ? {} : { cutOffMs }) }

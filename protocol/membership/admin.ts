@@ -59,5 +59,17 @@ export function reissue(signer: Signer, held: Effective, pending: readonly Pendi
   const isOurs = held.extra.some((entry) => entry.signer === signer.nodeId)
   if (lost.length === 0 && !isOurs && !all) return held.extra.length > 0 ? 'later' : undefined
   if (lost.length === 0 && held.extra.length === 0) return undefined
-  return succeed(held, nextList(signer, held.current, held.revoked, lost))
+  return withLost(signer, held, lost)
+}
+
+/** When the mesh filled up meanwhile, what was lost stays lost; revocations are written all the same, for they take no room. */
+function withLost(signer: Signer, held: Effective, lost: readonly Change[]) {
+  for (const changes of [lost, []]) {
+    try {
+      return succeed(held, nextList(signer, held.current, held.revoked, changes))
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+    }
+  }
+  return undefined
 }

@@ -8,10 +8,13 @@ export type Change =
   | { readonly type: 'add'; readonly nodeId: string; readonly name: string; readonly role: Role }
   | { readonly type: 'revoke'; readonly nodeId: string }
 
+/** A list travels whole, in one frame. About 10,000 members of 100 bytes fit. */
+const MAX_BODY_BYTES = LIMITS.frameBytes - 4096
+
 /**
  * The list of the next epoch. Every known revocation goes in, so that whoever reads only this list knows them all.
  * @param revoked every revocation known: node id to epoch
- * @throws MeshError E_BAD_REQUEST when the mesh would be full or left without an admin
+ * @throws MeshError E_BAD_REQUEST when the mesh would be full or left without an admin, or the list too long
  */
 export function nextList(
   signer: Signer,
@@ -39,13 +42,17 @@ export function nextList(
   }
   requireGoverned([...members.values()])
   const entries = [...out].map(([nodeId, at]) => ({ nodeId, epoch: Math.min(at, epoch) }))
-  return signList(signer, {
+  const next = signList(signer, {
     meshId: from.list.meshId,
     epoch,
     previous: from.digest,
     members: [...members.values()].sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1)),
     revoked: entries.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1)),
   })
+  if (next.signed.body.length > MAX_BODY_BYTES) {
+    throw new MeshError('E_BAD_REQUEST', 'Cannot change the member list: it would be too long to send')
+  }
+  return next
 }
 
 function requireGoverned(members: readonly Member[]): void {

@@ -1,0 +1,39 @@
+/** Carries member lists to and from peers. Sending is best effort: whoever misses a list learns of it from the next hello. */
+import * as messages from '../../protocol/membership/hello.ts'
+import type { SignedList } from '../../protocol/membership/member-list.ts'
+import type { SignedBody } from '../../protocol/signing/signed.ts'
+import type { MeshNet } from '../net/mesh-net.ts'
+
+export interface Lists {
+  readonly list: SignedBody
+  readonly chain: readonly SignedBody[]
+}
+
+export class ListCourier {
+  readonly #net: MeshNet
+
+  constructor(net: MeshNet) {
+    this.#net = net
+  }
+
+  /** What a peer holds. @throws MeshError E_UNREACHABLE, E_TIMEOUT, E_PROTOCOL */
+  async fetch(peer: string, fromEpoch: number): Promise<Lists> {
+    const answer = await this.#net.request(peer, messages.METHODS.list, messages.encodeListRequest(fromEpoch))
+    return messages.decodeLists(answer)
+  }
+
+  /** Sends lists whole, oldest first. */
+  push(peers: readonly string[], lists: readonly SignedBody[]): void {
+    const list = lists.at(-1)
+    if (list) this.#sendAll(peers, messages.METHODS.pushList, messages.encodeLists(list, lists.slice(0, -1)))
+  }
+
+  /** Says which list is in force here. */
+  notify(peers: readonly string[], current: SignedList): void {
+    this.#sendAll(peers, messages.METHODS.noticeList, messages.encodeNotice(current.list.epoch, current.digest))
+  }
+
+  #sendAll(peers: readonly string[], method: string, body: Uint8Array): void {
+    for (const peer of peers) this.#net.request(peer, method, body).catch(() => undefined)
+  }
+}
