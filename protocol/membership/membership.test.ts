@@ -117,7 +117,11 @@ describe('what an admin does', () => {
 
 describe('a full mesh', () => {
   test('a list too long for one frame is refused when it is made', () => {
-    const ids = Array.from({ length: 9_999 }, (_, at) => `12D3KooW${String(at).padStart(44, '2').replaceAll('0', 'z')}`)
+    const letters = (at: number) =>
+      String(at)
+        .padStart(44, '0')
+        .replaceAll(/\d/g, (digit) => 'abcdefghij'.charAt(Number(digit)))
+    const ids = Array.from({ length: 9_999 }, (_, at) => `12D3KooW${letters(at)}`)
     const members = [
       ...first.list.members,
       ...ids.map((nodeId) => ({ nodeId, name: 'x'.repeat(64), role: 'member' as const, sinceEpoch: 1 })),
