@@ -2,6 +2,7 @@
 import type { Problem, Routes } from '../../protocol/api.ts'
 import { ManyhandsError, problemError, protocolError } from './errors.ts'
 import { LIMITS } from './limits.ts'
+import { challengePath, newNonce } from './proof.ts'
 import { readBody } from './read-body.ts'
 import { type JsonRoute, problem, REPLIES } from './replies.ts'
 import { decodeText } from './shape.ts'
@@ -93,6 +94,8 @@ export class Client {
     const limitMs = options.timeoutMs ?? (options.waits ? undefined : LIMITS.requestMs)
     const limit = limitMs === undefined ? undefined : AbortSignal.timeout(limitMs)
     const joined = this.#joined(options.signal)
+    const alive = options.waits ? this.#watchAlive() : undefined
+    const ends = [joined, ...(limit ? [limit] : []), ...(alive ? [alive.signal] : [])]
     const body = options.json ?? (options.body === undefined ? undefined : JSON.stringify(options.body))
     const headers: Record<string, string> = { accept: 'application/json' }
     if (body !== undefined) headers['content-type'] = 'application/json'
@@ -105,13 +108,32 @@ export class Client {
         body,
         budget: options.waits ? 'wait' : 'short',
         fresh: !repeatable,
-        signal: limit ? AbortSignal.any([joined, limit]) : joined,
+        signal: AbortSignal.any(ends),
       })
       return await readReply(route, answer)
     } catch (error) {
       if (limit?.aborted && !joined.aborted) throw timeoutError(limitMs ?? 0, error)
       throw error
+    } finally {
+      alive?.stop()
     }
+  }
+
+  /** Work may take any time, so only a daemon that no longer answers anything ends the wait for it: as a lost connection. */
+  #watchAlive(): { readonly signal: AbortSignal; stop(): void } {
+    const gone = new AbortController()
+    const ask = async (): Promise<void> => {
+      const signal = AbortSignal.any([this.signal, gone.signal, AbortSignal.timeout(LIMITS.requestMs)])
+      const path = challengePath(newNonce())
+      const answer = await this.#transport.request({ method: 'GET', path, headers: {}, budget: 'short', signal })
+      await readBody(answer, LIMITS.challengeBytes)
+    }
+    const timer = setInterval(() => {
+      ask().catch((error: unknown) => {
+        gone.abort(new ManyhandsError('E_UNREACHABLE', 'The daemon does not answer any more', { cause: error }))
+      })
+    }, LIMITS.aliveMs)
+    return { signal: gone.signal, stop: () => clearInterval(timer) }
   }
 }
 

@@ -12,6 +12,8 @@ export const LIMITS = {
   requestMs: 30_000,
   /** Time for a connection to open and prove itself, milliseconds. */
   connectMs: 10_000,
+  /** While an answer waits for work: how often the daemon is asked for a sign of life, milliseconds. */
+  aliveMs: 20_000,
   /** After losing the daemon: how long a request that may be repeated is tried again, milliseconds. */
   reconnectMs: 15_000,
   /** Requests waiting for the end of a task at once; further ones queue in the SDK. */

@@ -178,6 +178,7 @@ const status = object<StatusView>({
   journal: object<StatusView['journal']>({ sequence: number, healthy: flag, reason: optional(text) }),
   health: oneOf('ok', 'degraded', 'read-only'),
   uptimeSeconds: number,
+  joinedAfterMs: optional(number),
   pid: number,
   memoryBytes: number,
   startedAt: text,

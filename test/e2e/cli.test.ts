@@ -1,0 +1,76 @@
+/** The `manyhands` command as installed: its bin, a detached daemon, signals and exit codes. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+const bin = join(import.meta.dirname, '..', '..', 'bin', 'manyhands.mjs')
+let home: string
+let env: NodeJS.ProcessEnv
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'mh-bin-'))
+  env = { ...process.env, MANYHANDS_HOME: home, MANYHANDS_DISCOVERY_MDNS: 'false' }
+})
+afterAll(async () => {
+  spawnSync(process.execPath, [bin, 'down', '--timeout', '20s'], { env })
+  await rm(home, { recursive: true, force: true })
+})
+
+const run = (...args: string[]) => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], {
+    env,
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+  return { status, stdout, stderr }
+}
+
+function exitOf(child: ChildProcess): Promise<number | null> {
+  return new Promise((resolve) => child.once('exit', resolve))
+}
+
+describe('bin/manyhands.mjs', () => {
+  it('passes answers and exit codes on', () => {
+    expect(run('version')).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as unknown,
+      stderr: '',
+    })
+    expect(run('frobnicate')).toMatchObject({ status: 64, stdout: '' })
+    expect(run('status')).toMatchObject({ status: 69, stdout: '' })
+  })
+
+  it('starts a daemon of its own, uses it, and ends it', { timeout: 120_000 }, async () => {
+    const up = run('up', '--detach', '--json', '--name', 'solo', '--listen', '/ip4/127.0.0.1/tcp/0')
+    expect(up).toMatchObject({ status: 0, stderr: '' })
+    const { pid } = JSON.parse(up.stdout) as { pid: number }
+    expect(run('up')).toMatchObject({ status: 65 })
+    await writeFile(join(home, 'twice.ts'), 'export default (n: number): number => n * 2\n')
+    expect(run('run', join(home, 'twice.ts'), '--input-json', '21')).toEqual({ status: 0, stdout: '42\n', stderr: '' })
+
+    await writeFile(join(home, 'forever.js'), 'export default () => new Promise(() => {})\n')
+    const waiting = spawn(process.execPath, [bin, 'run', join(home, 'forever.js'), '--name', 'forever'], {
+      env,
+      stdio: 'ignore',
+    })
+    const ended = exitOf(waiting)
+    await expect.poll(() => run('task', 'ls', '--json').stdout, { timeout: 30_000 }).toContain('"forever"')
+    waiting.kill('SIGINT')
+    expect(await ended).toBe(130)
+    await expect
+      .poll(() => run('task', 'ls', '--state', 'canceled', '--json').stdout, { timeout: 30_000 })
+      .toContain('"forever"')
+
+    expect(run('down')).toMatchObject({ status: 0 })
+    expect(() => process.kill(pid, 0)).toThrow()
+    expect(run('status')).toMatchObject({ status: 69 })
+  })
+
+  it('says why a detached start failed, with the exit code of the cause', { timeout: 60_000 }, () => {
+    const failed = run('up', '--detach', '--set', 'no.such=key')
+    expect(failed.status).toBe(78)
+    expect(failed.stderr).toContain('no.such')
+  })
+})
