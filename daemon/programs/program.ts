@@ -64,8 +64,8 @@ function nameFor(filename: string | undefined): string {
   if (filename === undefined) return 'main.js'
   const name = filename.split(/[\\/]/).at(-1) ?? ''
   const clean = name
-    .replace(/[^\w@+~.\-]/g, '_')
-    .replace(/^[.\-]+/, '')
+    .replace(/[^\w@+~.-]/g, '_')
+    .replace(/^[.-]+/, '')
     .replace(/\.{2,}/g, '.')
   return /\.(?:js|mjs|ts|mts)$/.test(clean) ? clean : `${clean === '' ? 'main' : clean}.js`
 }

@@ -1,7 +1,7 @@
 /** Names of modules and how one names another. Pure and without dependencies: also runs in the process that links programs. */
 
 /** Segments of letters, digits and a few signs, joined by slashes; no segment is `.` or `..`, none starts with a dot or a dash. */
-const NAME = /^(?:[\w@+~][\w@+~.\-]*\/)*[\w@+~][\w@+~.\-]*\.(?:js|mjs|ts|mts|json|txt)$/
+const NAME = /^(?:[\w@+~][\w@+~.-]*\/)*[\w@+~][\w@+~.-]*\.(?:js|mjs|ts|mts|json|txt)$/
 
 export function isModuleName(name: string): boolean {
   return NAME.test(name) && !name.includes('..')

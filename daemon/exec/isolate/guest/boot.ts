@@ -11,8 +11,11 @@ import type { Enter } from './realm.ts'
  */
 export function bootGuest(context: ivm.Context, port: GuestPort, isolate?: ivm.Isolate): ivm.Reference<Enter> {
   const host = new ivm.Callback(hostFunction(port), { sync: true })
-  if (isolate === undefined) return context.evalClosureSync(PRELUDE, [host], { result: { reference: true } })
-  const prelude: ivm.Reference<(host: unknown) => Enter> = compilePrelude(isolate).runSync(context, { reference: true })
+  if (isolate === undefined)
+    return context.evalClosureSync(PRELUDE, [host], { result: { reference: true } }) as ivm.Reference<Enter>
+  const prelude = compilePrelude(isolate).runSync(context, { reference: true }) as ivm.Reference<
+    (host: unknown) => Enter
+  >
   return prelude.applySync(undefined, [host], { result: { reference: true } })
 }
 

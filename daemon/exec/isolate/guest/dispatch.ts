@@ -38,7 +38,7 @@ export function encodeResult(value: unknown, stringify: Stringify, limit: number
 
 /** An instance of a class that shows nothing of itself in JSON (Map, Response, a promise in a promise). */
 function opaque(value: unknown): boolean {
-  const prototype = typeof value === 'object' && value !== null ? getPrototypeOf(value) : null
+  const prototype: unknown = typeof value === 'object' && value !== null ? getPrototypeOf(value) : null
   return prototype !== null && prototype !== RootObject
 }
 

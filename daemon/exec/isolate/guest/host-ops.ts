@@ -150,7 +150,7 @@ function formatQuery(pairs: unknown): string {
   if (!Array.isArray(pairs)) throw new Abuse('expected pairs')
   const params = new URLSearchParams()
   for (const pair of pairs) {
-    const [name, value]: unknown[] = Array.isArray(pair) ? pair : []
+    const [name, value] = (Array.isArray(pair) ? pair : []) as unknown[]
     params.append(text(name, OPERATION_BYTES), text(value, OPERATION_BYTES))
   }
   return params.toString()

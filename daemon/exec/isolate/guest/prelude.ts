@@ -45,7 +45,7 @@ let outputBytes = 1 << 20
 let hostCallBytes = 1 << 20
 let handler: Handler | undefined
 let wake: () => void = () => {}
-let env: object = freeze(create(null))
+let env: object = freeze(create(null) as object)
 const calls = new Map<number, Settle>()
 const brands = new WeakMap<object, string>()
 let outbox: HostValue[] = ['results']
@@ -70,7 +70,7 @@ const realm: Realm = freeze({
 })
 
 // --- lazy globals ---------------------------------------------------------------------------------------------------
-const loaded: Record<string, Readonly<Record<string, unknown>>> = create(null)
+const loaded = create(null) as Record<string, Readonly<Record<string, unknown>>>
 const load = (library: string) =>
   (loaded[library] ??= (evaluate(host('lib', library) as string) as Library)(realm)) as Readonly<
     Record<string, unknown>
@@ -97,7 +97,8 @@ for (const row of GLOBAL_TABLE.split(';')) {
 // --- no shared memory, no native code, no moving clock ----------------------------------------------------------------
 for (const name of ['SharedArrayBuffer', 'Atomics', 'WebAssembly']) Reflect.deleteProperty(globalThis, name)
 const FixedDate = new Proxy(RealDate, {
-  construct: (target, args, newTarget) => construct(target, args.length === 0 ? [now] : args, newTarget),
+  construct: (target, args: unknown[], newTarget) =>
+    construct(target, args.length === 0 ? [now] : args, newTarget) as object,
   apply: () => new RealDate(now).toString(),
 })
 place('Date', FixedDate)
@@ -127,7 +128,7 @@ defineProperty(formats, 'format', {
 defineProperty(formats, 'formatToParts', {
   value: {
     formatToParts(this: object, date?: unknown) {
-      return apply(formatToParts, this, [date === undefined ? now : date])
+      return apply(formatToParts, this, [date === undefined ? now : date]) as unknown
     },
   }.formatToParts,
   writable: true,
@@ -153,10 +154,12 @@ const hostFunction = (name: string) =>
           'E_CALL_BUDGET',
         )
       const id = nextCall++
-      return await new Pending((resolve, reject) => {
+      // Awaited here: an async function that returns a promise calls its `then`, which a program may have replaced.
+      const value: unknown = await new Pending<unknown>((resolve, reject) => {
         apply(mapSet, calls, [id, { resolve, reject }])
         host('call', id, name, text)
       })
+      return value
     },
   })[name]
 
@@ -177,9 +180,11 @@ const settleCalls = (args: unknown[]) => {
 }
 
 // --- calls ----------------------------------------------------------------------------------------------------------------
+/** Waiting for it takes one round of microtasks, with nothing that a program could have replaced. */
+const nothing: unknown = undefined
 const flush = async () => {
   // One round of microtasks: whatever else ends in it leaves in the same message.
-  await undefined
+  await nothing
   flushing = false
   const full = outbox
   outbox = ['results']
@@ -211,7 +216,7 @@ const begin = (config: GuestConfig) => {
   lineBytes = config.logLineBytes
   outputBytes = config.outputBytes
   hostCallBytes = config.hostCallBytes
-  const functions: Record<string, unknown> = create(null)
+  const functions = create(null) as Record<string, unknown>
   for (let i = 0; i < config.hostFunctions.length; i++) {
     const name = config.hostFunctions[i] as string
     defineProperty(functions, name, { value: hostFunction(name), enumerable: true })
@@ -227,7 +232,7 @@ const main = (root: { readonly loaded?: unknown; readonly main: { readonly defau
   }
   const value = root.main.default
   if (typeof value === 'function') {
-    handler = (input, environment) => value(input, environment)
+    handler = (input, environment) => (value as Handler)(input, environment)
     return ''
   }
   const found = value === undefined ? 'it has none' : `it is ${value === null ? 'null' : typeof value}`

@@ -14,8 +14,11 @@ const ERRORS: Record<string, ErrorConstructor> = {
 
 /** A test of an internal slot: calling the intrinsic throws unless `value` has it, whatever its prototype or tag claims. */
 function slotTest(type: { prototype: object }, property: string): (value: object) => boolean {
-  const { get, value: method } = Object.getOwnPropertyDescriptor(type.prototype, property) as PropertyDescriptor
-  const probe: () => unknown = get ?? method
+  const { get, value: method } = Object.getOwnPropertyDescriptor(type.prototype, property) as {
+    get?: () => unknown
+    value?: () => unknown
+  }
+  const probe = (get ?? method) as () => unknown
   return (value) => {
     try {
       probe.call(value)
@@ -158,7 +161,7 @@ type ViewConstructor = new (buffer: unknown, offset: number, length?: number) =>
 function cloneView(view: ArrayBufferView, copies: Copies): unknown {
   const buffer = clone(view.buffer, copies)
   const tag = (view as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] ?? ''
-  const type = (tag === 'DataView' || !/Array$/.test(tag)
+  const type = (tag === 'DataView' || !tag.endsWith('Array')
     ? DataView
     : globalThis[tag as 'Uint8Array']) as unknown as ViewConstructor
   const length = 'length' in view ? (view.length as number) : view.byteLength

@@ -167,7 +167,15 @@ function items(array: readonly unknown[], level: number, context: Context): stri
 
 function properties(value: object, keys: readonly PropertyKey[], level: number, context: Context): string[] {
   return keys.map((name) => {
-    const { get, set, value: plain } = Object.getOwnPropertyDescriptor(value, name) ?? {}
+    const {
+      get,
+      set,
+      value: plain,
+    } = (Object.getOwnPropertyDescriptor(value, name) ?? {}) as {
+      get?: unknown
+      set?: unknown
+      value?: unknown
+    }
     const hidden = !Object.prototype.propertyIsEnumerable.call(value, name)
     const shown = typeof name === 'symbol' ? String(name) : hidden ? `[${String(name)}]` : key(String(name))
     const text =

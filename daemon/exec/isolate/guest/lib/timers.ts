@@ -36,7 +36,12 @@ export default ({ host, now, onWake }: Realm) => {
     const wanted = Math.trunc(Number(delay))
     const ms = Math.min(wanted > 0 ? wanted : 0, LONGEST_MS)
     const everyMs = repeat ? Math.max(1, ms) : undefined
-    const timer = { id: ++lastId, run: () => handler(...args), everyMs, due: now() + (everyMs ?? ms) }
+    const timer = {
+      id: ++lastId,
+      run: () => (handler as (...args: unknown[]) => unknown)(...args),
+      everyMs,
+      due: now() + (everyMs ?? ms),
+    }
     insert(timer)
     arm()
     return timer.id
@@ -82,9 +87,9 @@ export default ({ host, now, onWake }: Realm) => {
     queueMicrotask: function queueMicrotask(callback: unknown) {
       if (typeof callback !== 'function') throw new TypeError('queueMicrotask: the argument must be a function')
       const run = async () => {
-        await undefined
+        await Promise.resolve()
         try {
-          callback()
+          ;(callback as () => void)()
         } catch (error) {
           reportError(error)
         }

@@ -29,7 +29,7 @@ export default ({ host }: Realm) => {
     return Object.fromEntries(PARTS.map((part, index) => [part, values[index]])) as Parts
   }
   const parsePairs = (text: string): Pair[] =>
-    JSON.parse(answered(host('query-parse', text), 'URLSearchParams') as string)
+    JSON.parse(answered(host('query-parse', text), 'URLSearchParams') as string) as Pair[]
 
   let link: (params: URLSearchParams, url: (query: string) => void) => void
   let refill: (params: URLSearchParams, query: string) => void
@@ -51,7 +51,7 @@ export default ({ host }: Realm) => {
       if ((typeof init !== 'object' && typeof init !== 'function') || init === null) {
         const text = `${init}`
         this.#pairs = parsePairs(text.startsWith('?') ? text.slice(1) : text)
-      } else if ((init as { [Symbol.iterator]?: unknown })[Symbol.iterator] != null) {
+      } else if ((init as { [Symbol.iterator]?: unknown })[Symbol.iterator] !== undefined) {
         for (const pair of init as Iterable<Iterable<unknown>>) {
           const [name, value, ...more] = [...pair]
           if (value === undefined || more.length > 0)
