@@ -23,12 +23,10 @@ async function bareSession(): Promise<() => Promise<unknown>> {
   })
   await module.evaluate()
   const source = `return async (text) => JSON.stringify(await $0.default(JSON.parse(text)))`
-  const call: ivm.Reference<(text: string) => Promise<string>> = context.evalClosureSync(
-    source,
-    [module.namespace.derefInto()],
-    { result: { reference: true } },
-  )
-  return () => call.apply(undefined, [INPUT_JSON], { result: { promise: true, copy: true } })
+  const call = context.evalClosureSync(source, [module.namespace.derefInto()], { result: { reference: true } })
+  return async () => {
+    await call.apply(undefined, [INPUT_JSON], { result: { promise: true, copy: true } })
+  }
 }
 
 const print = (result: Result): void => console.log(JSON.stringify(result))

@@ -165,7 +165,7 @@ const rows: readonly Row[] = [
 
 describe('limits hold, with one code each', () => {
   for (const row of rows) {
-    it(row.name, async () => {
+    it(`${row.name}: ${[row.code].flat().join(' or ')}`, async () => {
       const started = performance.now()
       const outcome = await run(executor, row.source, row.options, { onHostCall: async () => 'null' })
       const took = performance.now() - started

@@ -24,7 +24,11 @@ function checkFailure(value: Record<string, unknown>): JobFailure {
   const { code, message, line, column } = value
   if (!isErrorCode(code) || typeof message !== 'string')
     throw new FrameError('Cannot accept a failure: no code or message')
-  const texts = TEXTS.flatMap((key) => (typeof value[key] === 'string' ? [[key, value[key]]] : []))
+  const texts: [string, string][] = []
+  for (const key of TEXTS) {
+    const text = value[key]
+    if (typeof text === 'string') texts.push([key, text])
+  }
   return {
     code,
     message,

@@ -59,7 +59,8 @@ export function encodeJob(spec: JobSpec, input: string): Buffer {
 /** The daemon is the trusted side, so this only has to undo `encodeJob`. */
 export function decodeJob(body: Buffer): HostJob {
   const headEnd = 4 + body.readUInt32LE(0)
-  const header: Header = JSON.parse(body.toString('utf8', 4, headEnd))
+  const header: unknown = JSON.parse(body.toString('utf8', 4, headEnd))
+  if (!isHeader(header)) throw new TypeError('Cannot read a job: its header is not one')
   let at = headEnd
   const modules = header.modules.map(({ name, type, bytes }) => {
     const source = body.toString('utf8', at, at + bytes)
@@ -68,4 +69,10 @@ export function decodeJob(body: Buffer): HostJob {
   })
   const { main, modules: _, ...rest } = header
   return { ...rest, program: { main, modules }, input: body.toString('utf8', at) }
+}
+
+function isHeader(value: unknown): value is Header {
+  return (
+    typeof value === 'object' && value !== null && 'main' in value && 'modules' in value && Array.isArray(value.modules)
+  )
 }

@@ -39,7 +39,7 @@ export function startModules(
   })
   kernel.evaluateSync()
   kernel.namespace.getSync('install', { reference: true }).applySync(undefined, [enter.derefInto()])
-  const arm: ivm.Reference<Arm> = kernel.namespace.getSync('arm', { reference: true })
+  const arm = kernel.namespace.getSync('arm', { reference: true })
   const root = isolate.compileModuleSync(ROOT, { filename: 'manyhands:root' })
   return {
     root,
@@ -49,6 +49,8 @@ export function startModules(
         return specifier === KERNEL_SPECIFIER ? kernel : main
       })
     },
-    arm: (now, id, input) => arm.applySync(undefined, [now, id, input]),
+    arm: (now, id, input) => {
+      arm.applySync(undefined, [now, id, input])
+    },
   }
 }

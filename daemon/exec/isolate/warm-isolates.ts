@@ -10,7 +10,7 @@ export class WarmIsolates {
   #memoryBytes: number
   #ready: GuestIsolate[] = []
   #used: GuestIsolate[] = []
-  #timer: NodeJS.Immediate | undefined
+  #due = false
 
   constructor(count: number, memoryBytes: number, idle: () => boolean) {
     this.#count = count
@@ -39,8 +39,10 @@ export class WarmIsolates {
 
   /** Does the next piece of work in a turn of its own. */
   tidy(): void {
-    this.#timer ??= setImmediate(() => {
-      this.#timer = undefined
+    if (this.#due) return
+    this.#due = true
+    setImmediate(() => {
+      this.#due = false
       for (const guest of this.#used.splice(0)) guest.dispose()
       if (this.#ready.length >= this.#count || !this.#idle()) return
       this.#ready.push(new GuestIsolate(this.#memoryBytes))
