@@ -186,6 +186,7 @@ class Daemon implements RunningDaemon {
   #net: PreparedNet | undefined
   #membership: MembershipService | undefined
   #api: ApiAddress | undefined
+  #joinedAfterMs: number | undefined
 
   constructor(setting: Setting) {
     this.#setting = setting
@@ -289,7 +290,18 @@ class Daemon implements RunningDaemon {
     void executor.warm()
 
     const status = () =>
-      statusOf({ identity, mesh, membership, directory, net, tasks: parts, journal, paths, startedAt: this.#startedAt })
+      statusOf({
+        identity,
+        mesh,
+        membership,
+        directory,
+        net,
+        tasks: parts,
+        journal,
+        paths,
+        startedAt: this.#startedAt,
+        joinedAfterMs: this.#joinedAfterMs,
+      })
     const loop = watchEventLoop()
     this.#closers.push({ name: 'event loop monitor', close: () => loop.close() })
     const metrics = createMetrics(parts.metricSources(directory, net), loop)
@@ -352,6 +364,7 @@ class Daemon implements RunningDaemon {
     membership.on((event) => {
       switch (event.type) {
         case 'ready':
+          this.#joinedAfterMs ??= Math.round(performance.now())
           return this.#events.add({
             type: 'peer-up',
             peer: event.peer,

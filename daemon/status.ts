@@ -21,10 +21,11 @@ export interface StatusSources {
   readonly paths: Paths
   /** Wall clock */
   readonly startedAt: number
+  readonly joinedAfterMs: number | undefined
 }
 
 export function statusOf(sources: StatusSources): StatusView {
-  const { identity, mesh, membership, directory, net, tasks, journal, paths, startedAt } = sources
+  const { identity, mesh, membership, directory, net, tasks, journal, paths, startedAt, joinedAfterMs } = sources
   const health = journal.health()
   const executors = directory.executors()
   const peers = directory.peers()
@@ -50,6 +51,7 @@ export function statusOf(sources: StatusSources): StatusView {
     },
     health: health.state !== 'ok' ? 'read-only' : executors.length === 0 ? 'degraded' : 'ok',
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+    ...(joinedAfterMs === undefined ? {} : { joinedAfterMs }),
     pid: process.pid,
     memoryBytes: process.memoryUsage.rss(),
     startedAt: new Date(startedAt).toISOString(),

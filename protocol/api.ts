@@ -205,6 +205,8 @@ export interface StatusView {
   readonly journal: { readonly sequence: number; readonly healthy: boolean; readonly reason?: string }
   readonly health: 'ok' | 'degraded' | 'read-only'
   readonly uptimeSeconds: number
+  /** From the start of the process until the first peer was connected and served, milliseconds; absent until then */
+  readonly joinedAfterMs?: number
   readonly pid: number
   readonly memoryBytes: number
   /** Display only */

@@ -168,6 +168,7 @@ export const statusView = describes<StatusView>()(
     journal: z.object({ sequence: number, healthy: z.boolean(), reason: maybe }),
     health: z.enum(['ok', 'degraded', 'read-only']),
     uptimeSeconds: number,
+    joinedAfterMs: maybeNumber,
     pid: number,
     memoryBytes: number,
     startedAt: text,

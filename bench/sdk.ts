@@ -1,0 +1,83 @@
+/**
+ * What a user of the SDK waits for, against two real daemons on this host (own processes, loopback, private network on):
+ * a never-seen 1 KB program from call to result; calls of a session, here and on the peer; delegating to the peer; and a map with a fresh isolate
+ * for every input on this node alone. Beside each the same work without us, where there is such a thing: workerd's Worker Loader over HTTP.
+ *
+ * Not measured: real networks (loopback has no round trip), disks other than this one, programs that import packages.
+ * Noise: client, two daemons and their isolate hosts share the cores of one machine, so rates are those of the whole chain.
+ */
+import type { Result } from '../scripts/bench/result.ts'
+import { RealMesh, type RealNode } from '../test/support/real-mesh.ts'
+import { callsPerSecond, INPUT_JSON, latencies, quantile, unseenModule } from './support/isolate-load.ts'
+import { startWorkerLoader } from './support/worker-loader.ts'
+
+const RUNS = 300
+const CALLS = 2_000
+const IN_FLIGHT = 256
+const MAP_INPUTS = 4_000
+
+const print = (result: Result): void => console.log(JSON.stringify(result))
+const INPUT: unknown = JSON.parse(INPUT_JSON)
+const median = (values: number[]): number => quantile(values, 0.5)
+
+const mesh = await RealMesh.start({ name: 'here' }, { name: 'peer' })
+const loader = await startWorkerLoader()
+try {
+  const [here] = mesh.nodes as [RealNode, RealNode]
+  const sdk = await here.sdk()
+
+  const local = await latencies(RUNS, 0, () => sdk.run(unseenModule(), { input: INPUT, requires: { on: 'local' } }))
+  let worker = 0
+  const rival = loader === undefined ? undefined : median(await latencies(RUNS, 0, () => loader.run(`s${++worker}`, unseenModule(), INPUT_JSON)))
+  print({
+    what: 'run a never-seen 1 KB program once, SDK to result',
+    value: median(local),
+    unit: 'ms',
+    bar: '<= 1.8',
+    ...(rival === undefined ? {} : { against: 'workerd Worker Loader over HTTP', rival, ratio: rival / median(local), ratioBar: '>= 3' }),
+    note: `median of ${RUNS}; p95 ${quantile(local, 0.95).toFixed(2)} ms`,
+  })
+
+  const delegated = await latencies(RUNS, 0, () => sdk.run(unseenModule(), { input: INPUT, requires: { on: 'other' } }))
+  print({
+    what: 'delegate a never-seen program to the peer, SDK to result',
+    value: median(delegated),
+    unit: 'ms',
+    bar: '<= 4',
+    against: 'the same on this node',
+    rival: median(local),
+    ratio: median(local) / median(delegated),
+    note: `offer, bid, bind, run, durable result; p95 ${quantile(delegated, 0.95).toFixed(2)} ms`,
+  })
+
+  for (const [on, bar, rateBar, total] of [
+    ['local', '<= 0.15', '>= 40000', 200_000],
+    ['other', '<= 0.35', '>= 25000', 120_000],
+  ] as const) {
+    const session = await sdk.session<unknown, unknown>(unseenModule(), { requires: { on } })
+    const where = on === 'local' ? 'on this node' : 'on the peer'
+    const calls = await latencies(CALLS, 0, () => session.call(INPUT))
+    print({ what: `call a session again, ${where}`, value: median(calls), unit: 'ms', bar, note: `median of ${CALLS}; p95 ${quantile(calls, 0.95).toFixed(3)} ms` })
+    const small = await sdk.session<number, number>('export default (n) => n + 1', { requires: { on } })
+    await callsPerSecond(20_000, IN_FLIGHT, () => small.call(1))
+    const rate = await callsPerSecond(total, IN_FLIGHT, () => small.call(1))
+    print({ what: `calls of a session ${where}, ${IN_FLIGHT} in flight`, value: rate, unit: '/s', bar: rateBar })
+    await session.close()
+    await small.close()
+  }
+
+  const inputs = Array.from({ length: MAP_INPUTS }, () => INPUT)
+  await sdk.map(unseenModule(), inputs.slice(0, 500), { fresh: true, requires: { on: 'local' } }).all()
+  const startedAt = performance.now()
+  await sdk.map(unseenModule(), inputs, { fresh: true, requires: { on: 'local' } }).all()
+  print({
+    what: 'map, a fresh isolate for every input, one node',
+    value: MAP_INPUTS / ((performance.now() - startedAt) / 1000),
+    unit: '/s',
+    bar: '>= 900',
+    note: `${MAP_INPUTS} inputs, both cores`,
+  })
+} finally {
+  await loader?.close()
+  await mesh.close()
+}
