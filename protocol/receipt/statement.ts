@@ -74,7 +74,6 @@ const statement = z.strictObject({
   predicate,
 })
 
-export type ReceiptPredicate = z.infer<typeof predicate>
 export type ReceiptStatement = z.infer<typeof statement>
 
 /**

@@ -2,21 +2,23 @@
  * Many nodes in one process under virtual time: seeded delay, loss, partition, crash and restart. No sockets, no timers, no wall clock; the same seed gives the
  * same run. A failing run prints its seed.
  *
- * Plugging in a state machine. A node is a `SimNode`: an object whose methods the simulator calls with the virtual time (milliseconds) and which answers with
- * effects. Wrap `(state, input, now) -> state + effects` machines in one, several side by side if a node has several, and translate their effects:
+ * Plugging in a state machine. A node is a `SimNode`: an object whose methods the simulator calls with the virtual time (milliseconds) and an `Out`. Wrap
+ * `(state, input, now) -> state + effects` machines in one, several side by side if a node has several, and translate their effects:
  *
- *   { to, message }            sent to another node: arrives after a random delay, or never (loss, partition, crash); order between two nodes is kept,
- *                              as on one stream
- *   { wakeAt, tag }            `wake(tag, now)` is called then, unless the node crashed in between
- *   { disconnect }             ends the link to a peer: both sides get `linkDown`; messages under way are lost
+ *   out.send(peer, message)    arrives after a random delay, or never (loss, partition, crash); order between two nodes is kept, as on one stream. A lost
+ *                              message breaks the link, as a lost stream does: both sides get `linkDown` and, later, `linkUp`
+ *   out.wake(inMs, tag)        `wake(tag, now)` is called then, unless the node crashed in between
+ *   out.disconnect(peer)       ends the link: both sides get `linkDown`; messages under way are lost
  *
- * `start(durable, now, out)` makes the node from what it had made durable before: write to `durable` (a plain object that survives a crash) whatever a real node
- * would have synced before acting. `linkUp(peer)` and `linkDown(peer)` tell of connections; who is linked to whom is decided by the scenario (`connect`,
- * `partition`, `heal`) and by each node's `admits(peer)`.
+ * `start(durable, now, out)` makes the node from what it had made durable before: put into `durable` (a map that survives a crash) whatever a real node would have
+ * synced before acting. Who is linked to whom is decided by the scenario (`connect`, `partition`, `heal`) and by each node's `admits(peer)`; call `relink` after
+ * nodes changed whom they admit.
  *
- *   const sim = new Simulator({ seed, create: (id) => new MyNode(id), delayMs: [1, 20], loss: 0 })
+ *   const sim = new Simulator<Message, MyNode>({ seed, create: (id) => new MyNode(id), delayMs: [1, 20], loss: 0 })
  *   sim.add('a', 'b', 'c'); sim.connectAll(); sim.run(5_000); sim.crash('a'); sim.run(1_000); sim.restart('a'); sim.run(5_000)
- *   sim.node('b')    // to inspect; `sim.call('b', (node, now, out) => ...)` to act on it
+ *   sim.node('b')    // to inspect; `sim.call('b', (node, now, out) => ...)` to act on it; `sim.after(ms, act)` to script faults
+ *
+ * `member-node.ts` is an example with two machines.
  */
 import { type Random, seededRandom } from './random.ts'
 
