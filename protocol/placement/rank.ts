@@ -62,9 +62,17 @@ export function rank(
   requirements: Requirements,
   context: RankContext,
 ): readonly RankedCandidate[] {
-  const ranked = nodes.map((facts) => judge(facts, requirements, context))
-  const tie = (candidate: RankedCandidate) => spread(context.salt + candidate.node)
-  return ranked.sort((a, b) => order(a) - order(b) || b.free - a.free || tie(a) - tie(b))
+  const keyed = nodes.map((facts) => {
+    const candidate = judge(facts, requirements, context)
+    return { candidate, order: order(candidate), tie: spread(context.salt + candidate.node) }
+  })
+  keyed.sort((a, b) => compare(a.order, b.order) || b.candidate.free - a.candidate.free || a.tie - b.tie)
+  return keyed.map(({ candidate }) => candidate)
+}
+
+/** Of two filtered ones neither is first: their difference is no number. */
+function compare(a: number, b: number): number {
+  return a === b ? 0 : a - b
 }
 
 function order(candidate: RankedCandidate): number {
