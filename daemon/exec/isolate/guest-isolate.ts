@@ -32,13 +32,17 @@ export class GuestIsolate {
       onCatastrophicError: (message) => this.#owner?.lost(message),
     })
     this.context = this.isolate.createContextSync()
-    this.enter = bootGuest(this.context, {
-      log: (level, text) => this.#owner?.log(level, text),
-      call: (id, name, argsJson) => this.#owner?.call(id, name, argsJson),
-      results: (replies) => this.#owner?.results(replies),
-      wake: (inMs) => this.#owner?.wake(inMs),
-      abuse: (what) => this.#owner?.abuse(what),
-    })
+    this.enter = bootGuest(
+      this.context,
+      {
+        log: (level, text) => this.#owner?.log(level, text),
+        call: (id, name, argsJson) => this.#owner?.call(id, name, argsJson),
+        results: (replies) => this.#owner?.results(replies),
+        wake: (inMs) => this.#owner?.wake(inMs),
+        abuse: (what) => this.#owner?.abuse(what),
+      },
+      this.isolate,
+    )
     this.start = startModules(this.isolate, this.context, this.enter)
   }
 
