@@ -127,7 +127,9 @@ export interface TaskView {
   readonly progress?: MapProgress
 }
 
-export type MapItem = { readonly ok: true; readonly output: unknown } | { readonly ok: false; readonly error: JobFailure }
+export type MapItem =
+  | { readonly ok: true; readonly output: unknown }
+  | { readonly ok: false; readonly error: JobFailure }
 
 /** A page of a map's results in input order. */
 export interface MapResults {
@@ -153,12 +155,22 @@ export interface Candidate {
 export interface Explanation {
   readonly task: string
   /** One for each lease given or tried, oldest first */
-  readonly rounds: readonly { readonly epoch: number; readonly candidates: readonly Candidate[]; readonly note: string }[]
+  readonly rounds: readonly {
+    readonly epoch: number
+    readonly candidates: readonly Candidate[]
+    readonly note: string
+  }[]
 }
 
 export type TaskEvent =
   | { readonly type: 'state'; readonly state: TaskState; readonly lease?: Lease; readonly note?: string }
-  | { readonly type: 'log'; readonly level: string; readonly text: string; readonly node: string; readonly input?: number }
+  | {
+      readonly type: 'log'
+      readonly level: string
+      readonly text: string
+      readonly node: string
+      readonly input?: number
+    }
   | { readonly type: 'progress'; readonly progress: MapProgress }
   | { readonly type: 'end'; readonly task: TaskView }
 
@@ -190,14 +202,27 @@ export interface ExecutorView {
 
 export interface CapabilityView {
   readonly label: string
-  readonly nodes: readonly { readonly id: string; readonly name: string; readonly rttMs?: number; readonly grade?: Grade; readonly free?: number; readonly slots?: number }[]
+  readonly nodes: readonly {
+    readonly id: string
+    readonly name: string
+    readonly rttMs?: number
+    readonly grade?: Grade
+    readonly free?: number
+    readonly slots?: number
+  }[]
 }
 
 export interface StatusView {
   readonly id: string
   readonly name: string
   readonly version: string
-  readonly mesh: { readonly id: string; readonly name: string; readonly epoch: number; readonly members: number; readonly role: 'admin' | 'member' }
+  readonly mesh: {
+    readonly id: string
+    readonly name: string
+    readonly epoch: number
+    readonly members: number
+    readonly role: 'admin' | 'member'
+  }
   readonly addresses: readonly string[]
   readonly peers: { readonly known: number; readonly connected: number }
   readonly executors: readonly ExecutorView[]
@@ -266,7 +291,13 @@ export type MeshEvent =
   | { readonly type: 'peer-down'; readonly peer: string; readonly name: string; readonly reason: string }
   | { readonly type: 'member-joined'; readonly peer: string; readonly name: string; readonly fingerprint: string }
   | { readonly type: 'member-revoked'; readonly peer: string; readonly name: string; readonly epoch: number }
-  | { readonly type: 'task'; readonly task: string; readonly kind: TaskKind; readonly state: TaskState; readonly name?: string }
+  | {
+      readonly type: 'task'
+      readonly task: string
+      readonly kind: TaskKind
+      readonly state: TaskState
+      readonly name?: string
+    }
   | { readonly type: 'alarm'; readonly what: string; readonly detail: string }
 
 /** A DSSE envelope: https://github.com/secure-systems-lab/dsse */
@@ -295,7 +326,11 @@ export interface ReceiptCheck {
   readonly previous?: string
 }
 
-/** Proof that the answerer holds the token: HMAC-SHA256(token, "manyhands-daemon" || 0x00 || nonce), hex. */
+/**
+ * Proof that the answerer knows the token: HMAC-SHA256(verifier, "manyhands-daemon" || 0x00 || nonce), hex. The verifier is the SHA-256 of the token as
+ * lower-case hex text, as the daemon keeps no more of a named token. `token` in the query says which one is meant, by the first 16 hex digits of the
+ * SHA-256 of its verifier; when it is absent the admin token is.
+ */
 export interface ChallengeView {
   readonly proof: string
   readonly version: string
@@ -336,7 +371,7 @@ interface Row<Method extends 'GET' | 'POST' | 'DELETE', A extends Access, Query,
 
 /** `:name` in a path is a parameter. Replies are JSON unless they are a `Stream`. */
 export interface Routes {
-  'GET /v0/challenge': Row<'GET', 'open', { nonce: string }, undefined, ChallengeView>
+  'GET /v0/challenge': Row<'GET', 'open', { nonce: string; token?: string }, undefined, ChallengeView>
   'GET /v0/status': Row<'GET', 'read', {}, undefined, StatusView>
   'GET /v0/peers': Row<'GET', 'read', {}, undefined, { peers: readonly PeerView[] }>
   'GET /v0/capabilities': Row<'GET', 'read', { label?: string }, undefined, { capabilities: readonly CapabilityView[] }>
@@ -348,7 +383,13 @@ export interface Routes {
   'GET /v0/events': Row<'GET', 'read', {}, undefined, EventStream<MeshEvent>>
   'POST /v0/tasks': Row<'POST', 'run', {}, RunRequest, TaskView>
   'POST /v0/maps': Row<'POST', 'run', {}, MapRequest, TaskView>
-  'GET /v0/tasks': Row<'GET', 'read', Page & { state?: TaskState; kind?: TaskKind }, undefined, { tasks: readonly TaskView[]; next?: string }>
+  'GET /v0/tasks': Row<
+    'GET',
+    'read',
+    Page & { state?: TaskState; kind?: TaskKind },
+    undefined,
+    { tasks: readonly TaskView[]; next?: string }
+  >
   'GET /v0/tasks/:id': Row<'GET', 'read', {}, undefined, TaskView>
   'GET /v0/tasks/:id/results': Row<'GET', 'read', { from?: number; limit?: number }, undefined, MapResults>
   'GET /v0/tasks/:id/events': Row<'GET', 'read', {}, undefined, EventStream<TaskEvent>>

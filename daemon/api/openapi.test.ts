@@ -71,6 +71,7 @@ describe('the OpenAPI document', () => {
     expect(Object.keys(document.components.schemas['TaskView']?.properties ?? {})).toContain('progress')
     expect(document.paths['/v0/challenge']?.['get']?.parameters).toMatchObject([
       { name: 'nonce', in: 'query', required: true },
+      { name: 'token', in: 'query', required: false },
     ])
     expect(document.paths['/v0/challenge']?.['get']?.security).toEqual([])
     expect(document.paths['/v0/tasks']?.['get']?.parameters).toMatchObject([

@@ -141,7 +141,14 @@ export const shutdownRequest = z.strictObject({ drainMs: z.int().min(0).max(DAY_
 export const nothing = z.strictObject({})
 
 const queryNumber = (max: number) => z.coerce.number().int().min(0).max(max)
-export const challengeQuery = z.strictObject({ nonce: z.string().regex(/^[\w.~+/=-]{16,256}$/) })
+export const challengeQuery = z.strictObject({
+  nonce: z.string().regex(/^[\w.~+/=-]{16,256}$/),
+  token: z
+    .string()
+    .regex(/^[0-9a-f]{16}$/)
+    .describe('Which token to prove with; the admin token when absent')
+    .exactOptional(),
+})
 export const capabilitiesQuery = z.strictObject({ label: z.string().max(128).exactOptional() })
 export const tasksQuery = z.strictObject({
   limit: queryNumber(500).min(1).exactOptional(),

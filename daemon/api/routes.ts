@@ -31,7 +31,13 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
       summary: 'Proves that the daemon holds the token, before the token is sent',
       query: take.challengeQuery,
       reply: reply.challengeView,
-      handle: ({ query }) => ({ proof: tokens.prove(query.nonce), version }),
+      handle({ query }) {
+        const proof = tokens.prove(query.nonce, query.token)
+        if (proof !== undefined) return { proof, version }
+        throw new MeshError('E_UNAUTHENTICATED', 'Cannot answer the challenge', {
+          hint: 'Check that the token is one of this node',
+        })
+      },
     },
     'GET /v0/status': {
       access: 'read',

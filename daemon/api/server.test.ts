@@ -1,5 +1,5 @@
 import { get as httpGet } from 'node:http'
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { afterEach, describe, expect, it } from 'vitest'
 import { ERRORS } from '../../protocol/errors.ts'
 import { dial, post, send, startTestApi, type TestApi, type TestApiOptions } from './testing/test-api.ts'
@@ -13,6 +13,7 @@ async function start(options?: TestApiOptions): Promise<TestApi> {
   open.push(api)
   return api
 }
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 const run = (source: string, more: object = {}) => ({ program: { source }, ...more })
 
 /** Reads an event stream until `count` events came or it ended. */
@@ -169,8 +170,16 @@ describe('the local API', () => {
     const nonce = '0123456789abcdef0123'
     const challenge = await send(api, { path: `/v0/challenge?nonce=${nonce}`, token: null })
     expect(challenge.json['proof']).toBe(
-      createHmac('sha256', api.token).update(`manyhands-daemon\0${nonce}`).digest('hex'),
+      createHmac('sha256', sha256(api.token)).update(`manyhands-daemon\0${nonce}`).digest('hex'),
     )
+    const named = await api.tokens.create('ci', 'read')
+    for (const token of [api.token, named]) {
+      const id = sha256(sha256(token)).slice(0, 16)
+      const answer = await send(api, { path: `/v0/challenge?nonce=${nonce}&token=${id}`, token: null })
+      expect(answer.json['proof']).toBe(
+        createHmac('sha256', sha256(token)).update(`manyhands-daemon\0${nonce}`).digest('hex'),
+      )
+    }
     expect((await send(api, { path: '/v0/openapi.json', token: null })).json['openapi']).toBe('3.1.1')
     expect((await send(api, { path: '/v0/challenge?nonce=short', token: null })).status).toBe(400)
   })

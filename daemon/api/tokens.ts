@@ -21,8 +21,13 @@ export interface Caller {
 export interface Tokens {
   /** @returns undefined when the token is wrong. Takes the same time for every wrong one. */
   check(token: string): Caller | undefined
-  /** HMAC-SHA256(admin token, "manyhands-daemon" || 0x00 || nonce), hex */
-  prove(nonce: string): string
+  /**
+   * HMAC-SHA256(verifier, "manyhands-daemon" || 0x00 || nonce), hex; the verifier is the SHA-256 of a token as lower-case hex text: all that is kept of a
+   * named one.
+   * @param id of the token: the first 16 hex digits of the SHA-256 of its verifier. @default the admin token's
+   * @returns undefined when no token has the id
+   */
+  prove(nonce: string, id?: string): string | undefined
   list(): readonly TokenView[]
   /** @returns the token: the only time it is seen. @throws MeshError E_CONFLICT when the name is taken, E_OVERLOADED */
   create(name: string, access: TokenView['access']): Promise<string>
@@ -31,6 +36,7 @@ export interface Tokens {
 }
 
 const TOKEN_BYTES = 32
+const ID_DIGITS = 16
 const MAX_TOKENS = 256
 const MAX_FILE_BYTES = 1 << 20
 
@@ -72,7 +78,13 @@ export async function openTokens(tokenFile: string, tokensFile: string): Promise
         if (timingSafeEqual(given, Buffer.from(sha256, 'hex'))) caller ??= { name, access }
       return caller
     },
-    prove: (nonce) => createHmac('sha256', admin).update(`manyhands-daemon\0${nonce}`).digest('hex'),
+    prove(nonce, id) {
+      const verifiers = [adminHash.toString('hex'), ...stored.map(({ sha256 }) => sha256)]
+      const verifier = id === undefined ? verifiers[0] : verifiers.find((known) => tokenId(known) === id)
+      return verifier === undefined
+        ? undefined
+        : createHmac('sha256', verifier).update(`manyhands-daemon\0${nonce}`).digest('hex')
+    },
     list: () => stored.map(({ name, access, createdAt }) => ({ name, access, createdAt })),
     async create(name, access) {
       const token = newToken()
@@ -127,6 +139,11 @@ async function readStored(path: string): Promise<readonly Stored[]> {
       cause,
     })
   }
+}
+
+/** Names a token without helping to guess it: it is made of the verifier, which is never sent. */
+function tokenId(verifier: string): string {
+  return hash(verifier).toString('hex').slice(0, ID_DIGITS)
 }
 
 function newToken(): string {

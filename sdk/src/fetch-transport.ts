@@ -2,7 +2,7 @@
 import { Budget } from './budget.ts'
 import { ManyhandsError } from './errors.ts'
 import { LIMITS } from './limits.ts'
-import { challengePath, newNonce, requireProof } from './proof.ts'
+import { newChallenge } from './proof.ts'
 import { readBody } from './read-body.ts'
 import type { Transport, WireAnswer, WireRequest } from './transport.ts'
 
@@ -17,10 +17,10 @@ export function fetchTransport(base: URL, token: string): Transport {
   let proof: Promise<void> | undefined
 
   const prove = async (): Promise<void> => {
-    const nonce = newNonce()
+    const { path, requireProof } = await newChallenge(token)
     const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(LIMITS.connectMs)])
-    const answer = await exchange(base, { method: 'GET', path: challengePath(nonce), headers: {}, signal })
-    await requireProof(token, nonce, answer.status, await readBody(answer, LIMITS.challengeBytes))
+    const answer = await exchange(base, { method: 'GET', path, headers: {}, signal })
+    await requireProof(answer.status, await readBody(answer, LIMITS.challengeBytes))
   }
 
   return {

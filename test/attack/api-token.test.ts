@@ -1,4 +1,5 @@
 /** Tokens, their files, and proof of the daemon: THREATS API-05, API-06, API-10, API-14. */
+import { createHash } from 'node:crypto'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -20,6 +21,7 @@ async function start(): Promise<TestApi> {
   open.push(api)
   return api
 }
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 let number = 0
 function files() {
   const folder = join(root, `${number++}`)
@@ -169,6 +171,20 @@ describe('API-10 another program on the daemon’s address', () => {
     expect(proofs.size).toBe(3)
     for (const nonce of ['', 'short', 'x'.repeat(300), '%00'.repeat(20), 'a b c d e f g h i j k l'])
       expect((await send(api, { path: `/v0/challenge?nonce=${encodeURI(nonce)}`, token: null })).status).toBe(400)
+  })
+
+  it('gets no proof for a token that is not there, was revoked, or is named badly, and no word more', async () => {
+    const api = await start()
+    const revoked = await api.tokens.create('ci', 'run')
+    const idOf = (token: string): string => sha256(sha256(token)).slice(0, 16)
+    const ask = (id: string) => send(api, { path: `/v0/challenge?nonce=0123456789abcdef&token=${id}`, token: null })
+    expect((await ask(idOf(revoked))).status).toBe(200)
+    await api.tokens.revoke('ci')
+    const answers = [await ask(idOf(revoked)), await ask('0123456789abcdef')]
+    for (const { status, json } of answers) expect([status, json['code']]).toEqual([401, 'E_UNAUTHENTICATED'])
+    expect(answers[0]?.json).toEqual(answers[1]?.json)
+    for (const id of ['', idOf(api.token).slice(1), sha256(api.token), 'ci', 'local'])
+      expect((await ask(id)).status).toBe(400)
   })
 })
 

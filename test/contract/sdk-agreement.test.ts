@@ -1,6 +1,10 @@
 /** Where the SDK has its own copy of a rule of the daemon, both must say the same. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { openTokens } from '../../daemon/api/tokens.ts'
 import { EXIT } from '../../daemon/cli/exit.ts'
 import { resolvePaths } from '../../daemon/config/paths.ts'
 import { DUPLEX as CONTRACT } from '../../protocol/api.ts'
@@ -12,6 +16,7 @@ import { signerFromSeed } from '../../protocol/signing/signing.ts'
 import { verifyReceipt } from '../../sdk/src/index.ts'
 import { DUPLEX } from '../../sdk/src/duplex.ts'
 import { resolveDaemonPaths } from '../../sdk/src/node/paths.ts'
+import { newChallenge } from '../../sdk/src/proof.ts'
 
 describe('the SDK and the daemon agree', () => {
   it('on where the socket and the token are', () => {
@@ -26,6 +31,35 @@ describe('the SDK and the daemon agree', () => {
         expect(resolveDaemonPaths(variables, uid, '/home/u')).toEqual({ socket, tokenFile })
       }),
     )
+  })
+
+  it('on how a daemon proves itself with each of its tokens, and with no other', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'mh-proof-'))
+    try {
+      const admin = 'admin-token-of-this-node-0123456789'
+      await writeFile(join(folder, 'token'), admin, { mode: 0o600 })
+      const tokens = await openTokens(join(folder, 'token'), join(folder, 'tokens.json'))
+      const known = [admin, await tokens.create('ci', 'run'), await tokens.create('page', 'read')]
+      const answer = (path: string): string => {
+        const { searchParams } = new URL(path, 'http://localhost')
+        const proof = tokens.prove(searchParams.get('nonce') ?? '', searchParams.get('token') ?? undefined)
+        return JSON.stringify({ proof: proof ?? 'none', version: '1' })
+      }
+      for (const token of known) {
+        const { path, requireProof } = await newChallenge(token)
+        await requireProof(200, answer(path))
+        const other = await newChallenge(token)
+        await expect(other.requireProof(200, answer(path))).rejects.toMatchObject({ code: 'E_UNPROVEN' })
+      }
+      await tokens.revoke('ci')
+      for (const token of [known[1] ?? '', 'a token of another node']) {
+        const { path, requireProof } = await newChallenge(token)
+        expect(path).not.toContain(token)
+        await expect(requireProof(200, answer(path))).rejects.toMatchObject({ code: 'E_UNPROVEN' })
+      }
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
   })
 
   it('on the duplex', () => expect(DUPLEX).toEqual(CONTRACT))

@@ -1,5 +1,5 @@
 /** A daemon of the local API's contract inside the test process: what the SDK and the CLI are tested against without a real one. */
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHash, createHmac, randomBytes } from 'node:crypto'
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import type { Socket } from 'node:net'
@@ -228,10 +228,17 @@ function receipt(task: FakeTask) {
 
 function challenge(token: string, url: URL) {
   const nonce = url.searchParams.get('nonce') ?? ''
+  const verifier = sha256(token)
+  const id = url.searchParams.get('token') ?? sha256(verifier).slice(0, 16)
+  if (id !== sha256(verifier).slice(0, 16)) throw new Refusal('E_UNAUTHENTICATED', 'Cannot answer the challenge')
   return {
-    proof: createHmac('sha256', token).update('manyhands-daemon\0').update(nonce).digest('hex'),
+    proof: createHmac('sha256', verifier).update('manyhands-daemon\0').update(nonce).digest('hex'),
     version: '0.1.0',
   }
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
 }
 
 function members() {

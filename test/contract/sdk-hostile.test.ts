@@ -1,6 +1,6 @@
 /** What the SDK does when something else, or something hostile, listens in the daemon's place. */
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,7 +26,9 @@ class Hostile {
         const path = text.split(' ')[1] ?? ''
         const nonce = /nonce=(\w+)/.exec(path)?.[1]
         if (nonce === undefined) return answer(path, socket)
-        const key = proves ? TOKEN : 'another token'
+        const key = createHash('sha256')
+          .update(proves ? TOKEN : 'another token')
+          .digest('hex')
         const proof = createHmac('sha256', key).update(`manyhands-daemon\0${nonce}`).digest('hex')
         socket.write(reply(JSON.stringify({ proof, version: '0.1.0' })))
       })

@@ -7,7 +7,7 @@ import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ManyhandsError, protocolError } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
-import { challengePath, newNonce, requireProof } from '../proof.ts'
+import { newChallenge } from '../proof.ts'
 import { readBody } from '../read-body.ts'
 import type { WireAnswer } from '../transport.ts'
 
@@ -65,10 +65,9 @@ export class Lane {
     try {
       socket = await dial(endpoint, either)
       const lane = new Lane(socket, endpoint, token)
-      const nonce = newNonce()
-      const request = { method: 'GET', path: challengePath(nonce), headers: {}, signal: either }
-      const answer = await lane.#send(request, false)
-      await requireProof(token, nonce, answer.status, await readBody(answer, LIMITS.challengeBytes))
+      const { path, requireProof } = await newChallenge(token)
+      const answer = await lane.#send({ method: 'GET', path, headers: {}, signal: either }, false)
+      await requireProof(answer.status, await readBody(answer, LIMITS.challengeBytes))
       return lane
     } catch (error) {
       socket?.destroy()
