@@ -78,7 +78,7 @@ const jobLimits = (
   })
 
 const executor = z.strictObject({
-  slots: count(0, 1024, 0, 'Jobs at once; 0: the number of CPUs'),
+  slots: count(0, 1024, 0, 'Jobs at once; 0: four for each CPU'),
   hosts: count(1, 64, 8, 'Isolate host processes at once'),
   grade: z
     .enum(GRADES)

@@ -1,4 +1,4 @@
-/** Every TypeScript example in the SDK's documents compiles. */
+/** Every TypeScript example in the documents compiles. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
@@ -43,7 +43,9 @@ function faultsOf(examples: ReadonlyMap<string, string>): string[] {
 }
 
 describe('the examples of the SDK', () => {
-  const examples = new Map([...examplesOf('sdk/README.md'), ...examplesOf('docs/SDK.md')])
+  const examples = new Map([
+    ...['README.md', 'sdk/README.md', 'docs/SDK.md'].flatMap((document) => [...examplesOf(document)]),
+  ])
 
   it('are there and compile', { timeout: 120_000 }, () => {
     expect(examples.size).toBeGreaterThan(5)
