@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { connect as connectTcp, createServer } from 'node:net'
-import type { MeshNet } from '../daemon/net/mesh-net.ts'
+import type { ByteStream, MeshNet } from '../daemon/net/mesh-net.ts'
 import { benchNode, median } from './support/mesh-pair.ts'
 
 const MIB = 1 << 20
@@ -26,17 +26,21 @@ const message = <T>(child: ChildProcess): Promise<T> =>
   new Promise((resolve) => child.once('message', (value) => resolve(value as T)))
 const rssMib = (): number => Math.round(process.memoryUsage.rss() / MIB)
 
+async function count(stream: ByteStream): Promise<void> {
+  let bytes = 0
+  for await (const chunk of stream.chunks()) bytes += chunk.length
+  await stream.write(new TextEncoder().encode(String(bytes)))
+  await stream.end()
+}
+
+async function readSlowly(stream: ByteStream): Promise<void> {
+  for await (const _chunk of stream.chunks()) await new Promise((resolve) => setTimeout(resolve, 10))
+}
+
 async function answer(): Promise<void> {
   const net = await benchNode(key)
-  net.handleStream(SINK, async (stream) => {
-    let bytes = 0
-    for await (const chunk of stream.chunks()) bytes += chunk.length
-    await stream.write(new TextEncoder().encode(String(bytes)))
-    await stream.end()
-  })
-  net.handleStream(SLOW, async (stream) => {
-    for await (const _chunk of stream.chunks()) await new Promise((resolve) => setTimeout(resolve, 10))
-  })
+  net.handleStream(SINK, (stream) => void count(stream))
+  net.handleStream(SLOW, (stream) => void readSlowly(stream))
   const server = createServer((socket) => {
     let bytes = 0
     socket

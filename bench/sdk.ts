@@ -28,13 +28,18 @@ try {
 
   const local = await latencies(RUNS, 0, () => sdk.run(unseenModule(), { input: INPUT, requires: { on: 'local' } }))
   let worker = 0
-  const rival = loader === undefined ? undefined : median(await latencies(RUNS, 0, () => loader.run(`s${++worker}`, unseenModule(), INPUT_JSON)))
+  const rival =
+    loader === undefined
+      ? undefined
+      : median(await latencies(RUNS, 0, () => loader.run(`s${++worker}`, unseenModule(), INPUT_JSON)))
   print({
     what: 'run a never-seen 1 KB program once, SDK to result',
     value: median(local),
     unit: 'ms',
     bar: '<= 1.8',
-    ...(rival === undefined ? {} : { against: 'workerd Worker Loader over HTTP', rival, ratio: rival / median(local), ratioBar: '>= 3' }),
+    ...(rival === undefined
+      ? {}
+      : { against: 'workerd Worker Loader over HTTP', rival, ratio: rival / median(local), ratioBar: '>= 3' }),
     note: `median of ${RUNS}; p95 ${quantile(local, 0.95).toFixed(2)} ms`,
   })
 
@@ -57,7 +62,13 @@ try {
     const session = await sdk.session<unknown, unknown>(unseenModule(), { requires: { on } })
     const where = on === 'local' ? 'on this node' : 'on the peer'
     const calls = await latencies(CALLS, 0, () => session.call(INPUT))
-    print({ what: `call a session again, ${where}`, value: median(calls), unit: 'ms', bar, note: `median of ${CALLS}; p95 ${quantile(calls, 0.95).toFixed(3)} ms` })
+    print({
+      what: `call a session again, ${where}`,
+      value: median(calls),
+      unit: 'ms',
+      bar,
+      note: `median of ${CALLS}; p95 ${quantile(calls, 0.95).toFixed(3)} ms`,
+    })
     const small = await sdk.session<number, number>('export default (n) => n + 1', { requires: { on } })
     await callsPerSecond(20_000, IN_FLIGHT, () => small.call(1))
     const rate = await callsPerSecond(total, IN_FLIGHT, () => small.call(1))
@@ -78,6 +89,6 @@ try {
     note: `${MAP_INPUTS} inputs, both cores`,
   })
 } finally {
-  await loader?.close()
+  loader?.close()
   await mesh.close()
 }

@@ -40,13 +40,34 @@ try {
   }
   const value = quantile(joined.slice(1), 0.5)
   const rival = quantile(bare.slice(1), 0.5)
-  print({ what: 'process start to joined by bootstrap', value, unit: 'ms', bar: '<= 150', against: 'bare Node, start to end', rival, ratio: rival / value, note: `median of ${ROUNDS - 1} restarts` })
+  print({
+    what: 'process start to joined by bootstrap',
+    value,
+    unit: 'ms',
+    bar: '<= 150',
+    against: 'bare Node, start to end',
+    rival,
+    ratio: rival / value,
+    note: `median of ${ROUNDS - 1} restarts`,
+  })
   await new Promise((resolve) => setTimeout(resolve, 3_000))
   const before = await usage(joiner.pid)
   await new Promise((resolve) => setTimeout(resolve, IDLE_MS))
   const after = await usage(joiner.pid)
-  print({ what: 'memory of an idle daemon', value: after.rss / 2 ** 20, unit: 'MiB', bar: '<= 120', note: 'RSS of the daemon process, one peer connected' })
-  print({ what: 'CPU of an idle daemon', value: ((after.cpu - before.cpu) / (IDLE_MS / 1000)) * 100, unit: '%', bar: '<= 0.5', note: `over ${IDLE_MS / 1000} s; the clock of the kernel ticks at 10 ms` })
+  print({
+    what: 'memory of an idle daemon',
+    value: after.rss / 2 ** 20,
+    unit: 'MiB',
+    bar: '<= 120',
+    note: 'RSS of the daemon process, one peer connected',
+  })
+  print({
+    what: 'CPU of an idle daemon',
+    value: ((after.cpu - before.cpu) / (IDLE_MS / 1000)) * 100,
+    unit: '%',
+    bar: '<= 0.5',
+    note: `over ${IDLE_MS / 1000} s; the clock of the kernel ticks at 10 ms`,
+  })
 } finally {
   await mesh.close()
 }

@@ -185,6 +185,7 @@ class Daemon implements RunningDaemon {
   #stopping: Promise<void> | undefined
   #net: PreparedNet | undefined
   #membership: MembershipService | undefined
+  #tasks: TaskParts | undefined
   #api: ApiAddress | undefined
   #joinedAfterMs: number | undefined
 
@@ -234,13 +235,12 @@ class Daemon implements RunningDaemon {
     const membership = await MembershipService.open({ journal, mesh, signer: identity.signer, version: VERSION })
     this.#membership = membership
     this.#closers.push({ name: 'membership', close: () => membership.close() })
-    let tasks: TaskParts | undefined
     const directory = await DirectoryService.open({
       journal,
       membership,
       signer: identity.signer,
       version: VERSION,
-      offer: () => ({ executors: tasks?.offers() ?? [], labels: config.labels }),
+      offer: () => ({ executors: this.#tasks?.offers() ?? [], labels: config.labels }),
       cardTtlMs: config.discovery.cardTtlMs,
       bootstrap: config.discovery.bootstrap.flatMap(bootstrapPeer),
       labelIndex: config.discovery.dht,
@@ -276,7 +276,7 @@ class Daemon implements RunningDaemon {
     const executor = await executorReady
     this.#closers.push({ name: 'executor', close: () => executor.close() })
     const parts = composeTasks({ config, executor, identity, journal, net, directory, logger })
-    tasks = parts
+    this.#tasks = parts
     this.#closers.push({ name: 'tasks', close: (drainMs) => parts.close(drainMs) })
     directory.changed()
     parts.engine.onChange((task) => {

@@ -46,7 +46,7 @@ function globalTable(): string {
 
 /** The text of `gen/sources.js`. Deterministic. */
 export async function buildGuest(): Promise<string> {
-  const prelude = `"use strict";let $enter;${await bundle('prelude.ts', 'esm')}return $enter\n//# sourceURL=manyhands:prelude`
+  const prelude = `"use strict";const $out={};${await bundle('prelude.ts', 'esm')}return $out.enter\n//# sourceURL=manyhands:prelude`
   const libraries: Record<string, string> = {}
   for (const name of Object.keys(GLOBALS)) {
     const code = await bundle(`lib/${name}.ts`, 'iife')

@@ -24,7 +24,7 @@ export function installRivals(): boolean {
 /** Loads an installed rival package; the caller knows its shape. */
 export async function loadRival(name: string): Promise<Record<string, unknown>> {
   const require = createRequire(join(RIVALS, 'package.json'))
-  return import(require.resolve(name))
+  return (await import(require.resolve(name))) as Record<string, unknown>
 }
 
 /** Path of a NATS server: the one installed, else one unpacked from the distribution's package. Undefined: none. */

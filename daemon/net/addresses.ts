@@ -30,7 +30,9 @@ export function parseAddress(text: string): Multiaddr | undefined {
  */
 export async function resolveAddresses(peer: string, addresses: readonly string[]): Promise<Multiaddr[]> {
   const parsed = addresses.slice(0, LIMITS.addresses).map(parseAddress)
-  const resolved = await Promise.all(parsed.map((address) => (address === undefined ? [] : resolve(peer, address))))
+  const resolved = await Promise.all(
+    parsed.map(async (address) => (address === undefined ? [] : resolve(peer, address))),
+  )
   return resolved.flat()
 }
 

@@ -29,7 +29,7 @@ export class AskSession extends Session {
 
   request(method: string, body: Uint8Array, options: RequestOptions = {}): Promise<Uint8Array> {
     const refusal = this.#refusal(method.length + body.length, options.signal)
-    if (refusal !== undefined) return Promise.reject(refusal)
+    if (refusal !== undefined) return Promise.reject(refusal.reason)
     const timeoutMs = Math.min(options.timeoutMs ?? LIMITS.requestTimeoutMs, LIMITS.requestTimeoutMs)
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
@@ -41,7 +41,7 @@ export class AskSession extends Session {
 
   openChannel(kind: string, opening: Uint8Array): Channel {
     const refusal = this.#refusal(kind.length + opening.length, undefined)
-    if (refusal !== undefined) throw refusal
+    if (refusal !== undefined) throw refusal.reason
     if (this.channels.size >= LIMITS.channelsPerPeer) throw overloaded('too many channels are open to this peer')
     const id = this.#nextId++
     const channel = new ControlChannel(this.peer, id, this)
@@ -78,18 +78,18 @@ export class AskSession extends Session {
     if (frame.body !== 'reply') throw protocolError('a request was answered with neither a reply nor a fault')
   }
 
-  #refusal(bytes: number, signal: AbortSignal | undefined): unknown {
-    if (signal?.aborted) return signal.reason
-    if (this.over) return new MeshError('E_UNREACHABLE', 'Asking a peer: the connection was lost')
+  /** Why nothing can be sent now. A signal's reason may be anything, even undefined. */
+  #refusal(bytes: number, signal: AbortSignal | undefined): { readonly reason: unknown } | undefined {
+    if (signal?.aborted) return { reason: signal.reason }
+    if (this.over) return { reason: new MeshError('E_UNREACHABLE', 'Asking a peer: the connection was lost') }
     if (bytes > LIMITS.frameBytes - FRAMING_BYTES) {
-      return new MeshError(
-        'E_TOO_LARGE',
-        `Asking a peer: the request has ${bytes} bytes, ${LIMITS.frameBytes - FRAMING_BYTES} are allowed`,
-      )
+      const allowed = `${LIMITS.frameBytes - FRAMING_BYTES} are allowed`
+      return { reason: new MeshError('E_TOO_LARGE', `Asking a peer: the request has ${bytes} bytes, ${allowed}`) }
     }
-    if (this.#pending.size >= LIMITS.requestsPerPeer) return overloaded('too many requests wait for this peer')
+    if (this.#pending.size >= LIMITS.requestsPerPeer)
+      return { reason: overloaded('too many requests wait for this peer') }
     if (this.writer.queuedBytes > LIMITS.peerQueueBytes)
-      return overloaded('the peer does not keep up with what is sent to it')
+      return { reason: overloaded('the peer does not keep up with what is sent to it') }
     return undefined
   }
 

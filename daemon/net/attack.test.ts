@@ -354,8 +354,10 @@ describe('abuse of the control stream', () => {
   })
 
   test('P2P-07 the decoders of the installed libraries are past the known bombs', () => {
-    const version = (name: string) =>
-      JSON.parse(readFileSync(new URL(`../../node_modules/${name}/package.json`, import.meta.url), 'utf8')).version
+    const version = (name: string): string => {
+      const text = readFileSync(new URL(`../../node_modules/${name}/package.json`, import.meta.url), 'utf8')
+      return (JSON.parse(text) as { readonly version: string }).version
+    }
     const number = (text: string) => text.split('.').reduce((sum, part) => sum * 1000 + Number.parseInt(part, 10), 0)
     for (const [name, floor] of [
       ['@libp2p/crypto', '5.1.22'],

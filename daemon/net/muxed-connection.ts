@@ -30,7 +30,7 @@ export function muxedConnection(connection: MessageStream, guard: FrameGuard): M
   }
   const own: Record<PropertyKey, unknown> = { send, addEventListener }
   return new Proxy(connection, {
-    get: (target, key) => {
+    get: (target, key): unknown => {
       if (Object.hasOwn(own, key)) return own[key]
       const value: unknown = Reflect.get(target, key, target)
       // methods need their own object; a function that is a property, such as `log`, has properties itself

@@ -125,7 +125,7 @@ function forServed<T extends { registrar: Registrar }>(components: T, gate: Gate
 /** `target` with one property replaced. */
 function replaced<T extends object, K extends keyof T>(target: T, name: K, replacement: T[K]): T {
   return new Proxy(target, {
-    get: (_target, key) => {
+    get: (_target, key): unknown => {
       if (key === name) return replacement
       const value: unknown = Reflect.get(target, key, target)
       return typeof value === 'function' ? value.bind(target) : value

@@ -23,6 +23,10 @@ async function node(fill: number): Promise<MeshNet> {
   return net
 }
 
+function serve(net: MeshNet, work: (stream: ByteStream) => Promise<void>): void {
+  net.handleStream(PROTOCOL, (stream) => void work(stream))
+}
+
 beforeEach(async () => {
   a = await node(1)
   b = await node(2)
@@ -40,7 +44,7 @@ const size = async (stream: ByteStream): Promise<number> => {
 }
 
 test('an end that came before anybody read is seen, with what came before it', async () => {
-  b.handleStream(PROTOCOL, async (stream) => {
+  serve(b, async (stream) => {
     await stream.write(new Uint8Array(100_000))
     await stream.end()
   })
@@ -62,7 +66,7 @@ test('bytes that come together with the end of the stream are not lost, however 
 })
 
 test('a stream reset before anybody read is an error, not an early end', async () => {
-  b.handleStream(PROTOCOL, async (stream) => {
+  serve(b, async (stream) => {
     await stream.write(new Uint8Array(1000))
     // not so early that the stream could not be opened
     await sleep(30)
@@ -77,7 +81,7 @@ test('a writer waits for a reader that reads nothing, again and again, and nothi
   const total = 24 << 20
   const goOn = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   const reading = Promise.withResolvers<number>()
-  b.handleStream(PROTOCOL, async (stream) => {
+  serve(b, async (stream) => {
     let bytes = 0
     for await (const chunk of stream.chunks()) {
       // stops twice on the way

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { ProgramInput } from '../../protocol/api.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { normaliseProgram, programDigest } from './program.ts'
 import { isModuleName, resolveSpecifier } from './resolve.ts'
@@ -62,7 +63,7 @@ describe('normaliseProgram', () => {
     [{ modules: { 'a.js': 5 as unknown as string } }],
     [{ source: 5 as unknown as string }],
     [{ source: '\ud800' }],
-    [JSON.parse(`{"modules": {"__proto__": "x"}}`)],
+    [JSON.parse(`{"modules": {"__proto__": "x"}}`) as ProgramInput],
   ])('refuses %j', (input) => {
     expect(code(() => normaliseProgram(input))).toBe('E_BAD_REQUEST')
   })

@@ -7,8 +7,6 @@ import { LIMITS } from '../../protocol/limits.ts'
 import { isModuleName } from './resolve.ts'
 import { stripTypes } from './strip-types.ts'
 
-export { resolveSpecifier } from './resolve.ts'
-
 type Module = Program['modules'][number]
 
 const MAINS = ['main.ts', 'main.js', 'main.mts', 'main.mjs', 'index.ts', 'index.js', 'index.mts', 'index.mjs']

@@ -38,7 +38,7 @@ describe('stripTypes', () => {
         file: 'lib/e.ts',
         line: 2,
         column: 8,
-        frame: expect.stringContaining('> 2 | let x: = 1\n    |        ^'),
+        frame: expect.stringContaining('> 2 | let x: = 1\n    |        ^') as string,
       })
     }
   })

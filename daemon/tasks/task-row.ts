@@ -131,7 +131,7 @@ function mapOf(wire: manyhands.MapRow.$Properties): MapState {
 function roundsOf(text: string): Rounds {
   const value: unknown = JSON.parse(text)
   if (!Array.isArray(value)) throw new TypeError('rounds are not a list')
-  return value
+  return value as Rounds
 }
 
 function kindOf(value: string): TaskKind {

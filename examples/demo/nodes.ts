@@ -40,7 +40,7 @@ export class DemoNode {
 
   async joinBy(inviter: DemoNode): Promise<void> {
     await mkdir(this.home, { recursive: true, mode: 0o700 })
-    const { invite }: { invite: string } = JSON.parse(await inviter.cli('invite', '--json'))
+    const { invite } = JSON.parse(await inviter.cli('invite', '--json')) as { readonly invite: string }
     await this.cli('join', invite, '--name', this.name)
     await this.up()
   }

@@ -123,7 +123,7 @@ export function meshNetSuite(name: string, makeNets: () => Nets): void {
       expect(utf8(await a.request(c.self, 'hello', text('')))).toBe('hi')
       await expect(a.request(c.self, 'work', text(''))).rejects.toMatchObject({
         code: 'E_SYNCING',
-        retryAfterMs: expect.any(Number),
+        retryAfterMs: expect.any(Number) as number,
       })
       expect(code(await a.openChannel(c.self, 'task', text('')).ended)).toBe('E_SYNCING')
       const stream = await a.openStream(c.self, '/manyhands/test/1').catch(() => undefined)

@@ -77,8 +77,7 @@ export class ScriptedExecutor implements Executor {
 function load(job: JobSpec): Handler {
   const source = job.program.modules.find((module) => module.name === job.program.main)?.source ?? ''
   const expression = source.replace(/^\s*export default /, '').replace(/;\s*$/, '')
-  const handler: Handler = runInContext(`(${expression})`, createContext({ setTimeout }))
-  return handler
+  return runInContext(`(${expression})`, createContext({ setTimeout })) as Handler
 }
 
 async function call(handler: Handler, inputJson: string, job: JobSpec, hooks: JobHooks): Promise<string> {

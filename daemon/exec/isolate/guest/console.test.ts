@@ -1,4 +1,5 @@
 import { format } from 'node:util'
+import { runInThisContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestIsolate } from './test-isolate.ts'
 
@@ -81,8 +82,7 @@ describe('console', () => {
   afterAll(() => isolate.dispose())
 
   test.each(SAME)('prints as Node does: %s', async (args) => {
-    // biome-ignore lint: the same text must run on both sides
-    const values = new Function(`return [${args}]`)() as unknown[]
+    const values = runInThisContext(`[${args}]`) as unknown[]
     expect(await logs(`console.log(${args})`)).toEqual([`log: ${format(...values)}`])
   })
 

@@ -166,8 +166,8 @@ describe('whatever is thrown becomes a bounded failure', () => {
       '{"stack":{"a":1},"message":"x"}',
     ]) {
       expect(failureFromRaw(raw, program)).toMatchObject({
-        code: expect.stringMatching(/^E_(GUEST|HOST_CALL)$/),
-        message: expect.any(String),
+        code: expect.stringMatching(/^E_(GUEST|HOST_CALL)$/) as string,
+        message: expect.any(String) as string,
       })
     }
     const inner = new Error('ENOENT /root/secret')

@@ -102,7 +102,7 @@ describe('host functions', () => {
       ok: false,
       failure: {
         code: 'E_HOST_CALL',
-        message: expect.stringContaining('env.f() was called with something that is not JSON'),
+        message: expect.stringContaining('env.f() was called with something that is not JSON') as string,
       },
     })
     expect(await isolate.call('cycle')).toMatchObject({ ok: false, failure: { code: 'E_HOST_CALL' } })

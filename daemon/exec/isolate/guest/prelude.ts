@@ -16,8 +16,8 @@ import type { Enter, GuestConfig, Host, HostValue, Library, Realm } from './real
 declare const GLOBAL_TABLE: string
 /** The host function: the argument of the closure that this file becomes the body of. */
 declare const $0: Host
-/** The result of that closure. */
-declare let $enter: Enter
+/** The closure gives back what is put here. */
+declare const $out: { enter: Enter }
 
 type Handler = (input: unknown, env: object) => unknown
 interface Settle {
@@ -241,7 +241,7 @@ const main = (root: { readonly loaded?: unknown; readonly main: { readonly defau
   throw error
 }
 
-$enter = (time, kind, ...args) => {
+$out.enter = (time, kind, ...args) => {
   now = time
   try {
     if (kind === 'calls') callAll(args, 0)

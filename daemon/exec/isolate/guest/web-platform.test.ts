@@ -9,7 +9,8 @@ const AsyncFunction = (async () => {}).constructor as new (code: string) => () =
 
 const here: Run = async (code) => {
   const value: unknown = await new AsyncFunction(HELPERS + code)()
-  return JSON.parse(JSON.stringify(value ?? null))
+  const copy: unknown = JSON.parse(JSON.stringify(value ?? null))
+  return copy
 }
 
 describe('an isolate gives what the web platform gives', () => {
@@ -77,7 +78,7 @@ describe('an isolate gives what the web platform gives', () => {
     const uncaught = await isolate.call(`await fetch('https://example.com/')`)
     expect(uncaught).toMatchObject({
       ok: false,
-      failure: { code: 'E_NETWORK_CLOSED', hint: expect.stringContaining('env.<name>()') },
+      failure: { code: 'E_NETWORK_CLOSED', hint: expect.stringContaining('env.<name>()') as string },
     })
     expect(
       await inside(
