@@ -15,13 +15,20 @@ export interface Context {
 /** Resolves with the exit code; nothing means 0. */
 export type Run = (context: Context) => Promise<number | undefined>
 
+/** One Ctrl-C may come twice, from the terminal and from the process that started this one; within this time, milliseconds, it is the same. */
+const SAME_INTERRUPT_MS = 200
+
 /** Runs a command to its exit code. Never rejects. The second Ctrl-C ends the process at once. */
 export async function runCommand(io: Io, json: boolean, command: Run): Promise<number> {
   const output = new Output(io, json)
   const interrupt = new AbortController()
+  let interruptedAt = 0
   const onSignal = (): void => {
-    if (interrupt.signal.aborted) process.exit(EXIT_INTERRUPTED)
-    interrupt.abort(new Interrupted('interrupted'))
+    const now = performance.now()
+    if (!interrupt.signal.aborted) {
+      interruptedAt = now
+      interrupt.abort(new Interrupted('interrupted'))
+    } else if (now - interruptedAt > SAME_INTERRUPT_MS) process.exit(EXIT_INTERRUPTED)
   }
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
