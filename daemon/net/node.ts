@@ -1,6 +1,7 @@
+import { publicKeyFromSeed } from '../../protocol/node-id.ts'
 import { createHash } from 'node:crypto'
 import { noise } from '@chainsafe/libp2p-noise'
-import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { privateKeyFromRaw } from '@libp2p/crypto/keys'
 import type { StreamHandler, StreamHandlerOptions } from '@libp2p/interface'
 import type { Registrar } from '@libp2p/interface-internal'
 import { tcp } from '@libp2p/tcp'
@@ -25,7 +26,8 @@ const ADDRESSES_PER_PEER = 16
  * as most of a node's start is loading code.
  */
 export async function createNode(config: NetConfig): Promise<Libp2p> {
-  const privateKey = await generateKeyPairFromSeed('Ed25519', config.seed)
+  // Seed and public key together: given the seed alone, the library derives the other half in slow JavaScript.
+  const privateKey = privateKeyFromRaw(Buffer.concat([config.seed, publicKeyFromSeed(config.seed)]))
   const { gate } = config
   const options: Libp2pOptions = {
     privateKey,
