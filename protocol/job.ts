@@ -30,6 +30,17 @@ export interface Limits {
   readonly hostCallBytes: number
 }
 
+/** With less no job can begin: refused rather than raised, as a caller should know what it gets. Memory is what an empty isolate needs. */
+export const LIMIT_FLOORS: Limits = {
+  wallMs: 1,
+  cpuMs: 1,
+  memoryBytes: 8 << 20,
+  outputBytes: 1,
+  logBytes: 0,
+  hostCalls: 0,
+  hostCallBytes: 0,
+}
+
 export interface LogLine {
   readonly level: 'debug' | 'info' | 'log' | 'warn' | 'error'
   readonly text: string

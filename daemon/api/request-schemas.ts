@@ -12,7 +12,7 @@ import type {
   SessionOpen,
   TokenRequest,
 } from '../../protocol/api.ts'
-import { GRADES } from '../../protocol/job.ts'
+import { GRADES, LIMIT_FLOORS } from '../../protocol/job.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 
 /** `describes<T>()(schema)`: the schema gives a T and knows every key of it. */
@@ -47,10 +47,10 @@ export const programInput = describes<ProgramInput>()(
 
 export const limitsInput = describes<LimitsInput>()(
   z.strictObject({
-    wallMs: z.int().min(1).max(MAX_MS).exactOptional(),
-    cpuMs: z.int().min(1).max(MAX_MS).exactOptional(),
-    memoryBytes: count('Bytes').exactOptional(),
-    outputBytes: count('Bytes').exactOptional(),
+    wallMs: z.int().min(LIMIT_FLOORS.wallMs).max(MAX_MS).exactOptional(),
+    cpuMs: z.int().min(LIMIT_FLOORS.cpuMs).max(MAX_MS).exactOptional(),
+    memoryBytes: count('Bytes').min(LIMIT_FLOORS.memoryBytes).exactOptional(),
+    outputBytes: count('Bytes').min(LIMIT_FLOORS.outputBytes).exactOptional(),
     logBytes: count('Bytes').exactOptional(),
     hostCalls: count('Number of host calls').exactOptional(),
     hostCallBytes: count('Bytes').exactOptional(),

@@ -144,6 +144,9 @@ describe('the local API', () => {
       [{}, /program/],
       [{ program: {} }, /exactly one of source and modules/],
       [{ program: { source: 'echo' }, limits: { wallMs: -1 } }, /limits\.wallMs/],
+      [{ program: { source: 'echo' }, limits: { cpuMs: 0 } }, /limits\.cpuMs/],
+      [{ program: { source: 'echo' }, limits: { memoryBytes: (8 << 20) - 1 } }, /limits\.memoryBytes/],
+      [{ program: { source: 'echo' }, limits: { outputBytes: 0 } }, /limits\.outputBytes/],
       [{ program: { source: 'echo' }, inptu: 1 }, /inptu/],
       [[], /object/],
     ]

@@ -3,7 +3,7 @@
  * Durations are milliseconds, sizes bytes. Zero configuration is a working node.
  */
 import { z } from 'zod'
-import { GRADES } from '../../protocol/job.ts'
+import { GRADES, LIMIT_FLOORS } from '../../protocol/job.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 
 const MINUTE = 60_000
@@ -70,7 +70,7 @@ const jobLimits = (
   z.strictObject({
     wallMs: ms(1, 24 * 60 * MINUTE, wall, `${what} wall-clock time`),
     cpuMs: ms(1, 24 * 60 * MINUTE, cpu, `${what} CPU time`),
-    memoryBytes: bytes(8 * MIB, 64 * 1024 * MIB, memory, `${what} memory`),
+    memoryBytes: bytes(LIMIT_FLOORS.memoryBytes, 64 * 1024 * MIB, memory, `${what} memory`),
     outputBytes: bytes(1, 16 * MIB, output, `${what} size of a result`),
     logBytes: bytes(0, 1024 * MIB, log, `${what} console output`),
     hostCalls: count(0, 100_000_000, calls, `${what} number of host calls`),

@@ -8,6 +8,7 @@ import type { Limits } from '../../protocol/job.ts'
 import { isGrade } from '../../protocol/task/job-codec.ts'
 import type { Journal } from '../journal/journal.ts'
 import type { Channel, MeshNet } from '../net/mesh-net.ts'
+import { checkLimits } from './check-limits.ts'
 import type { Hands } from './hands.ts'
 import { orderOf, resultToWire } from './order-codec.ts'
 import { ServedOrder } from './served-order.ts'
@@ -97,7 +98,7 @@ export class PeerService {
   #accept(bind: manyhands.Bind.$Properties, peer: string): { order: Order; durable: Promise<unknown> } {
     const { net, defaults, journal } = this.#options
     const order = orderOf(bind, { self: net.self, peer, defaults })
-    this.#checkCeilings(order.limits)
+    checkLimits(order.limits, this.#options.ceilings, 'Cannot accept the task')
     const key = epochKey(order)
     const row = journal.get('tenure', key)
     const seen = Math.max(
@@ -116,18 +117,6 @@ export class PeerService {
     const durable = journal.append({ type: 'tenure.bound', body: value, writes: [{ table: 'tenure', key, value }] })
     durable.catch(() => undefined)
     return { order, durable }
-  }
-
-  #checkCeilings(limits: Limits): void {
-    const { ceilings } = this.#options
-    for (const [name, value] of Object.entries(limits)) {
-      const ceiling = ceilings[name as keyof Limits]
-      if (value > ceiling)
-        throw new MeshError(
-          'E_BAD_REQUEST',
-          `Cannot accept the task: limit ${name} is ${value}, at most ${ceiling} here`,
-        )
-    }
   }
 
   /** The channel is gone but the lease is not over: one more way to hand the result in. */

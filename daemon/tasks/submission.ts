@@ -4,6 +4,7 @@ import { MeshError } from '../../protocol/errors.ts'
 import type { Limits, Program } from '../../protocol/job.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { normaliseProgram, programDigest } from '../programs/program.ts'
+import { checkLimits } from './check-limits.ts'
 import type { TaskSpec } from './task-spec.ts'
 
 export interface Submission {
@@ -48,18 +49,7 @@ function isNormalised(program: ProgramInput | Program): program is Program {
 function limitsOf(asked: LimitsInput, { defaults, ceilings }: LimitBounds): Limits {
   const given = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined))
   const limits: Limits = { ...defaults, ...given }
-  for (const [name, value] of Object.entries(limits)) {
-    const ceiling = ceilings[name as keyof Limits]
-    if (value > ceiling) {
-      throw new MeshError(
-        'E_BAD_REQUEST',
-        `Cannot take the task: limit ${name} is ${value}, at most ${ceiling} is allowed here`,
-        {
-          hint: `The operator of this node can raise executor.ceilings.${name}`,
-        },
-      )
-    }
-  }
+  checkLimits(limits, ceilings, 'Cannot take the task')
   return limits
 }
 
