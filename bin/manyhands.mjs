@@ -2,7 +2,7 @@
 // Starts the CLI under a Node that can run the daemon (24 or newer): this one if it will do, else the one that came with the package.
 // Written for any Node from 18 on, without dependencies.
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, realpathSync } from 'node:fs'
 import * as nodeModule from 'node:module'
 import { constants, homedir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -11,7 +11,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 const WANTED = 24
 const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))
 
-if (Number(process.versions.node.split('.')[0]) >= WANTED && hasSnapshotFlag()) {
+if (Number(process.versions.node.split('.')[0]) >= WANTED) {
   // In a folder of this user only: a shared one could be filled by others
   nodeModule.enableCompileCache(join(cacheFolder(), 'compile'))
   const { main } = await import(pathToFileURL(findEntry()).href)
@@ -20,37 +20,16 @@ if (Number(process.versions.node.split('.')[0]) >= WANTED && hasSnapshotFlag()) 
   run(findNode())
 }
 
-/** The bundle, unless there are sources and one of them is newer. */
+/** The bundle where there is one: in a clone, `npm run build` and every other npm command renew it. */
 function findEntry() {
   const built = join(root, 'dist', 'cli.js')
-  const source = join(root, 'daemon', 'cli', 'main.ts')
-  if (!existsSync(source)) return built
-  if (!existsSync(built)) return source
-  const time = statSync(built).mtimeMs
-  const folders = ['daemon', 'protocol', join('sdk', 'src')].map((name) => join(root, name))
-  return folders.some((folder) => isNewer(folder, time)) ? source : built
-}
-
-/** Whether a source file below the folder was changed after `time`, milliseconds. */
-function isNewer(folder, time) {
-  return readdirSync(folder, { withFileTypes: true }).some((entry) => {
-    const path = join(folder, entry.name)
-    if (entry.isDirectory()) return isNewer(path, time)
-    return entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts') && statSync(path).mtimeMs > time
-  })
+  return existsSync(built) ? built : join(root, 'daemon', 'cli', 'main.ts')
 }
 
 function cacheFolder() {
   const { MANYHANDS_HOME, XDG_CACHE_HOME } = process.env
   if (MANYHANDS_HOME) return join(MANYHANDS_HOME, 'cache')
   return join(XDG_CACHE_HOME?.startsWith('/') ? XDG_CACHE_HOME : join(homedir(), '.cache'), 'manyhands')
-}
-
-/** isolated-vm wants the flag in every process that loads it. */
-function hasSnapshotFlag() {
-  return (
-    process.execArgv.includes('--no-node-snapshot') || (process.env.NODE_OPTIONS ?? '').includes('--no-node-snapshot')
-  )
 }
 
 function findNode() {
@@ -72,9 +51,7 @@ function findNode() {
 
 /** This file again under the right Node: same arguments, same terminal; ends as the child ends. */
 function run(node) {
-  const child = spawn(node, ['--no-node-snapshot', fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
-    stdio: 'inherit',
-  })
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' })
   // A terminal sends Ctrl-C to both; what is sent to this process alone is passed on
   const passed = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
   for (const signal of passed) process.on(signal, () => child.kill(signal))

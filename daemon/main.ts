@@ -1,55 +1,36 @@
 /**
- * The composition root: the one place that knows every part and puts them together.
+ * The composition root: with `serve.ts`, the one place that knows every part and puts them together.
  *
- * Start, each step using only what came before:
- *   1 configuration and paths  2 identity and mesh  3 journal  4 membership and directory  5 network, not listening  6 tasks: hands, engine, service for peers
- *   7 network listens and dials  8 tasks from before the restart are taken up  9 local API
- * Stop, in reverse: the API takes no more, work drains, leases end, network, executor, and the journal last, so that everything before can still be stored.
+ * Start, each step using only what came before. A node is joined as soon as it can be; what that does not need is loaded only then.
+ *   1 configuration, identity and mesh (`setting.ts`)  2 journal  3 membership and directory  4 the network listens and dials
+ *   5 hands and task engine  6 tasks from before the restart are taken up  7 local API (5 to 7: `serve.ts`)
+ * Stop, in reverse: the API takes no more, work drains, leases end, network, and the journal last, so that everything before can still be stored.
  */
 import { existsSync } from 'node:fs'
-import { hostname, userInfo } from 'node:os'
 import { join } from 'node:path'
-import { MeshError } from '../protocol/errors.ts'
-import { fingerprint, parseInvite } from '../protocol/membership/invite.ts'
+import { fingerprint } from '../protocol/membership/invite.ts'
 import { VERSION } from '../protocol/version.ts'
 import { MeshEventLog } from './api/mesh-event-log.ts'
-import { type ApiAddress, type ApiServer, createApiServer } from './api/server.ts'
-import { openTokens } from './api/tokens.ts'
-import { loadConfig, type LoadedConfig } from './config/load.ts'
-import { type Paths, resolvePaths } from './config/paths.ts'
+import type { ApiAddress } from './api/server.ts'
+import type { Paths } from './config/paths.ts'
 import { DISCOVERY_RECORDS } from './discovery/address-book.ts'
 import { DirectoryService } from './discovery/directory-service.ts'
-import { diagnose } from './doctor.ts'
-import { createIsolateExecutor } from './exec/isolate/isolate-executor.ts'
 import { writeFileAtomic } from './files/atomic-file.ts'
-import { ensurePrivateFolder } from './files/private-file.ts'
-import { createIdentity, findIdentity, type Identity, readIdentity } from './identity/identity.ts'
-import { inviteFingerprint, joinMesh as joinByInvite } from './identity/join-client.ts'
 import { JoinServer } from './identity/join-server.ts'
-import { findMesh, foundMesh, type Mesh, writeMesh } from './identity/mesh-file.ts'
 import { MembershipService } from './identity/membership-service.ts'
 import { MEMBERSHIP_RECORDS } from './identity/membership-store.ts'
 import type { Journal } from './journal/journal.ts'
 import { openLevelJournal } from './journal/level-journal.ts'
 import { keepPorts, withKeptPorts } from './net/kept-ports.ts'
-import { createNet, type PreparedNet, prepareNet } from './net/libp2p-net.ts'
-import { watchEventLoop } from './observe/event-loop.ts'
-import { logFile, standardError } from './observe/log-file.ts'
-import { createLogger, type Logger } from './observe/logger.ts'
-import { createMetrics } from './observe/metrics.ts'
-import { normaliseProgram } from './programs/program.ts'
-import { statusOf } from './status.ts'
-import { composeTasks, TASK_ENGINE_RECORDS, type TaskParts } from './tasks/compose.ts'
-import { verifyReceipt } from '../protocol/receipt/receipt.ts'
+import { prepareNet } from './net/libp2p-net.ts'
+import type { MeshNet } from './net/mesh-net.ts'
+import type { Served } from './serve.ts'
+import { type DaemonOptions, type Setting, settle, startedMark } from './setting.ts'
+import { TASK_ENGINE_RECORDS } from './tasks/records.ts'
 
-export interface DaemonOptions {
-  /** @default process.env */
-  readonly env?: Readonly<Record<string, string | undefined>>
-  /** Configuration by dotted key, above file and environment */
-  readonly flags?: Readonly<Record<string, string>>
-  /** Configuration file; must exist when given. @default the one of the paths */
-  readonly configFile?: string
-}
+export { joinMesh } from './join.ts'
+export type { JoinResult } from './join.ts'
+export type { DaemonOptions } from './setting.ts'
 
 export interface RunningDaemon {
   readonly id: string
@@ -79,99 +60,14 @@ export async function runDaemon(options: DaemonOptions = {}): Promise<RunningDae
   return daemon
 }
 
-export interface JoinResult {
-  readonly meshId: string
-  readonly meshName: string
-  readonly nodeId: string
-  readonly name: string
-  /** Of the invite: `manyhands invite` showed the same */
-  readonly inviteFingerprint: string
-  /** Of this node and the inviter: the inviter's event of the join shows the same */
-  readonly fingerprint: string
-}
-
-/**
- * Joins a mesh before the daemon runs.
- * @throws MeshError E_INVITE, E_CONFLICT when this node belongs to a mesh already, E_UNREACHABLE
- */
-export async function joinMesh(
-  text: string,
-  options: DaemonOptions & { readonly name?: string; readonly signal?: AbortSignal } = {},
-): Promise<JoinResult> {
-  const { paths, config } = pathsAndConfig(options)
-  const before = await findMesh(paths.meshFile)
-  const invite = parseInvite(text)
-  if (before !== undefined) {
-    const same = before.meshId === invite.meshId
-    throw new MeshError(
-      'E_CONFLICT',
-      `Cannot join: this node belongs to ${same ? 'that mesh' : `mesh "${before.meshName}"`} already`,
-      {
-        hint: same ? 'Start it with `manyhands up`.' : 'Use another MANYHANDS_HOME for a second node on this host.',
-      },
-    )
-  }
-  await ensurePrivateFolder(paths.dataDir)
-  const identity = await createIdentity(paths.identityFile)
-  const nodeName = options.name ?? (config.name || hostname())
-  const joined = await joinByInvite({
-    invite,
-    signer: identity.signer,
-    nodeName,
-    createNet: (join) => createNet({ ...join, listen: [], allowLoopback: true, allowPrivate: true }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-  })
-  const { mesh } = joined
-  await writeMesh(paths.meshFile, mesh)
-  const { meshId, meshName } = mesh
-  const prints = { inviteFingerprint: inviteFingerprint(invite), fingerprint: joined.fingerprint }
-  return { meshId, meshName, nodeId: identity.nodeId, name: mesh.nodeName, ...prints }
-}
-
-interface Setting {
-  readonly loaded: LoadedConfig
-  readonly paths: Paths
-  readonly identity: Identity
-  readonly mesh: Mesh
-  readonly logger: Logger
-  /** Whether a journal may be made: only on a host that never had one */
-  readonly isNew: boolean
-}
-
-function pathsAndConfig(options: DaemonOptions): LoadedConfig & { readonly paths: Paths } {
-  const env = options.env ?? process.env
-  const { uid, homedir } = userInfo()
-  const paths = resolvePaths(env, uid, homedir)
-  const file = options.configFile ?? paths.configFile
-  const loaded = loadConfig({ file, fileRequired: options.configFile !== undefined, env, flags: options.flags ?? {} })
-  return { ...loaded, paths }
-}
-
-async function settle(options: DaemonOptions): Promise<Setting> {
-  const { paths, ...loaded } = pathsAndConfig(options)
-  const { config } = loaded
-  for (const folder of [paths.dataDir, paths.stateDir, paths.runDir]) await ensurePrivateFolder(folder)
-  const found = await findMesh(paths.meshFile)
-  const isNew = found === undefined && (await findIdentity(paths.identityFile)) === undefined
-  const identity = isNew ? await createIdentity(paths.identityFile) : await readIdentity(paths.identityFile)
-  const nodeName = config.name || found?.nodeName || hostname()
-  const mesh = found ?? foundMesh(identity.signer, `${nodeName}'s mesh`, nodeName)
-  if (found === undefined) await writeMesh(paths.meshFile, mesh)
-  const sink = config.log.file ? logFile(paths.logFile, config.log.maxBytes) : standardError()
-  const logger = createLogger({ level: config.log.level, sink, node: mesh.nodeName })
-  return { loaded, paths, identity, mesh, logger, isNew }
-}
-
-/** Beside the identity: a node that has run before never begins an empty journal in silence. */
-function startedMark(paths: Paths): string {
-  return join(paths.dataDir, 'started')
-}
-
 /** "/ip4/.../p2p/<id>" as a peer to dial; anything else was refused with the configuration. */
 function bootstrapPeer(address: string): { peer: string; addresses: readonly string[] }[] {
   const peer = /\/p2p\/(\w+)$/.exec(address)?.[1]
   return peer === undefined ? [] : [{ peer, addresses: [address] }]
 }
+
+/** Longest wait for a first peer before hands and API are started, milliseconds. */
+const FIRST_PEER_MS = 250
 
 class Daemon implements RunningDaemon {
   readonly id: string
@@ -179,14 +75,14 @@ class Daemon implements RunningDaemon {
   readonly #setting: Setting
   readonly #startedAt = Date.now()
   readonly #events = new MeshEventLog()
+  readonly #firstPeer = Promise.withResolvers<void>()
   readonly #stopped = Promise.withResolvers<void>()
   /** How to end what was started, in order of starting */
   readonly #closers: { readonly name: string; close(drainMs: number): Promise<void> | void }[] = []
   #stopping: Promise<void> | undefined
-  #net: PreparedNet | undefined
+  #net: MeshNet | undefined
   #membership: MembershipService | undefined
-  #tasks: TaskParts | undefined
-  #api: ApiAddress | undefined
+  #served: Served | undefined
   #joinedAfterMs: number | undefined
 
   constructor(setting: Setting) {
@@ -205,11 +101,11 @@ class Daemon implements RunningDaemon {
   }
 
   get addresses(): readonly string[] {
-    return this.#net?.net.addresses() ?? []
+    return this.#net?.addresses() ?? []
   }
 
   get api(): ApiAddress {
-    return this.#api ?? { socket: this.paths.socket }
+    return this.#served?.api ?? { socket: this.paths.socket }
   }
 
   get stopped(): Promise<void> {
@@ -222,16 +118,9 @@ class Daemon implements RunningDaemon {
   }
 
   async start(): Promise<void> {
-    const { loaded, paths, identity, mesh, logger, isNew } = this.#setting
+    const { loaded, paths, identity, mesh, logger } = this.#setting
     const { config } = loaded
-    const executorReady = createIsolateExecutor({
-      warmMemoryBytes: config.executor.defaults.memoryBytes,
-      maxHosts: config.executor.hosts,
-      jobsBeforeRecycling: config.executor.recycleJobs,
-      warmIsolates: config.executor.warm,
-    })
-    executorReady.catch(() => undefined)
-    const journal = await this.#openJournal(isNew)
+    const journal = await this.#openJournal()
     const membership = await MembershipService.open({ journal, mesh, signer: identity.signer, version: VERSION })
     this.#membership = membership
     this.#closers.push({ name: 'membership', close: () => membership.close() })
@@ -240,28 +129,55 @@ class Daemon implements RunningDaemon {
       membership,
       signer: identity.signer,
       version: VERSION,
-      offer: () => ({ executors: this.#tasks?.offers() ?? [], labels: config.labels }),
+      offer: () => ({ executors: this.#served?.tasks.offers() ?? [], labels: config.labels }),
       cardTtlMs: config.discovery.cardTtlMs,
       bootstrap: config.discovery.bootstrap.flatMap(bootstrapPeer),
       labelIndex: config.discovery.dht,
       onAlarm: (what, detail) => this.#events.add({ type: 'alarm', what, detail }),
     })
+    const { net, joins, dialed } = await this.#joinNetwork(membership, directory)
+    // Loading the rest would hold up the handshakes: they go first, as long as they do not take long.
+    await Promise.race([dialed, this.#firstPeer.promise, new Promise((resolve) => setTimeout(resolve, FIRST_PEER_MS))])
+    const { serve } = await import('./serve.ts')
+    this.#served = await serve({
+      setting: this.#setting,
+      journal,
+      membership,
+      directory,
+      net,
+      joins,
+      events: this.#events,
+      status: () => ({ startedAt: this.#startedAt, joinedAfterMs: this.#joinedAfterMs }),
+      shutdown: (drainMs) => void this.stop(drainMs),
+      onClose: (name, close) => this.#closers.push({ name, close }),
+    })
+    logger.info({ id: this.id, mesh: mesh.meshId, addresses: net.addresses(), socket: paths.socket }, 'the node is up')
+  }
+
+  /** Listens, and dials whom it knows; does not wait for them. */
+  async #joinNetwork(
+    membership: MembershipService,
+    directory: DirectoryService,
+  ): Promise<{ net: MeshNet; joins: JoinServer; dialed: Promise<void> }> {
+    const { loaded, paths, identity, mesh, logger } = this.#setting
+    const { net: wanted, discovery } = loaded.config
+    const ports = join(paths.stateDir, 'ports.json')
     const prepared = await prepareNet({
       meshId: mesh.meshId,
       seed: identity.seed,
       networkKey: mesh.networkKey,
       gate: membership.gate,
-      listen: await withKeptPorts(config.net.listen, join(paths.stateDir, 'ports.json')),
-      announce: config.net.announce,
-      allowLoopback: config.net.allowLoopback,
-      allowPrivate: config.net.allowPrivate,
-      mdns: config.discovery.mdns,
-      dht: config.discovery.dht,
-      maxConnections: config.net.connections,
-      inboundPerSecond: config.net.inboundPerSecond,
+      listen: await withKeptPorts(wanted.listen, ports),
+      announce: wanted.announce,
+      allowLoopback: wanted.allowLoopback,
+      allowPrivate: wanted.allowPrivate,
+      mdns: discovery.mdns,
+      dht: discovery.dht,
+      maxConnections: wanted.connections,
+      inboundPerSecond: wanted.inboundPerSecond,
     })
-    this.#net = prepared
     const { net } = prepared
+    this.#net = net
     this.#closers.push({ name: 'network', close: () => net.close() })
     membership.attach(net, () => directory.ownCard())
     directory.attach(net)
@@ -269,75 +185,14 @@ class Daemon implements RunningDaemon {
     const joins = new JoinServer(membership, net)
     this.#reportMembership(membership)
     await prepared.start()
-    await keepPorts(config.net.listen, net.addresses(), join(paths.stateDir, 'ports.json'))
+    await keepPorts(wanted.listen, net.addresses(), ports)
     const dialed = directory.start()
     dialed.catch((error: unknown) => logger.warn({ err: error }, 'the first dials failed'))
-
-    const executor = await executorReady
-    this.#closers.push({ name: 'executor', close: () => executor.close() })
-    const parts = composeTasks({ config, executor, identity, journal, net, directory, logger })
-    this.#tasks = parts
-    this.#closers.push({ name: 'tasks', close: (drainMs) => parts.close(drainMs) })
-    directory.changed()
-    parts.engine.onChange((task) => {
-      const { id, kind, state, name } = task
-      this.#events.add({ type: 'task', task: id, kind, state, ...(name === undefined ? {} : { name }) })
-    })
-    membership.on((event) => {
-      if (event.type === 'expelled') parts.fence(event.peer)
-    })
-    await parts.engine.recover()
-    void executor.warm()
-
-    const status = () =>
-      statusOf({
-        identity,
-        mesh,
-        membership,
-        directory,
-        net,
-        tasks: parts,
-        journal,
-        paths,
-        startedAt: this.#startedAt,
-        joinedAfterMs: this.#joinedAfterMs,
-      })
-    const loop = watchEventLoop()
-    this.#closers.push({ name: 'event loop monitor', close: () => loop.close() })
-    const metrics = createMetrics(parts.metricSources(directory, net), loop)
-    parts.engine.onChange((task) => {
-      if (task.endedAt !== undefined)
-        metrics.taskEnded(task.state, (Date.parse(task.endedAt) - Date.parse(task.createdAt)) / 1000)
-    })
-    const server = createApiServer({
-      services: {
-        tasks: parts.engine,
-        events: this.#events,
-        metrics,
-        compile: normaliseProgram,
-        status,
-        peers: () => directory.peers(),
-        capabilities: (label) => directory.capabilities(label),
-        doctor: () => diagnose({ config, paths, jail: executor.jail, journal, net, membership, directory }),
-        config: () => ({ config, origin: loaded.origin }),
-        members: () => membership.view(),
-        invite: (request) => joins.invite(request),
-        revoke: (id) => membership.revoke(id),
-        verifyReceipt,
-        shutdown: (drainMs) => void this.stop(drainMs),
-      },
-      tokens: await openTokens(paths.tokenFile, paths.tokensFile),
-      config: config.api,
-      socket: paths.socket,
-      version: VERSION,
-      logger,
-    })
-    await this.#listen(server)
-    logger.info({ id: this.id, mesh: mesh.meshId, addresses: net.addresses() }, 'the node is up')
+    return { net, joins, dialed }
   }
 
-  async #openJournal(isNew: boolean): Promise<Journal> {
-    const { paths, logger } = this.#setting
+  async #openJournal(): Promise<Journal> {
+    const { paths, logger, isNew } = this.#setting
     const journal = await openLevelJournal({
       folder: paths.journalDir,
       markFile: paths.journalMark,
@@ -353,11 +208,6 @@ class Daemon implements RunningDaemon {
     return journal
   }
 
-  async #listen(server: ApiServer): Promise<void> {
-    this.#closers.push({ name: 'local API', close: (drainMs) => server.close(Math.min(drainMs, 1_000)) })
-    this.#api = await server.listen()
-  }
-
   #reportMembership(membership: MembershipService): void {
     const { logger, mesh } = this.#setting
     const { meshId } = mesh
@@ -365,6 +215,7 @@ class Daemon implements RunningDaemon {
       switch (event.type) {
         case 'ready':
           this.#joinedAfterMs ??= Math.round(performance.now())
+          this.#firstPeer.resolve()
           return this.#events.add({
             type: 'peer-up',
             peer: event.peer,
@@ -388,7 +239,7 @@ class Daemon implements RunningDaemon {
           return undefined
       }
     })
-    this.#net?.net.on((event) => {
+    this.#net?.on((event) => {
       if (event.type !== 'peer-down') return
       this.#events.add({
         type: 'peer-down',

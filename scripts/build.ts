@@ -17,7 +17,7 @@ const PROGRAMS = { cli: 'daemon/cli/main.ts', daemon: 'daemon/main.ts' } as cons
 const JAILED = { 'isolate-host': 'daemon/exec/isolate/host.ts' } as const
 
 /** Not bundled, because they bring native parts. Must be `dependencies` of the published package. */
-const EXTERNAL = ['classic-level', 'esbuild', 'isolated-vm', 'oxc-transform'] as const
+const EXTERNAL = ['esbuild', 'isolated-vm', 'oxc-transform'] as const
 
 /** CommonJS packages inside an ES module bundle still call `require` for Node's own modules. */
 const BANNER = `import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);`
@@ -39,6 +39,16 @@ const builtins: Plugin = {
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)})`,
       loader: 'js',
     }))
+  },
+}
+
+/** Of classic-level only the native part stays outside; the rest is read with the bundle. It too must be one of the `dependencies`. */
+const nativeLevel: Plugin = {
+  name: 'native-level',
+  setup({ onResolve }) {
+    onResolve({ filter: /^[.]\/binding$/ }, ({ importer }) =>
+      /classic-level[/][\w-]+[.]js$/.test(importer) ? { path: 'classic-level/binding.js', external: true } : undefined,
+    )
   },
 }
 
@@ -65,7 +75,7 @@ async function bundleInto(
     legalComments: 'external',
     chunkNames: 'chunk-[hash]',
     banner: { js: BANNER },
-    plugins: [builtins],
+    plugins: [builtins, nativeLevel],
     metafile: true,
     logLevel: 'warning',
   })

@@ -33,22 +33,32 @@ function* leaves(schema: z.core.$ZodType, path: readonly string[]): Generator<Co
     return
   }
   if (!(inner instanceof z.ZodDefault)) throw new TypeError(`Configuration key ${path.join('.')} has no default`)
-  const key = path.join('.')
-  const json: z.core.JSONSchema.JSONSchema = z.toJSONSchema(inner, { io: 'input' })
-  yield {
+  yield describe(path.join('.'), inner)
+}
+
+/** What only the document needs is made when it is asked for: every start of a node passes here. */
+function describe(key: string, leaf: z.ZodDefault): ConfigKey {
+  const fallback = leaf.def.defaultValue
+  const json = (): z.core.JSONSchema.JSONSchema => z.toJSONSchema(leaf, { io: 'input' })
+  return {
     key,
     variable: variableOf(key),
-    kind: kindOf(json),
-    fallback: inner.def.defaultValue,
-    doc: json.description ?? '',
-    bounds: boundsOf(json),
+    kind: kindOf(fallback),
+    fallback,
+    get doc() {
+      return json().description ?? ''
+    },
+    get bounds() {
+      return boundsOf(json())
+    },
   }
 }
 
-function kindOf(json: z.core.JSONSchema.JSONSchema): ConfigKey['kind'] {
-  if (json.type === 'array') return 'list'
-  if (json.type === 'boolean') return 'boolean'
-  return json.type === 'string' ? 'string' : 'number'
+/** A key takes what its default is. */
+function kindOf(fallback: unknown): ConfigKey['kind'] {
+  if (Array.isArray(fallback)) return 'list'
+  if (typeof fallback === 'boolean') return 'boolean'
+  return typeof fallback === 'string' ? 'string' : 'number'
 }
 
 function boundsOf(json: z.core.JSONSchema.JSONSchema): string {

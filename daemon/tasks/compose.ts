@@ -15,14 +15,11 @@ import { TaskEngine } from './engine.ts'
 import { Hands } from './hands.ts'
 import { LocalWorker } from './local-worker.ts'
 import { MeshPlacer } from './mesh-placer.ts'
-import { RECEIPT_RECORDS, ReceiptBook } from './receipt-book.ts'
+import { ReceiptBook } from './receipt-book.ts'
 import { RemoteWorker } from './remote-worker.ts'
 import { Retention } from './retention.ts'
 import { PeerService } from './serve-peers.ts'
-import { TASK_RECORDS, TaskStore } from './task-store.ts'
-
-/** Record types of this folder, for the journal's reader. */
-export const TASK_ENGINE_RECORDS = [...TASK_RECORDS, ...RECEIPT_RECORDS, 'tenure.bound'] as const
+import { TaskStore } from './task-store.ts'
 
 export interface TaskPartsOptions {
   readonly config: Config

@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { ENGINE_RECORDS, type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
+import { type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import type { TaskView } from '../../protocol/api.ts'
 import { verifyReceipt } from '../../protocol/receipt/receipt.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
+import { TASK_ENGINE_RECORDS } from './records.ts'
 import type { CallerHooks } from './tasks.ts'
 
 const caller = { subject: 'local' }
@@ -152,7 +153,7 @@ describe('faults', () => {
 
   test('F01: after a restart an acknowledged task ends, and its key gives the same task', async () => {
     const network = new MemoryNetwork()
-    const journal = new MemoryJournal({ types: ENGINE_RECORDS })
+    const journal = new MemoryJournal({ types: TASK_ENGINE_RECORDS })
     const before = taskNode({ network, name: 'a', mesh: () => [before], journal })
     before.executor.gate = new Promise(() => undefined)
     const task = await before.engine.run({ ...double, input: 8 }, { ...caller, key: 'again' })

@@ -5,8 +5,6 @@ import type { Signer } from '../../protocol/signing/signing.ts'
 import type { Journal } from '../journal/journal.ts'
 import type { DigestedOrder } from './digest.ts'
 
-export const RECEIPT_RECORDS = ['receipt.issued'] as const
-
 export interface IssuedReceipt {
   /** DSSE envelope as JSON text */
   readonly envelope: string

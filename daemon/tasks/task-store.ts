@@ -11,9 +11,6 @@ import type { Journal, TableWrite } from '../journal/journal.ts'
 import { decodeRow, encodeRow, type TaskRow } from './task-row.ts'
 import { decodeSpec, encodeSpec, type TaskSpec } from './task-spec.ts'
 
-/** Record types this store writes. */
-export const TASK_RECORDS = ['task.submitted', 'task.granted', 'task.ended', 'piece.ended', 'task.dropped'] as const
-
 export interface KeyUse {
   readonly task: string
   /** sha256 of the request that used the key first, hex */

@@ -29,7 +29,7 @@ export class DemoNode {
 
   async cli(...args: string[]): Promise<string> {
     const env = { ...process.env, MANYHANDS_HOME: this.home }
-    const { stdout } = await run(process.execPath, ['--no-node-snapshot', BIN, ...args], { env, maxBuffer: 16 << 20 })
+    const { stdout } = await run(process.execPath, [BIN, ...args], { env, maxBuffer: 16 << 20 })
     return stdout
   }
 

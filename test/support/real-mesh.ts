@@ -13,7 +13,7 @@ import { connect, type Mesh } from '../../sdk/src/index.ts'
 
 const run = promisify(execFile)
 const BIN = fileURLToPath(new URL('../../bin/manyhands.mjs', import.meta.url))
-const NODE = [process.execPath, '--no-node-snapshot', BIN] as const
+const NODE = [process.execPath, BIN] as const
 const START_MS = 30_000
 
 /** Settings that make nodes on one host leave the rest of the network alone. */

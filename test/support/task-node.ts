@@ -8,10 +8,11 @@ import { TaskEngine } from '../../daemon/tasks/engine.ts'
 import { Hands } from '../../daemon/tasks/hands.ts'
 import { LocalWorker } from '../../daemon/tasks/local-worker.ts'
 import { MeshPlacer } from '../../daemon/tasks/mesh-placer.ts'
-import { RECEIPT_RECORDS, ReceiptBook } from '../../daemon/tasks/receipt-book.ts'
+import { ReceiptBook } from '../../daemon/tasks/receipt-book.ts'
+import { TASK_ENGINE_RECORDS } from '../../daemon/tasks/records.ts'
 import { RemoteWorker } from '../../daemon/tasks/remote-worker.ts'
 import { PeerService } from '../../daemon/tasks/serve-peers.ts'
-import { TASK_RECORDS, TaskStore } from '../../daemon/tasks/task-store.ts'
+import { TaskStore } from '../../daemon/tasks/task-store.ts'
 import type { NodeFacts } from '../../protocol/placement/rank.ts'
 import { nodeIdFromSeed } from '../../protocol/node-id.ts'
 import { signerFromSeed } from '../../protocol/signing/signing.ts'
@@ -55,8 +56,6 @@ export interface TaskNode {
   readonly notes: { what: string; facts: Readonly<Record<string, unknown>> }[]
 }
 
-export const ENGINE_RECORDS = [...TASK_RECORDS, ...RECEIPT_RECORDS, 'tenure.bound']
-
 export function seedOf(name: string): Uint8Array {
   return new Uint8Array(Buffer.from(name.padEnd(32, '.')).subarray(0, 32))
 }
@@ -68,7 +67,7 @@ export function taskNode(options: TaskNodeOptions): TaskNode {
   const signer = signerFromSeed(seed)
   const gate = { admits: () => true, serves: () => true }
   const net = network.join({ self: id, gate })
-  const journal = options.journal ?? new MemoryJournal({ types: ENGINE_RECORDS })
+  const journal = options.journal ?? new MemoryJournal({ types: TASK_ENGINE_RECORDS })
   const executor = options.executor instanceof ScriptedExecutor ? options.executor : new ScriptedExecutor()
   const receipts = new ReceiptBook(signer, journal)
   const hands = new Hands(executor, receipts, {

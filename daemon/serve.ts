@@ -1,0 +1,117 @@
+/** The second half of the composition root: hands, task engine and local API of a node that is on its way into the mesh. */
+import { verifyReceipt } from '../protocol/receipt/receipt.ts'
+import { VERSION } from '../protocol/version.ts'
+import type { MeshEventLog } from './api/mesh-event-log.ts'
+import { type ApiAddress, createApiServer } from './api/server.ts'
+import { openTokens } from './api/tokens.ts'
+import type { DirectoryService } from './discovery/directory-service.ts'
+import { diagnose } from './doctor.ts'
+import { createIsolateExecutor, type IsolateExecutor } from './exec/isolate/isolate-executor.ts'
+import type { JoinServer } from './identity/join-server.ts'
+import type { MembershipService } from './identity/membership-service.ts'
+import type { Journal } from './journal/journal.ts'
+import type { MeshNet } from './net/mesh-net.ts'
+import { watchEventLoop } from './observe/event-loop.ts'
+import { createMetrics, type Metrics } from './observe/metrics.ts'
+import { normaliseProgram } from './programs/program.ts'
+import type { Setting } from './setting.ts'
+import { type StatusSources, statusOf } from './status.ts'
+import { composeTasks, type TaskParts } from './tasks/compose.ts'
+
+export interface ServeParts {
+  readonly setting: Setting
+  readonly journal: Journal
+  readonly membership: MembershipService
+  readonly directory: DirectoryService
+  readonly net: MeshNet
+  readonly joins: JoinServer
+  readonly events: MeshEventLog
+  readonly status: () => Pick<StatusSources, 'startedAt' | 'joinedAfterMs'>
+  readonly shutdown: (drainMs: number | undefined) => void
+  /** Says how to end what was started; ended in reverse order */
+  readonly onClose: (name: string, close: (drainMs: number) => Promise<void> | void) => void
+}
+
+export interface Served {
+  readonly tasks: TaskParts
+  readonly api: ApiAddress
+}
+
+/** @throws MeshError E_ALREADY_RUNNING, E_INSECURE_FILE, E_STORAGE */
+export async function serve(parts: ServeParts): Promise<Served> {
+  const executor = await startExecutor(parts)
+  const tasks = await startTasks(parts, executor)
+  const api = await startApi(parts, executor, tasks)
+  return { tasks, api }
+}
+
+async function startExecutor({ setting, onClose }: ServeParts): Promise<IsolateExecutor> {
+  const { executor: wanted } = setting.loaded.config
+  const executor = await createIsolateExecutor({
+    warmMemoryBytes: wanted.defaults.memoryBytes,
+    maxHosts: wanted.hosts,
+    jobsBeforeRecycling: wanted.recycleJobs,
+    warmIsolates: wanted.warm,
+  })
+  onClose('executor', () => executor.close())
+  return executor
+}
+
+async function startTasks(parts: ServeParts, executor: IsolateExecutor): Promise<TaskParts> {
+  const { setting, journal, net, directory, membership, events, onClose } = parts
+  const { loaded, identity, logger } = setting
+  const tasks = composeTasks({ config: loaded.config, executor, identity, journal, net, directory, logger })
+  onClose('tasks', (drainMs) => tasks.close(drainMs))
+  directory.changed()
+  tasks.engine.onChange((task) => {
+    const { id, kind, state, name } = task
+    events.add({ type: 'task', task: id, kind, state, ...(name === undefined ? {} : { name }) })
+  })
+  membership.on((event) => {
+    if (event.type === 'expelled') tasks.fence(event.peer)
+  })
+  await tasks.engine.recover()
+  void executor.warm()
+  return tasks
+}
+
+function startMetrics({ directory, net, onClose }: ServeParts, tasks: TaskParts): Metrics {
+  const loop = watchEventLoop()
+  onClose('event loop monitor', () => loop.close())
+  const metrics = createMetrics(tasks.metricSources(directory, net), loop)
+  tasks.engine.onChange(({ state, createdAt, endedAt }) => {
+    if (endedAt !== undefined) metrics.taskEnded(state, (Date.parse(endedAt) - Date.parse(createdAt)) / 1000)
+  })
+  return metrics
+}
+
+async function startApi(parts: ServeParts, executor: IsolateExecutor, tasks: TaskParts): Promise<ApiAddress> {
+  const { setting, journal, membership, directory, net, joins, events, status, shutdown, onClose } = parts
+  const { loaded, paths, identity, mesh, logger } = setting
+  const { config } = loaded
+  const server = createApiServer({
+    services: {
+      tasks: tasks.engine,
+      events,
+      metrics: startMetrics(parts, tasks),
+      compile: normaliseProgram,
+      status: () => statusOf({ identity, mesh, membership, directory, net, tasks, journal, paths, ...status() }),
+      peers: () => directory.peers(),
+      capabilities: (label) => directory.capabilities(label),
+      doctor: () => diagnose({ config, paths, jail: executor.jail, journal, net, membership, directory }),
+      config: () => ({ config, origin: loaded.origin }),
+      members: () => membership.view(),
+      invite: (request) => joins.invite(request),
+      revoke: (id) => membership.revoke(id),
+      verifyReceipt,
+      shutdown,
+    },
+    tokens: await openTokens(paths.tokenFile, paths.tokensFile),
+    config: config.api,
+    socket: paths.socket,
+    version: VERSION,
+    logger,
+  })
+  onClose('local API', (drainMs) => server.close(Math.min(drainMs, 1_000)))
+  return server.listen()
+}
