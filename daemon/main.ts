@@ -36,7 +36,7 @@ import { createNet, type PreparedNet, prepareNet } from './net/libp2p-net.ts'
 import { watchEventLoop } from './observe/event-loop.ts'
 import { logFile, standardError } from './observe/log-file.ts'
 import { createLogger, type Logger } from './observe/logger.ts'
-import { createMetrics } from './observe/metrics.ts'
+import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { normaliseProgram } from './programs/program.ts'
 import { statusOf } from './status.ts'
 import { composeTasks, TASK_ENGINE_RECORDS, type TaskParts } from './tasks/compose.ts'
@@ -186,6 +186,7 @@ class Daemon implements RunningDaemon {
   #net: PreparedNet | undefined
   #membership: MembershipService | undefined
   #tasks: TaskParts | undefined
+  #metrics: Metrics | undefined
   #api: ApiAddress | undefined
   #joinedAfterMs: number | undefined
 
@@ -304,7 +305,9 @@ class Daemon implements RunningDaemon {
       })
     const loop = watchEventLoop()
     this.#closers.push({ name: 'event loop monitor', close: () => loop.close() })
-    const metrics = createMetrics(parts.metricSources(directory, net), loop)
+    const sources = { ...parts.metricSources(directory, net), clients: () => server.clients() }
+    const metrics = createMetrics(sources, loop)
+    this.#metrics = metrics
     parts.engine.onChange((task) => {
       if (task.endedAt !== undefined)
         metrics.taskEnded(task.state, (Date.parse(task.endedAt) - Date.parse(task.createdAt)) / 1000)
@@ -343,6 +346,7 @@ class Daemon implements RunningDaemon {
       markFile: paths.journalMark,
       types: JOURNAL_RECORDS,
       create: isNew || !existsSync(startedMark(paths)),
+      onBatch: (records, seconds) => this.#metrics?.journalBatch(records, seconds),
       onHealth: (health) => {
         logger.warn({ health }, 'the journal changed its health')
         if (health.state === 'failing') this.#events.add({ type: 'alarm', what: 'journal', detail: health.reason })

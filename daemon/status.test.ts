@@ -13,7 +13,7 @@ const sources: StatusSources = {
   net: { addresses: () => [] },
   tasks: {
     engine: { accepted: 0, working: 0 },
-    hands: { state: () => ({ slots: 2, busy: 0, queued: 0 }) },
+    hands: { state: () => ({ slots: 2, busy: 0, queued: 0, etaMs: 0 }) },
   },
   journal: { head: 7, health: () => ({ state: 'ok' }) },
   paths: resolvePaths({}, 1000, '/home/u'),
@@ -40,7 +40,7 @@ describe('health', () => {
     const status = statusOf({
       ...sources,
       membership: { ...sources.membership, isIn: false },
-      journal: { head: 7, health: () => ({ state: 'failing', reason: 'disk full' }) },
+      journal: { head: 7, health: () => ({ state: 'failing', since: 1, reason: 'disk full' }) },
     })
     expect(status.health).toBe('read-only')
     expect(status.journal).toEqual({ sequence: 7, healthy: false, reason: 'disk full' })
