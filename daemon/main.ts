@@ -198,6 +198,7 @@ class Daemon implements RunningDaemon {
       markFile: paths.journalMark,
       types: JOURNAL_RECORDS,
       create: isNew || !existsSync(startedMark(paths)),
+      onBatch: (records, seconds) => this.#served?.metrics.journalBatch(records, seconds),
       onHealth: (health) => {
         logger.warn({ health }, 'the journal changed its health')
         if (health.state === 'failing') this.#events.add({ type: 'alarm', what: 'journal', detail: health.reason })

@@ -2,7 +2,7 @@
 import { verifyReceipt } from '../protocol/receipt/receipt.ts'
 import { VERSION } from '../protocol/version.ts'
 import type { MeshEventLog } from './api/mesh-event-log.ts'
-import { type ApiAddress, createApiServer } from './api/server.ts'
+import { type ApiAddress, type ApiServer, createApiServer } from './api/server.ts'
 import { openTokens } from './api/tokens.ts'
 import type { DirectoryService } from './discovery/directory-service.ts'
 import { diagnose } from './doctor.ts'
@@ -34,6 +34,7 @@ export interface ServeParts {
 
 export interface Served {
   readonly tasks: TaskParts
+  readonly metrics: Metrics
   readonly api: ApiAddress
 }
 
@@ -41,8 +42,8 @@ export interface Served {
 export async function serve(parts: ServeParts): Promise<Served> {
   const executor = await startExecutor(parts)
   const tasks = await startTasks(parts, executor)
-  const api = await startApi(parts, executor, tasks)
-  return { tasks, api }
+  const { api, metrics } = await startApi(parts, executor, tasks)
+  return { tasks, metrics, api }
 }
 
 async function startExecutor({ setting, onClose }: ServeParts): Promise<IsolateExecutor> {
@@ -75,25 +76,34 @@ async function startTasks(parts: ServeParts, executor: IsolateExecutor): Promise
   return tasks
 }
 
-function startMetrics({ directory, net, onClose }: ServeParts, tasks: TaskParts): Metrics {
+function startMetrics(
+  { directory, net, onClose }: ServeParts,
+  tasks: TaskParts,
+  clients: () => ReturnType<ApiServer['clients']>,
+): Metrics {
   const loop = watchEventLoop()
   onClose('event loop monitor', () => loop.close())
-  const metrics = createMetrics(tasks.metricSources(directory, net), loop)
+  const metrics = createMetrics({ ...tasks.metricSources(directory, net), clients }, loop)
   tasks.engine.onChange(({ state, createdAt, endedAt }) => {
     if (endedAt !== undefined) metrics.taskEnded(state, (Date.parse(endedAt) - Date.parse(createdAt)) / 1000)
   })
   return metrics
 }
 
-async function startApi(parts: ServeParts, executor: IsolateExecutor, tasks: TaskParts): Promise<ApiAddress> {
+async function startApi(
+  parts: ServeParts,
+  executor: IsolateExecutor,
+  tasks: TaskParts,
+): Promise<{ api: ApiAddress; metrics: Metrics }> {
   const { setting, journal, membership, directory, net, joins, events, status, shutdown, onClose } = parts
   const { loaded, paths, identity, mesh, logger } = setting
   const { config } = loaded
-  const server = createApiServer({
+  const metrics = startMetrics(parts, tasks, () => server.clients())
+  const server: ApiServer = createApiServer({
     services: {
       tasks: tasks.engine,
       events,
-      metrics: startMetrics(parts, tasks),
+      metrics,
       compile: normaliseProgram,
       status: () => statusOf({ identity, mesh, membership, directory, net, tasks, journal, paths, ...status() }),
       peers: () => directory.peers(),
@@ -113,5 +123,5 @@ async function startApi(parts: ServeParts, executor: IsolateExecutor, tasks: Tas
     logger,
   })
   onClose('local API', (drainMs) => server.close(Math.min(drainMs, 1_000)))
-  return server.listen()
+  return { api: await server.listen(), metrics }
 }

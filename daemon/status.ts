@@ -8,16 +8,20 @@ import type { MembershipService } from './identity/membership-service.ts'
 import type { Mesh } from './identity/mesh-file.ts'
 import type { Journal } from './journal/journal.ts'
 import type { MeshNet } from './net/mesh-net.ts'
-import type { TaskParts } from './tasks/compose.ts'
+import type { TaskEngine } from './tasks/engine.ts'
+import type { Hands } from './tasks/hands.ts'
 
 export interface StatusSources {
-  readonly identity: Identity
-  readonly mesh: Mesh
-  readonly membership: MembershipService
-  readonly directory: DirectoryService
-  readonly net: MeshNet
-  readonly tasks: TaskParts
-  readonly journal: Journal
+  readonly identity: Pick<Identity, 'nodeId'>
+  readonly mesh: Pick<Mesh, 'meshId' | 'meshName' | 'nodeName'>
+  readonly membership: Pick<MembershipService, 'epoch' | 'isIn' | 'member' | 'members' | 'role'>
+  readonly directory: Pick<DirectoryService, 'executors' | 'peers'>
+  readonly net: Pick<MeshNet, 'addresses'>
+  readonly tasks: {
+    readonly engine: Pick<TaskEngine, 'accepted' | 'working'>
+    readonly hands: Pick<Hands, 'state'>
+  }
+  readonly journal: Pick<Journal, 'head' | 'health'>
   readonly paths: Paths
   /** Wall clock */
   readonly startedAt: number
@@ -39,6 +43,7 @@ export function statusOf(sources: StatusSources): StatusView {
       epoch: membership.epoch,
       members: membership.members().size,
       role: membership.role,
+      isMember: membership.isIn,
     },
     addresses: net.addresses(),
     peers: { known: peers.length, connected: peers.filter(({ connected }) => connected).length },
@@ -49,7 +54,7 @@ export function statusOf(sources: StatusSources): StatusView {
       healthy: health.state === 'ok',
       ...(health.state === 'ok' ? {} : { reason: health.reason }),
     },
-    health: health.state !== 'ok' ? 'read-only' : executors.length === 0 ? 'degraded' : 'ok',
+    health: healthOf(health.state === 'ok', executors.length > 0 && membership.isIn),
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
     ...(joinedAfterMs === undefined ? {} : { joinedAfterMs }),
     pid: process.pid,
@@ -57,4 +62,9 @@ export function statusOf(sources: StatusSources): StatusView {
     startedAt: new Date(startedAt).toISOString(),
     paths: { ...paths },
   }
+}
+
+function healthOf(canWrite: boolean, canServe: boolean): StatusView['health'] {
+  if (!canWrite) return 'read-only'
+  return canServe ? 'ok' : 'degraded'
 }

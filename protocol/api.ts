@@ -222,12 +222,15 @@ export interface StatusView {
     readonly epoch: number
     readonly members: number
     readonly role: 'admin' | 'member'
+    /** False: this node was put out of the mesh, and no member talks to it any more */
+    readonly isMember: boolean
   }
   readonly addresses: readonly string[]
   readonly peers: { readonly known: number; readonly connected: number }
   readonly executors: readonly ExecutorView[]
   readonly tasks: { readonly working: number; readonly queued: number; readonly total: number }
   readonly journal: { readonly sequence: number; readonly healthy: boolean; readonly reason?: string }
+  /** `degraded`: it offers nothing to peers, or was put out of the mesh. `read-only`: its journal cannot be written */
   readonly health: 'ok' | 'degraded' | 'read-only'
   readonly uptimeSeconds: number
   /** From the start of the process until the first peer was connected and served, milliseconds; absent until then */

@@ -160,7 +160,7 @@ export const statusView = describes<StatusView>()(
     id: text,
     name: text,
     version: text,
-    mesh: z.object({ id: text, name: text, epoch: number, members: number, role }),
+    mesh: z.object({ id: text, name: text, epoch: number, members: number, role, isMember: z.boolean() }),
     addresses: texts,
     peers: z.object({ known: number, connected: number }),
     executors: z.array(executorView),

@@ -11,13 +11,19 @@ export async function main(args: readonly string[], io: Io = processIo()): Promi
     exit = code
   })
   try {
-    await program.parseAsync(args.length === 0 ? ['--help'] : [...args], { from: 'user' })
+    await program.parseAsync(commandOf(args), { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     // Help is an answer; all else commander refuses is wrong usage
     return error.exitCode === 0 ? 0 : EXIT_USAGE
   }
   return exit
+}
+
+/** What is typed without a command means one. */
+function commandOf(args: readonly string[]): string[] {
+  if (args.length === 0) return ['--help']
+  return args[0] === '--version' ? ['version', ...args.slice(1)] : [...args]
 }
 
 if (import.meta.main) {

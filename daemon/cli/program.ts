@@ -264,7 +264,7 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
   }
   program.addHelpText(
     'after',
-    '\nExit codes and errors: docs/ERRORS.md. MANYHANDS_HOME puts everything of a node under one folder.',
+    '\nmanyhands --version is short for manyhands version.\nExit codes and errors: docs/ERRORS.md. MANYHANDS_HOME puts everything of a node under one folder.',
   )
   return program
 }

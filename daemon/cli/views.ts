@@ -37,6 +37,7 @@ export function statusText(status: StatusView): string {
       `${status.version}, pid ${status.pid}, up ${formatDuration(status.uptimeSeconds * 1000)}, ${formatSize(status.memoryBytes)}`,
     ],
     ['health', status.health],
+    ...(mesh.isMember ? [] : [['', 'this node was put out of the mesh: see manyhands doctor'] as const]),
     [
       'mesh',
       `${mesh.name}  ${mesh.id}, epoch ${mesh.epoch}, ${countOf(mesh.members, 'member')}, this one ${mesh.role}`,

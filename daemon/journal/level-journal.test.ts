@@ -157,6 +157,16 @@ it('close() waits for a trim and appends under way, and may be called twice', as
   await trimmed
 })
 
+it('tells of each batch how many records it held and how long its sync took', async () => {
+  const batches: (readonly [number, number])[] = []
+  const journal = await open({ onBatch: (records, seconds) => batches.push([records, seconds]) })
+  await Promise.all(['a', 'b', 'c'].map((body) => journal.append(record(body))))
+  await journal.append(record('d'))
+  await journal.close()
+  expect(batches.map(([records]) => records)).toEqual([3, 1])
+  expect(batches.every(([, seconds]) => seconds > 0 && seconds < 60)).toBe(true)
+})
+
 it('a sync that does not return shows in health()', async () => {
   let now = 1_000
   const journal = await open({ now: () => now })

@@ -44,6 +44,8 @@ export interface LevelJournalOptions extends StorePlace {
   readonly limits?: Partial<JournalLimits>
   /** Told each time the journal fails or comes back */
   readonly onHealth?: (health: JournalHealth) => void
+  /** Told after each synced write: how many records shared it, and how long it took, seconds */
+  readonly onBatch?: (records: number, seconds: number) => void
   /** Wall clock for `health().since`, milliseconds since 1970. @default Date.now */
   readonly now?: () => number
 }
@@ -233,6 +235,7 @@ class LevelJournal implements Journal {
     const facts = batch.map((append) => append.record)
     const { block, head } = encodeBlock(facts, this.#head)
     const rows = facts.flatMap(rowOps)
+    const startedAt = performance.now()
     try {
       failpoint('journal.before-batch')
       this.#syncSince = this.#now()
@@ -248,6 +251,7 @@ class LevelJournal implements Journal {
     }
     this.#head = head
     for (const [index, append] of batch.entries()) append.resolve(first + index)
+    this.#options.onBatch?.(batch.length, (performance.now() - startedAt) / 1000)
     this.#marks.note(head)
   }
 

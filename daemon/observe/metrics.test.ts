@@ -13,11 +13,16 @@ it('shows states as they are when asked, and counts what happened', async () => 
         executors: () => [{ kind: 'isolate', slots: 4, busy: 1, queued: 7 }],
         journal: () => ({ sequence: 42, healthy: true }),
         peers: () => ({ known: 5, connected: 4 }),
+        work: () =>
+          new Map([
+            ['ok', 8],
+            ['E_CPU', 1],
+          ] as const),
+        clients: () => ({ connections: 3, streams: 2, duplexes: 1 }),
       },
       loop,
     )
     metrics.request('GET /v0/status', 200, 0.002)
-    metrics.executorKilled('memory')
     metrics.journalBatch(16, 0.001)
     metrics.taskEnded('completed', 0.01)
     working = 9
@@ -27,13 +32,15 @@ it('shows states as they are when asked, and counts what happened', async () => 
       'manyhands_tasks{state="failed"} 0',
       'manyhands_leases{side="given"} 3',
       'manyhands_executor_jobs{kind="isolate",what="queued"} 7',
-      'manyhands_executor_kills_total{reason="memory"} 1',
-      'manyhands_executor_kills_total{reason="wall"} 0',
+      'manyhands_work_total{outcome="ok"} 8',
+      'manyhands_work_total{outcome="E_CPU"} 1',
+      'manyhands_api_clients{kind="duplexes"} 1',
       'manyhands_journal_sequence 42',
       'manyhands_journal_batch_records_sum 16',
       'manyhands_api_request_seconds_count{route="GET /v0/status",status="200"} 1',
     ])
       expect(text).toContain(line)
+    expect(await metrics.render()).toContain('manyhands_work_total{outcome="ok"} 8\n')
     expect(text).toMatch(/manyhands_event_loop_delay_seconds\{quantile="0\.99"\} \d/)
   } finally {
     loop.close()

@@ -1,9 +1,10 @@
 /**
  * What `/metrics` shows, in the Prometheus text format. States are pulled from their owners when someone asks, so that nothing can drift;
- * only what happens once (a request, a kill, a batch) is counted as it happens. Labels are from closed sets: no peer or task can grow a series.
+ * only what happens once (a request, a batch) is counted as it happens. Labels are from closed sets: no peer or task can grow a series.
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { TaskState } from '../../protocol/api.ts'
+import type { ErrorCode } from '../../protocol/errors.ts'
 import type { EventLoopMonitor } from './event-loop.ts'
 
 export interface MetricSources {
@@ -18,30 +19,18 @@ export interface MetricSources {
   }[]
   journal(): { readonly sequence: number; readonly healthy: boolean }
   peers(): { readonly known: number; readonly connected: number }
+  /** Runs, batches and sessions that this node's hands have finished, by "ok" or error code */
+  work(): ReadonlyMap<'ok' | ErrorCode, number>
   /** Event streams and duplexes of the local API */
-  clients?(): { readonly streams: number; readonly duplexes: number; readonly connections: number }
+  clients(): { readonly streams: number; readonly duplexes: number; readonly connections: number }
 }
-
-export const KILL_REASONS = [
-  'wall',
-  'cpu',
-  'memory',
-  'output',
-  'log',
-  'calls',
-  'canceled',
-  'lost',
-  'anomaly',
-  'recycled',
-] as const
-export type KillReason = (typeof KILL_REASONS)[number]
 
 export interface Metrics {
   readonly contentType: string
   render(): Promise<string>
   /** @param route row of the route table, or "none" */
   request(route: string, status: number, seconds: number): void
-  executorKilled(reason: KillReason): void
+  /** @param seconds of the synced write */
   journalBatch(records: number, seconds: number): void
   taskEnded(state: TaskState, seconds: number): void
 }
@@ -50,6 +39,7 @@ export function createMetrics(sources: MetricSources, loop: EventLoopMonitor): M
   const registry = new Registry()
   const registers = [registry]
   addGauges(registry, sources, loop)
+  addWork(registry, sources)
   const requests = new Histogram({
     name: 'manyhands_api_request_seconds',
     help: 'Requests of the local API, until their answer was written',
@@ -57,13 +47,6 @@ export function createMetrics(sources: MetricSources, loop: EventLoopMonitor): M
     buckets: [0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60],
     registers,
   })
-  const kills = new Counter({
-    name: 'manyhands_executor_kills_total',
-    help: 'Isolates or host processes ended from outside',
-    labelNames: ['reason'],
-    registers,
-  })
-  for (const reason of KILL_REASONS) kills.inc({ reason }, 0)
   const batches = new Histogram({
     name: 'manyhands_journal_batch_records',
     help: 'Records that shared one sync',
@@ -87,13 +70,25 @@ export function createMetrics(sources: MetricSources, loop: EventLoopMonitor): M
     contentType: registry.contentType,
     render: () => registry.metrics(),
     request: (route, status, seconds) => requests.observe({ route, status }, seconds),
-    executorKilled: (reason) => kills.inc({ reason }),
     journalBatch(records, seconds) {
       batches.observe(records)
       syncs.observe(seconds)
     },
     taskEnded: (state, seconds) => ended.observe({ state }, seconds),
   }
+}
+
+function addWork(registry: Registry, sources: MetricSources): void {
+  const work: Counter = new Counter({
+    name: 'manyhands_work_total',
+    help: 'Runs, batches and sessions that the hands of this node have finished, for it and for peers, by "ok" or error code',
+    labelNames: ['outcome'],
+    registers: [registry],
+    collect: () => {
+      work.reset()
+      for (const [outcome, count] of sources.work()) work.inc({ outcome }, count)
+    },
+  })
 }
 
 const TASK_STATES: readonly TaskState[] = [
@@ -148,7 +143,7 @@ function addGauges(registry: Registry, sources: MetricSources, loop: EventLoopMo
     set({ state: 'connected' }, peers.connected)
   })
   gauge('api_clients', 'Clients of the local API', ['kind'], (set) => {
-    for (const [kind, value] of Object.entries(sources.clients?.() ?? {})) set({ kind }, value)
+    for (const [kind, value] of Object.entries(sources.clients())) set({ kind }, value)
   })
   gauge('event_loop_delay_seconds', 'Delay of the event loop since the last scrape', ['quantile'], (set) => {
     const { p50, p99, max } = loop.read()

@@ -115,7 +115,7 @@ export class TaskParts {
     this.#peers?.fence(node)
   }
 
-  metricSources(directory: DirectoryService, net: MeshNet): MetricSources {
+  metricSources(directory: DirectoryService, net: MeshNet): Omit<MetricSources, 'clients'> {
     return {
       tasks: (): Partial<Record<TaskState, number>> => this.engine.states(),
       leases: () => ({ held: this.#peers?.serving ?? 0, given: this.engine.working }),
@@ -124,6 +124,7 @@ export class TaskParts {
         const { journal } = this.#options
         return { sequence: journal.head, healthy: journal.health().state === 'ok' }
       },
+      work: () => this.hands.outcomes,
       peers: () => ({ known: directory.peers().length, connected: net.connections().length }),
     }
   }

@@ -2,7 +2,7 @@
  * This node's hands: takes orders from anyone the mesh lets in (itself included), queues them fairly by delegator, runs them on an executor and signs a receipt
  * for each. Knows nothing of leases or networks.
  */
-import { MeshError } from '../../protocol/errors.ts'
+import { type ErrorCode, MeshError } from '../../protocol/errors.ts'
 import { FairQueue } from '../../protocol/fair-queue.ts'
 import { type Grade, type JobFailure, NO_USAGE } from '../../protocol/job.ts'
 import { gradeSuffices } from '../../protocol/task/job-codec.ts'
@@ -50,6 +50,7 @@ export class Hands {
   readonly #receipts: ReceiptBook
   readonly #queue: FairQueue<Waiting>
   readonly #stops = new Set<() => void>()
+  readonly #outcomes = new Map<'ok' | ErrorCode, number>()
   #running = 0
   #sessions = 0
   #averageMs = 5
@@ -62,6 +63,11 @@ export class Hands {
     this.#config = config
     this.grade = executor.grade
     this.#queue = new FairQueue({ maxTotal: config.queue, maxPerOrigin: config.queuePerOrigin })
+  }
+
+  /** How many orders were finished, and how */
+  get outcomes(): ReadonlyMap<'ok' | ErrorCode, number> {
+    return this.#outcomes
   }
 
   state(): HandsState {
@@ -207,6 +213,8 @@ export class Hands {
   }
 
   #finished(order: Order, facts: Finished): OrderResult {
+    const outcome = facts.error?.code ?? 'ok'
+    this.#outcomes.set(outcome, (this.#outcomes.get(outcome) ?? 0) + 1)
     const digested: DigestedOrder = {
       order,
       grade: this.grade,

@@ -28,7 +28,8 @@ export class HostServer {
 
   /** Answers on `channel`, whatever happens; a lost channel needs no answer. */
   serve(channel: Channel, id: number, text: string): void {
-    const call = decodeText(hostCall, text, 'a host call')
+    const call = readCall(text)
+    if (call === undefined) return fail(channel, id, 'E_PROTOCOL', 'The host call is not one')
     if (this.#running >= LIMITS.hostCalls) return fail(channel, id, 'E_OVERLOADED', 'Too many host calls at once')
     this.#running++
     this.#call(call.name, call.args)
@@ -50,6 +51,15 @@ export class HostServer {
     const result: unknown = await call(...(list as never[]))
     const json = JSON.stringify(result) as string | undefined
     return json ?? 'null'
+  }
+}
+
+/** Undefined for what is no call: it comes from the node that runs the guest, which may lie, and must harm no other call. */
+function readCall(text: string): { readonly name: string; readonly args: unknown } | undefined {
+  try {
+    return decodeText(hostCall, text, 'a host call')
+  } catch {
+    return undefined
   }
 }
 

@@ -128,15 +128,14 @@ export class Session<Input = unknown, Output = unknown> {
     const waiter = this.#waiting.get(id)
     // Unknown only after a cancel here, when answers may still be on their way
     if (!waiter) return
-    if (type === FRAME.reply) {
-      const output = parseJson(text, 'an output')
-      this.#waiting.delete(id)
-      waiter.resolve(output)
-      return
-    }
-    const failure = decodeText(jobFailure, text, 'a failure')
     this.#waiting.delete(id)
-    waiter.reject(failureError(this.#locate(failure), this.#taskId))
+    try {
+      if (type === FRAME.reply) return waiter.resolve(parseJson(text, 'an output'))
+      waiter.reject(failureError(this.#locate(decodeText(jobFailure, text, 'a failure')), this.#taskId))
+    } catch (error) {
+      // Written by the node that runs the session, which may lie: that ends this call and no other
+      waiter.reject(error)
+    }
   }
 
   #onEnd(task: TaskView | undefined, error: ManyhandsError | undefined): void {

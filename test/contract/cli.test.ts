@@ -74,6 +74,25 @@ describe('manyhands', () => {
     expect(JSON.parse(json.out)).toBeTypeOf('object')
   })
 
+  it('status says what is wrong with a node that was put out of the mesh', async () => {
+    expect((await cli(['status'])).out).not.toContain('put out')
+    daemon.putOut(true)
+    try {
+      expect((await cli(['status'])).out).toMatch(
+        /^health +degraded\n +this node was put out of the mesh: see manyhands doctor\n/m,
+      )
+    } finally {
+      daemon.putOut(false)
+    }
+  })
+
+  it('--version is the version command', async () => {
+    const version = await cli(['version'])
+    expect(version.out).toMatch(/^\d+\.\d+\.\d+\n$/)
+    expect(await cli(['--version'])).toEqual(version)
+    expect(await cli(['--version', '--json'])).toEqual(await cli(['version', '--json']))
+  })
+
   it('run prints the output alone on stdout', async () => {
     expect(await cli(['run', file('double.ts'), '--input-json', '21'])).toEqual({ code: 0, out: '42\n', err: '' })
     expect(

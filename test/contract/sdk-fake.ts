@@ -39,6 +39,8 @@ export interface FakeDaemon extends SdkTarget {
   /** Requests seen, as "METHOD path" */
   readonly seen: string[]
   emit(event: MeshEvent): void
+  /** Whether the node counts as put out of the mesh */
+  putOut(isOut: boolean): void
 }
 
 export async function startFake(): Promise<FakeDaemon> {
@@ -53,10 +55,11 @@ export async function startFake(): Promise<FakeDaemon> {
   const listeners = new Set<() => void>()
   const seen: string[] = []
   let drops = 0
+  let isOut = false
 
   const routes: readonly (readonly [RegExp, (call: Call, id: string) => unknown])[] = [
     [/^GET \/v0\/challenge$/, ({ url }) => challenge(token, url)],
-    [/^GET \/v0\/status$/, () => status(home)],
+    [/^GET \/v0\/status$/, () => status(home, isOut)],
     [/^GET \/v0\/peers$/, () => ({ peers: [] })],
     [/^GET \/v0\/capabilities$/, () => ({ capabilities: [{ label: 'isolate', nodes: [{ id: 'n', name: 'a' }] }] })],
     [
@@ -156,6 +159,9 @@ export async function startFake(): Promise<FakeDaemon> {
     emit: (event) => {
       events.push(event)
       for (const listener of listeners) listener()
+    },
+    putOut: (value) => {
+      isOut = value
     },
     faults: {
       dropAnswers: (count) => {
@@ -263,18 +269,18 @@ function invite() {
   }
 }
 
-function status(home: string): StatusView {
+function status(home: string, isOut: boolean): StatusView {
   return {
     id: 'n',
     name: 'a',
     version: '0.1.0',
-    mesh,
+    mesh: { ...mesh, isMember: !isOut },
     addresses: ['/ip4/127.0.0.1/tcp/4001'],
     peers: { known: 1, connected: 1 },
     executors: [{ kind: 'isolate', grade: 'jailed', slots: 2, free: 2, queued: 0 }],
     tasks: { working: 0, queued: 0, total: 0 },
     journal: { sequence: 1, healthy: true },
-    health: 'ok',
+    health: isOut ? 'degraded' : 'ok',
     uptimeSeconds: 1,
     pid: process.pid,
     memoryBytes: 1,

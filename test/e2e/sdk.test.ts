@@ -1,5 +1,6 @@
 /** The SDK's suite on a real daemon: socket, journal, isolates and all. */
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
@@ -22,6 +23,41 @@ async function startReal(): Promise<SdkTarget> {
 }
 
 sdkSuite('a real daemon', startReal)
+
+async function metricsOf(home: string): Promise<string> {
+  const token = (await readFile(join(home, 'data', 'token'), 'utf8')).trim()
+  const options = { socketPath: join(home, 'run', 'daemon.sock'), path: '/metrics', agent: false }
+  return new Promise((resolve, reject) => {
+    const request = get({ ...options, headers: { authorization: `Bearer ${token}` } }, (response) => {
+      let text = ''
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        text += chunk
+      })
+      response.on('end', () => resolve(text))
+    })
+    request.on('error', reject)
+  })
+}
+
+it('counts its work, its syncs and its clients', async () => {
+  const target = await startReal()
+  const mesh = await connect({ home: target.home })
+  try {
+    const session = await mesh.session('export default (n) => n')
+    await mesh.run('export default () => 1')
+    await mesh.run('export default () => { throw new Error("no") }').catch(() => undefined)
+    const text = await metricsOf(target.home)
+    expect(text).toContain('manyhands_work_total{outcome="ok"} 1\n')
+    expect(text).toContain('manyhands_work_total{outcome="E_GUEST"} 1\n')
+    expect(text).toMatch(/^manyhands_journal_batch_records_count [1-9]/m)
+    expect(text).toMatch(/^manyhands_journal_sync_seconds_sum 0\.\d*[1-9]/m)
+    expect(text).toContain('manyhands_api_clients{kind="duplexes"} 1\n')
+    await session.close()
+  } finally {
+    await mesh.close()
+    await target.stop()
+  }
+})
 
 it('API-14 a named token connects, may what it is for, and ends when it is revoked', async () => {
   const target = await startReal()

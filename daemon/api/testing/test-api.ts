@@ -101,7 +101,7 @@ function fakeServices(tasks: FakeTasks, events: MeshEventLog, shutdowns: (number
       id: 'n1',
       name: 'one',
       version: '0.0.0',
-      mesh: { id: 'm', name: 'mesh', epoch: 1, members: 1, role: 'admin' },
+      mesh: { id: 'm', name: 'mesh', epoch: 1, members: 1, role: 'admin', isMember: true },
       addresses: [],
       peers: { known: 0, connected: 0 },
       executors: [],

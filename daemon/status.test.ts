@@ -1,0 +1,48 @@
+import { describe, expect, test } from 'vitest'
+import { resolvePaths } from './config/paths.ts'
+import { type StatusSources, statusOf } from './status.ts'
+
+const sources: StatusSources = {
+  identity: { nodeId: 'n1' },
+  mesh: { meshId: 'm1', meshName: 'lab', nodeName: 'here' },
+  membership: { epoch: 3, isIn: true, role: 'member', member: () => undefined, members: () => new Map() },
+  directory: {
+    executors: () => [{ kind: 'isolate', grade: 'jailed', slots: 2, free: 2, queued: 0 }],
+    peers: () => [],
+  },
+  net: { addresses: () => [] },
+  tasks: {
+    engine: { accepted: 0, working: 0 },
+    hands: { state: () => ({ slots: 2, busy: 0, queued: 0, etaMs: 0 }) },
+  },
+  journal: { head: 7, health: () => ({ state: 'ok' }) },
+  paths: resolvePaths({}, 1000, '/home/u'),
+  startedAt: 0,
+  joinedAfterMs: undefined,
+}
+
+describe('health', () => {
+  test('is ok for a member that offers hands and can write', () => {
+    const status = statusOf(sources)
+    expect([status.health, status.mesh.isMember]).toEqual(['ok', true])
+  })
+
+  test('is degraded without anything to offer', () => {
+    expect(statusOf({ ...sources, directory: { ...sources.directory, executors: () => [] } }).health).toBe('degraded')
+  })
+
+  test('is degraded for a node that was put out of the mesh', () => {
+    const status = statusOf({ ...sources, membership: { ...sources.membership, isIn: false } })
+    expect([status.health, status.mesh.isMember]).toEqual(['degraded', false])
+  })
+
+  test('is read-only when the journal cannot be written, whatever else', () => {
+    const status = statusOf({
+      ...sources,
+      membership: { ...sources.membership, isIn: false },
+      journal: { head: 7, health: () => ({ state: 'failing', since: 1, reason: 'disk full' }) },
+    })
+    expect(status.health).toBe('read-only')
+    expect(status.journal).toEqual({ sequence: 7, healthy: false, reason: 'disk full' })
+  })
+})
