@@ -37,6 +37,8 @@ const MEMORY_SLACK_BYTES = 64 << 20
 /** CPU time that is not the guest's: making isolates, handling frames; and the grain of the kernel's count. */
 const CPU_SLACK_MS = 30
 const CPU_SLACK_PER_JOB_MS = 5
+/** A process that used this share of a core while it was silent was computing. */
+const BUSY_SHARE = 0.02
 const PONG_BYTES = 64 << 10
 const STDERR_BYTES = 4096
 /** A wrapper follows its child; this long after it is ended itself, milliseconds. */
@@ -76,6 +78,7 @@ export class HostProcess {
   #ping = 0
   #pongs = 0
   #pingAt = 0
+  #pingCpuMs = 0
   /** When the process last had no jobs */
   #base: ProcessUse = { residentBytes: 0, cpuMs: 0 }
   #grantedCpuMs = 0
@@ -184,12 +187,21 @@ export class HostProcess {
 
   #heartbeat(now: number): void {
     if (this.#pongs < this.#ping) {
-      if (now - this.#pingAt > this.#timings.hungMs) this.kill('hung')
+      if (now - this.#pingAt > this.#timings.hungMs) this.#overdue(now)
       return
     }
     this.#ping += 1
     this.#pingAt = now
+    this.#pingCpuMs = this.#sampler?.sample()?.cpuMs ?? 0
     this.send(TO_HOST.ping, 0, this.#ping)
+  }
+
+  /** Silent, but computing: a guest holds its thread, and the limits of its job decide when that ends. Silent and idle: stopped, or stuck. */
+  #overdue(now: number): void {
+    const cpuMs = this.#sampler?.sample()?.cpuMs ?? 0
+    if (cpuMs - this.#pingCpuMs < this.#timings.hungMs * BUSY_SHARE) return this.kill('hung')
+    this.#pingAt = now
+    this.#pingCpuMs = cpuMs
   }
 
   #rebase(): void {

@@ -37,6 +37,7 @@ const context: HostedJobContext = {
     jobs.delete(job.id)
     warm.giveBack(job.guest)
   },
+  isAlone: (job) => jobs.size === 1 && jobs.has(job.id),
 }
 const known = new Set<number>(Object.values(TO_HOST))
 const reader = new FrameReader((type) => (known.has(type) ? MAX_FRAME_BYTES : -1), receive)

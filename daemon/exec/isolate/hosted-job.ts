@@ -7,6 +7,7 @@ import type { GuestReply, LogLevel } from './guest/host-ops.ts'
 import type { GuestIsolate, GuestOwner } from './guest-isolate.ts'
 import type { HostJob } from './job-header.ts'
 import { type Failed, linkProgram } from './link-program.ts'
+import { QuickCalls } from './quick-calls.ts'
 
 /** Calls that enter the isolate together. */
 const BATCH = 256
@@ -26,6 +27,8 @@ export interface HostedJobContext {
   now(): number
   /** The job is over, its isolate can go. */
   onEnded(job: HostedJob): void
+  /** Whether this job is the only one here, so that nobody waits while it holds this thread */
+  isAlone(job: HostedJob): boolean
 }
 
 /** One job inside the host process: loads its program into its isolate and passes calls, logs and host calls between guest and daemon. */
@@ -42,6 +45,9 @@ export class HostedJob implements GuestOwner {
   #hostCalls = 0
   #hostCallBytes = 0
   #timer: NodeJS.Timeout | undefined
+  readonly #quick = new QuickCalls()
+  /** Entries on another thread that have not returned: to wait for the isolate on this thread then could be for ever */
+  #elsewhere = 0
   /** Flat arguments of the next entries */
   #calls: (number | string)[] = []
   #answers: (number | string | boolean)[] = []
@@ -123,7 +129,15 @@ export class HostedJob implements GuestOwner {
     if (this.#calls.length === 0) return
     const calls = this.#calls
     this.#calls = []
-    for (let at = 0; at < calls.length; at += 2 * BATCH) this.#enter('calls', calls.slice(at, at + 2 * BATCH))
+    for (let at = 0; at < calls.length; at += 2 * BATCH) {
+      const batch = calls.slice(at, at + 2 * BATCH)
+      if (this.#mayEnterHere()) this.#enterHere('calls', batch)
+      else this.#enter('calls', batch)
+    }
+  }
+
+  #mayEnterHere(): boolean {
+    return this.#loaded && this.#session && this.#quick.allowed && this.#elsewhere === 0 && this.#context.isAlone(this)
   }
 
   end(error?: JobFailure): void {
@@ -140,10 +154,29 @@ export class HostedJob implements GuestOwner {
   }
 
   #enter(kind: string, args: (number | string | boolean)[]): void {
-    this.guest.enter.apply(undefined, [this.#context.now(), kind, ...args]).then(
-      () => this.#entered(),
-      (error: unknown) => this.#broke(error),
-    )
+    const before = this.guest.cpuMs()
+    this.#elsewhere += 1
+    this.guest.enter
+      .apply(undefined, [this.#context.now(), kind, ...args])
+      .finally(() => {
+        this.#elsewhere -= 1
+        if (!this.#ended) this.#quick.elsewhere(this.guest.cpuMs() - before)
+      })
+      .then(
+        () => this.#entered(),
+        (error: unknown) => this.#broke(error),
+      )
+  }
+
+  #enterHere(kind: string, args: (number | string | boolean)[]): void {
+    if (this.#ended) return
+    const began = performance.now()
+    try {
+      this.guest.enter.applySync(undefined, [this.#context.now(), kind, ...args])
+    } catch (error) {
+      this.#broke(error)
+    }
+    this.#quick.here(performance.now() - began)
   }
 
   #entered(): void {
