@@ -114,7 +114,7 @@ export abstract class ActiveTask {
   }
 
   protected stale(node: string, epoch: number, code: string): void {
-    this.context.note('refused what a node without the lease sent', {
+    this.context.note('refused what a node sent', {
       task: this.row.id,
       node,
       epoch,

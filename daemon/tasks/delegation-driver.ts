@@ -15,6 +15,7 @@ import {
 } from '../../protocol/task/delegation.ts'
 import type { LogLine } from '../../protocol/job.ts'
 import type { JobFailure } from '../../protocol/job.ts'
+import { resultFault } from './check-result.ts'
 import type { Order, OrderHooks, OrderResult, Placed, Worker } from './worker.ts'
 
 /** Who could take the work; the answer to the machine's `find`. */
@@ -49,7 +50,7 @@ export interface DelegationOwner {
   onAccepted(result: OrderResult, node: string, epoch: number): Promise<void>
   /** The end without an accepted result. */
   onEnding(ending: Ending): void
-  /** A result or renewal came from a node that does not hold the lease. */
+  /** A result or renewal came from a node that does not hold the lease, or a result that cannot be one; `code` says which. */
   onStale(node: string, epoch: number, code: string): void
   /** One search is decided; for `explain`. */
   onRound(epoch: number, candidates: readonly Candidate[], note: string): void
@@ -222,11 +223,22 @@ export class DelegationDriver {
   }
 
   #onResult(result: OrderResult, node: string, epoch: number): void {
+    const isCurrent = this.#state.epoch === epoch && !this.ended
+    const fault = isCurrent && this.holder === node ? resultFault(this.#owner.order(epoch), result, node) : undefined
+    if (fault !== undefined) return this.#refuse(node, epoch, fault)
     if (result.again && this.#state.epoch === epoch && this.#givesUp()) return
     const verdict = result.again ? 'again' : result.error === undefined ? 'completed' : 'failed'
     this.#result = result
     this.feed({ type: 'result', node, epoch, verdict })
     this.#result = undefined
+  }
+
+  /** The node has done what it does and it is not what was asked: the work goes to another. */
+  #refuse(node: string, epoch: number, fault: string): void {
+    const placed = this.#placed.get(epoch)
+    this.#owner.onStale(node, epoch, `E_PROTOCOL: ${fault}`)
+    if (!this.#givesUp()) this.feed({ type: 'result', node, epoch, verdict: 'again' })
+    placed?.withdraw('E_PROTOCOL')
   }
 
   #givesUp(): boolean {
