@@ -9,6 +9,9 @@ export interface Lists {
   readonly chain: readonly SignedBody[]
 }
 
+/** A node that was put out is not waited for longer, milliseconds. */
+const FAREWELL_MS = 250
+
 export class ListCourier {
   readonly #net: MeshNet
 
@@ -26,6 +29,12 @@ export class ListCourier {
   push(peers: readonly string[], lists: readonly SignedBody[]): void {
     const list = lists.at(-1)
     if (list) this.#sendAll(peers, messages.METHODS.pushList, messages.encodeLists(list, lists.slice(0, -1)))
+  }
+
+  /** Tells a node that it was put out. Resolves when it has heard, or after a moment: it is cut off either way. */
+  async farewell(peer: string, current: SignedList): Promise<void> {
+    const body = messages.encodeLists(current.signed, [])
+    await this.#net.request(peer, messages.METHODS.pushList, body, { timeoutMs: FAREWELL_MS }).catch(() => undefined)
   }
 
   /** Says which list is in force here. */

@@ -285,7 +285,13 @@ export class MembershipService {
 
   #expel({ peer, name, epoch }: MembershipEffect & { type: 'expel' }): void {
     this.#emit({ type: 'expelled', peer, name, epoch })
-    void this.#net?.disconnect(peer, 'E_REVOKED')
+    void this.#dismiss(peer)
+  }
+
+  /** The node is told why it is cut off. Its leases are void already, and the gate no longer serves it. */
+  async #dismiss(peer: string): Promise<void> {
+    await this.#courier?.farewell(peer, this.#state.held.current)
+    await this.#net?.disconnect(peer, 'E_REVOKED')
     this.#net?.recheck()
   }
 

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import type { TaskState } from '../../protocol/api.ts'
 import type { ExecutorOffer } from '../../protocol/card/card.ts'
 import { GRADES } from '../../protocol/job.ts'
+import { DOMAINS, withDomain } from '../../protocol/signing/signing.ts'
 import { DELEGATION_DEFAULTS } from '../../protocol/task/delegation.ts'
 import type { Config } from '../config/schema.ts'
 import type { DirectoryService } from '../discovery/directory-service.ts'
@@ -81,7 +82,7 @@ export class TaskParts {
           net,
           hands: this.hands,
           journal,
-          sign: (body) => identity.signer.sign(body),
+          sign: (body) => identity.signer.sign(withDomain(DOMAINS.bid, body)),
           defaults,
           ceilings,
           tenure: config.lease,

@@ -4,7 +4,7 @@ import type { Candidate } from '../../protocol/api.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { bidScore, chooseForOffer, localDominates } from '../../protocol/placement/choose.ts'
 import { type NodeFacts, type RankedCandidate, rank } from '../../protocol/placement/rank.ts'
-import { verifyData } from '../../protocol/signing/signing.ts'
+import { DOMAINS, verifyData, withDomain } from '../../protocol/signing/signing.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import type { OfferSize, Placer } from './active-task.ts'
 import type { Found, OfferAnswer } from './delegation-driver.ts'
@@ -165,7 +165,7 @@ function hopeless(
 /** @throws MeshError E_PROTOCOL, E_SIGNATURE */
 function readBid(answer: Uint8Array, node: string, task: string): { etaMs: number; queued: number; price: number } {
   const signed = manyhands.SignedBid.decode(answer)
-  if (!verifyData(node, signed.body, signed.signature))
+  if (!verifyData(node, withDomain(DOMAINS.bid, signed.body), signed.signature))
     throw new MeshError('E_SIGNATURE', 'The signature of the bid does not match its node')
   const bid = manyhands.Bid.decode(signed.body)
   if (bid.nodeId !== node || bid.taskId !== task)

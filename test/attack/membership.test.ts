@@ -169,7 +169,9 @@ describe('membership under attack', () => {
     expect(performance.now() - start).toBeLessThan(5_000)
     for (const { events } of others)
       expect(events).toContainEqual({ type: 'expelled', peer: bad.id, name: 'bad', epoch: 5 })
-    expect(await code(bad.net.connect(a.id))).toBe('E_UNREACHABLE')
+    // It was told, so it does not even try.
+    await until('it knows', () => !bad.membership.isIn)
+    expect(await code(bad.net.connect(a.id))).toBe('E_NOT_MEMBER')
     expect(a.directory.card(bad.id)).toBeUndefined()
     expect(founder.membership.view().revoked).toEqual([{ id: bad.id, epoch: 5 }])
   })

@@ -15,7 +15,7 @@ import { PeerService } from '../../daemon/tasks/serve-peers.ts'
 import { TaskStore } from '../../daemon/tasks/task-store.ts'
 import type { NodeFacts } from '../../protocol/placement/rank.ts'
 import { nodeIdFromSeed } from '../../protocol/node-id.ts'
-import { signerFromSeed } from '../../protocol/signing/signing.ts'
+import { DOMAINS, signerFromSeed, withDomain } from '../../protocol/signing/signing.ts'
 import { DELEGATION_DEFAULTS } from '../../protocol/task/delegation.ts'
 import type { Limits } from '../../protocol/job.ts'
 import { ScriptedExecutor } from './scripted-executor.ts'
@@ -106,7 +106,7 @@ export function taskNode(options: TaskNodeOptions): TaskNode {
     net,
     hands,
     journal,
-    sign: (body) => signer.sign(body),
+    sign: (body) => signer.sign(withDomain(DOMAINS.bid, body)),
     defaults: DEFAULT_LIMITS,
     ceilings: DEFAULT_LIMITS,
     tenure: { renewMs: 3_000, marginMs: 1_000 },
