@@ -19,7 +19,9 @@ function cleanEnv(home: string): NodeJS.ProcessEnv {
   const path = (process.env['PATH'] ?? '')
     .split(':')
     .filter((folder) => !folder.startsWith(root) && !folder.includes('node_modules'))
-  const kept = Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_|INIT_CWD|MANYHANDS_)/i.test(name))
+  // Which certificates count is a matter of the host, not of this clone
+  const ours = /^(npm_|NODE_(?!EXTRA_CA_CERTS$)|INIT_CWD|MANYHANDS_)/i
+  const kept = Object.entries(process.env).filter(([name]) => !ours.test(name))
   return { ...Object.fromEntries(kept), PATH: path.join(':'), MANYHANDS_HOME: home }
 }
 
@@ -116,19 +118,16 @@ async function useSdk(scratch: string, tarball: string): Promise<void> {
   const brought = run(where, 'npm', 'ls', '--all', '--parseable').trim().split('\n').length - 1
   if (brought !== 1) throw new Error(`The SDK brings ${brought - 1} packages along; it must bring none`)
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  const strict = [
-    '--strict',
-    '--noEmit',
-    '--module',
-    'nodenext',
-    '--target',
-    'es2024',
-    '--lib',
-    'es2024,dom,esnext.disposable',
-    '--types',
-    '',
-  ]
-  run(where, process.execPath, tsc, ...strict, 'main.ts')
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    module: 'nodenext',
+    target: 'es2024',
+    lib: ['es2024', 'dom', 'esnext.disposable'],
+    types: [],
+  }
+  await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.ts'] }))
+  run(where, process.execPath, tsc)
   run(where, process.execPath, 'main.ts')
   say('@manyhands/sdk: alone, compiles with its types, loads')
 }
