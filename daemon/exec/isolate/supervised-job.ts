@@ -49,7 +49,8 @@ export class SupervisedJob implements HostTenant {
   readonly #input: string
   readonly #hooks: JobHooks
   readonly #events: JobEvents
-  readonly #calls = new AbortController()
+  /** Made by the first host call: most jobs make none */
+  #calls: AbortController | undefined
   #host: HostProcess | undefined
   #cause: Cause | undefined
   #accused: Evidence['accused']
@@ -276,6 +277,7 @@ export class SupervisedJob implements HostTenant {
   async #serve(name: string, argsJson: string): Promise<{ ok: boolean; json: string }> {
     try {
       if (this.#hooks.onHostCall === undefined) throw new MeshError('E_HOST_CALL', `Nobody serves env.${name}()`)
+      this.#calls ??= new AbortController()
       return { ok: true, json: await this.#hooks.onHostCall(name, argsJson, this.#calls.signal) }
     } catch (error) {
       const known = error instanceof MeshError ? error : new MeshError('E_HOST_CALL', `env.${name}() failed`)
@@ -332,7 +334,7 @@ export class SupervisedJob implements HostTenant {
     this.#done = true
     clearTimeout(this.#timer)
     this.#hooks.signal?.removeEventListener('abort', this.#onAbort)
-    this.#calls.abort()
+    this.#calls?.abort()
     const error = found?.kind === 'failed' ? found.error : undefined
     for (const { id } of this.#requests.values()) this.#events.onReply?.(id, { ok: false, error: error ?? LOST })
     this.#requests.clear()
