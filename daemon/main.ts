@@ -8,6 +8,7 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { ExecutorOffer } from '../protocol/card/card.ts'
 import { fingerprint } from '../protocol/membership/invite.ts'
 import { VERSION } from '../protocol/version.ts'
 import { MeshEventLog } from './api/mesh-event-log.ts'
@@ -83,6 +84,8 @@ class Daemon implements RunningDaemon {
   #net: MeshNet | undefined
   #membership: MembershipService | undefined
   #served: Served | undefined
+  /** What this node can do for the mesh: nothing, until its hands are there */
+  #offers: () => readonly ExecutorOffer[] = () => []
   #joinedAfterMs: number | undefined
 
   constructor(setting: Setting) {
@@ -129,7 +132,7 @@ class Daemon implements RunningDaemon {
       membership,
       signer: identity.signer,
       version: VERSION,
-      offer: () => ({ executors: this.#served?.tasks.offers() ?? [], labels: config.labels }),
+      offer: () => ({ executors: this.#offers(), labels: config.labels }),
       cardTtlMs: config.discovery.cardTtlMs,
       bootstrap: config.discovery.bootstrap.flatMap(bootstrapPeer),
       labelIndex: config.discovery.dht,
@@ -147,6 +150,9 @@ class Daemon implements RunningDaemon {
       net,
       joins,
       events: this.#events,
+      onOffers: (offers) => {
+        this.#offers = offers
+      },
       status: () => ({ startedAt: this.#startedAt, joinedAfterMs: this.#joinedAfterMs }),
       shutdown: (drainMs) => void this.stop(drainMs),
       onClose: (name, close) => this.#closers.push({ name, close }),

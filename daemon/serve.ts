@@ -4,6 +4,7 @@ import { VERSION } from '../protocol/version.ts'
 import type { MeshEventLog } from './api/mesh-event-log.ts'
 import { type ApiAddress, type ApiServer, createApiServer } from './api/server.ts'
 import { openTokens } from './api/tokens.ts'
+import type { ExecutorOffer } from '../protocol/card/card.ts'
 import type { DirectoryService } from './discovery/directory-service.ts'
 import { diagnose } from './doctor.ts'
 import { createIsolateExecutor, type IsolateExecutor } from './exec/isolate/isolate-executor.ts'
@@ -26,6 +27,8 @@ export interface ServeParts {
   readonly net: MeshNet
   readonly joins: JoinServer
   readonly events: MeshEventLog
+  /** From now on this node offers what the function says */
+  readonly onOffers: (offers: () => readonly ExecutorOffer[]) => void
   readonly status: () => Pick<StatusSources, 'startedAt' | 'joinedAfterMs'>
   readonly shutdown: (drainMs: number | undefined) => void
   /** Says how to end what was started; ended in reverse order */
@@ -59,10 +62,11 @@ async function startExecutor({ setting, onClose }: ServeParts): Promise<IsolateE
 }
 
 async function startTasks(parts: ServeParts, executor: IsolateExecutor): Promise<TaskParts> {
-  const { setting, journal, net, directory, membership, events, onClose } = parts
+  const { setting, journal, net, directory, membership, events, onOffers, onClose } = parts
   const { loaded, identity, logger } = setting
   const tasks = composeTasks({ config: loaded.config, executor, identity, journal, net, directory, logger })
   onClose('tasks', (drainMs) => tasks.close(drainMs))
+  onOffers(() => tasks.offers())
   directory.changed()
   tasks.engine.onChange((task) => {
     const { id, kind, state, name } = task

@@ -4,6 +4,7 @@ import type { TaskState } from '../../protocol/api.ts'
 import type { ExecutorOffer } from '../../protocol/card/card.ts'
 import { GRADES } from '../../protocol/job.ts'
 import { DOMAINS, withDomain } from '../../protocol/signing/signing.ts'
+import type { NodeFacts } from '../../protocol/placement/rank.ts'
 import { DELEGATION_DEFAULTS } from '../../protocol/task/delegation.ts'
 import type { Config } from '../config/schema.ts'
 import type { DirectoryService } from '../discovery/directory-service.ts'
@@ -34,6 +35,8 @@ export interface TaskPartsOptions {
 
 /** Jobs at once for each core: most wait for something most of the time. */
 const SLOTS_PER_CORE = 4
+/** After a start, members get this long to be heard before a task counts as one that nobody can take, milliseconds. */
+const SETTLING_MS = 5_000
 const SESSIONS = 256
 const MAX_ACTIVE = 20_000
 
@@ -59,12 +62,14 @@ export class TaskParts {
     })
     const store = new TaskStore(journal, defaults)
     const local = new LocalWorker(net.self, this.hands)
+    const startedAt = performance.now()
     const placer = new MeshPlacer({
       net,
       hands: this.hands,
       nodes: () => directory.nodes(),
       discover: async (label) => void (await directory.find(label)),
       random: Math.random,
+      isSettling: () => performance.now() - startedAt < SETTLING_MS && directory.nodes().some(isUnheard),
       offers: config.placement.offers,
     })
     const delegation = { ...DELEGATION_DEFAULTS, leaseMs: config.lease.durationMs, answerMs: config.placement.roundMs }
@@ -141,6 +146,10 @@ export class TaskParts {
     this.hands.stop()
     this.#peers?.close()
   }
+}
+
+function isUnheard({ isSelf, executors }: NodeFacts): boolean {
+  return !isSelf && executors.length === 0
 }
 
 export function composeTasks(options: TaskPartsOptions): TaskParts {

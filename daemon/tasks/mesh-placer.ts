@@ -20,6 +20,8 @@ export interface MeshPlacerOptions {
   readonly discover: (label: string) => Promise<void>
   /** Numbers in [0, 1) */
   readonly random: () => number
+  /** Whether members may still be unheard of because this node has just started. @default never */
+  readonly isSettling?: () => boolean
   /** Nodes asked at once. @default 4 */
   readonly offers?: number
 }
@@ -79,9 +81,10 @@ export class MeshPlacer implements Placer {
     if (requires.on !== 'local') await this.#options.discover(requires.capability)
     const ranked = this.#rank(requires, avoid)
     if (ranked.some(isAble)) return this.#found(ranked)
-    // Nodes that were only tried and failed may be able again: that is no reason to give up.
+    // Nodes that were only tried and failed may be able again, and others not heard of yet: no reason to give up.
     const candidates = ranked.map(shown)
-    if (avoid.length > 0 && this.#rank(requires, []).some(isAble))
+    const isEarly = this.#options.isSettling?.() ?? false
+    if (isEarly || (avoid.length > 0 && this.#rank(requires, []).some(isAble)))
       return { input: { type: 'candidates', nodes: [] }, candidates }
     return { input: { type: 'candidates', nodes: [], hopeless: hopeless(requires, ranked) }, candidates }
   }
