@@ -31,7 +31,6 @@ afterEach(async () => {
 function eventsFor(origin: string): HandEvents {
   const ignore = (): void => undefined
   return {
-    onStarted: ignore,
     onLog: ignore,
     onHostCall: async () => 'null',
     onReady: ignore,

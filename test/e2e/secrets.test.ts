@@ -71,7 +71,7 @@ async function files(folder: string): Promise<string[]> {
 }
 
 /** Files of a node that hold any of these byte strings. */
-async function filesWith(node: RealNode, needles: readonly Uint8Array[]): Promise<string[]> {
+async function filesWith(node: RealNode, needles: readonly Buffer[]): Promise<string[]> {
   const found: string[] = []
   for (const path of await files(node.home)) {
     const bytes = await readFile(path)
@@ -81,7 +81,7 @@ async function filesWith(node: RealNode, needles: readonly Uint8Array[]): Promis
 }
 
 /** The ways a secret of bytes is written down. */
-function shapes(secret: Uint8Array): Uint8Array[] {
+function shapes(secret: Uint8Array): Buffer[] {
   const bytes = Buffer.from(secret)
   const texts = [bytes.toString('hex'), bytes.toString('base64url'), bytes.toString('base64')]
   return [bytes, ...texts.map((text) => Buffer.from(text))]
