@@ -177,7 +177,14 @@ describe('the disk', () => {
         expect((await sdk.tasks.list()).tasks.length).toBeGreaterThan(0)
 
         await rm(ballast)
-        await until(async () => (await soon(runOne(1))) === undefined, 'runs work again', 15_000)
+        let last: string | undefined
+        const works = async (): Promise<boolean> => {
+          last = await soon(runOne(1))
+          return last === undefined
+        }
+        await until(works, 'runs work again', 15_000).catch(async (cause: unknown) => {
+          throw new Error(`runs do not work again: ${last}; ${await alice.log()}`, { cause })
+        })
         const late = waiting.map((answer) => Promise.race([answer, sleep(10_000, 'never ended', { ref: false })]))
         for (const answer of await Promise.all(late)) expect([undefined, 'E_STORAGE']).toContain(answer)
         expect(alice.running && alice.pid === pid).toBe(true)
