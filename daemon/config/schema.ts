@@ -23,7 +23,7 @@ const list = (maxItems: number, itemLength: number, fallback: string[], doc: str
 const api = z.strictObject({
   host: text(45, '127.0.0.1', 'Loopback address of the TCP listener; a wider one is refused'),
   port: count(-1, 65_535, -1, 'TCP port on loopback; 0: any free one; -1: no TCP listener'),
-  connections: count(8, 100_000, 512, 'Connections of the API at once; more wait to be accepted'),
+  connections: count(8, 100_000, 512, 'Connections of the API at once; more are closed when they come'),
   streams: count(1, 10_000, 128, 'Event streams at once; more are refused'),
   headersMs: ms(100, MINUTE, 10_000, 'For receiving the headers of a request'),
   requestMs: ms(100, 10 * MINUTE, 60_000, 'For receiving a whole request'),

@@ -44,6 +44,7 @@ export interface DelegationOwner {
   onBound(node: string, epoch: number): void
   onLog(line: LogLine, input: number, node: string): void
   onHostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string>
+  onReady(): void
   onReply(id: number, outputJson: string): void
   onCallFailed(id: number, failure: JobFailure): void
   /** Stores the one accepted result. Rejects when it cannot be stored: the worker is not told then. */
@@ -208,6 +209,9 @@ export class DelegationDriver {
         if (current()) owner.onLog(line, input, node)
       },
       onHostCall: (name, args, signal) => owner.onHostCall(name, args, signal),
+      onReady: () => {
+        if (current()) owner.onReady()
+      },
       onReply: (id, output) => {
         if (current()) owner.onReply(id, output)
       },

@@ -195,6 +195,7 @@ describe('faults', () => {
           onRefused: (error) => resolve(error.code),
           onLog: ignore,
           onHostCall: async () => 'null',
+          onReady: ignore,
           onReply: ignore,
           onCallFailed: ignore,
           onRenew: ignore,

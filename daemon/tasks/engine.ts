@@ -127,7 +127,7 @@ export class TaskEngine implements Tasks {
     const task = new SessionTask(this.#context, row, spec, submitted, callbacks)
     this.#track(task)
     await submitted
-    await task.bound
+    await task.ready
     return task
   }
 

@@ -5,6 +5,8 @@ import type { OrderResult } from './worker.ts'
 export interface HandEvents {
   onLog(line: LogLine, input: number): void
   onHostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string>
+  /** Session: its program is loaded. */
+  onReady(): void
   onReply(id: number, outputJson: string): void
   onCallFailed(id: number, failure: JobFailure): void
   /** Once, unless the order was stopped */

@@ -100,6 +100,7 @@ export class MapPiece implements DelegationOwner {
     return Promise.reject(new MeshError('E_HOST_CALL', 'Maps offer no host functions'))
   }
 
+  onReady(): void {}
   onReply(): void {}
   onCallFailed(): void {}
 

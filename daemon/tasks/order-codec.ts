@@ -92,8 +92,11 @@ export function orderOf(bind: manyhands.Bind.$Properties, context: OrderContext)
   }
 }
 
-/** The path tells truly who passed the task on, at least its last step: the peer itself. */
-function checkPath(path: readonly string[], context: OrderContext): void {
+/**
+ * The path tells truly who passed the task on, at least its last step: the peer itself.
+ * @throws MeshError E_HOPS, E_PROTOCOL
+ */
+export function checkPath(path: readonly string[], context: Pick<OrderContext, 'self' | 'peer'>): void {
   if (path.length > LIMITS.hops)
     throw new MeshError('E_HOPS', `Cannot accept the task: passed on ${path.length} times, at most ${LIMITS.hops}`)
   if (path.includes(context.self))

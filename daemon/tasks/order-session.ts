@@ -92,6 +92,7 @@ class OrderSession implements Held {
         onReply: (id, outcome) => (outcome.ok ? this.#replied(id, outcome.output) : this.#failed(id, outcome.error)),
       })
       this.#session = session
+      this.#events.onReady()
       for (const [id, input] of this.#early.splice(0)) session.call(id, input)
       this.#closeWhenDone()
       return await session.ended

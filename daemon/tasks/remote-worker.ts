@@ -78,6 +78,7 @@ class RemoteOrder implements Placed {
     }
     if (message.hostCall) return void this.#serveHostCall(message.hostCall)
     if (message.result) return hooks.onResult(resultFromWire(message.result))
+    if (message.ready) return hooks.onReady()
     if (message.bound) {
       this.#bound = true
       return hooks.onBound()

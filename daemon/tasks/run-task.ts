@@ -89,6 +89,7 @@ export class RunTask extends ActiveTask implements DelegationOwner {
     return this.hostCall(name, argsJson, signal)
   }
 
+  onReady(): void {}
   onReply(): void {}
   onCallFailed(): void {}
 

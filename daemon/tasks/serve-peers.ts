@@ -10,7 +10,7 @@ import type { Journal } from '../journal/journal.ts'
 import type { Channel, MeshNet } from '../net/mesh-net.ts'
 import { checkLimits } from './check-limits.ts'
 import type { Hands } from './hands.ts'
-import { orderOf, resultToWire } from './order-codec.ts'
+import { checkPath, orderOf, resultToWire } from './order-codec.ts'
 import { ServedOrder } from './served-order.ts'
 import type { Order, OrderResult } from './worker.ts'
 import { TASK_CHANNEL } from './remote-worker.ts'
@@ -59,7 +59,7 @@ export class PeerService {
     const { net, hands, sign } = this.#options
     const grade = offer.requires?.grade
     if (grade && !isGrade(grade)) throw new MeshError('E_GRADE', 'The offer demands a grade unknown here')
-    if (offer.path.includes(net.self)) throw new MeshError('E_HOPS', 'The offer came through this node before')
+    checkPath(offer.path, { self: net.self, peer })
     hands.check('run', peer, grade && isGrade(grade) ? grade : undefined)
     const { etaMs, queued, slots, busy } = hands.state()
     const bid = manyhands.Bid.encode({

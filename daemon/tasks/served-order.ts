@@ -106,6 +106,7 @@ export class ServedOrder {
     return {
       onLog: ({ level, text }, piece) => this.#channel.send({ log: { level, text, piece } }),
       onHostCall: (name, args, signal) => this.#callHost(name, args, signal),
+      onReady: () => this.#channel.send({ ready: true }),
       onReply: (id, output) => this.#channel.send({ reply: { id, output: Buffer.from(output) } }),
       onCallFailed: (id, error) => this.#channel.send({ reply: { id, error: failureToWire(error) } }),
       onResult: (result) => void this.#onResult(result, durable),

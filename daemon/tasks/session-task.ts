@@ -19,7 +19,8 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   readonly #driver: DelegationDriver
   readonly #callbacks: SessionCallbacks
   readonly #open = new Set<number>()
-  readonly #bound = Promise.withResolvers<void>()
+  readonly #ready = Promise.withResolvers<void>()
+  #isReady = false
   /** Who holds the session; set once */
   #placed: Placed | undefined
 
@@ -32,7 +33,7 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   ) {
     super(context, row, spec, submitted, callbacks)
     this.#callbacks = callbacks
-    this.#bound.promise.catch(() => undefined)
+    this.#ready.promise.catch(() => undefined)
     this.#driver = new DelegationDriver(this)
     submitted.catch(() =>
       this.#driver.feed({ type: 'fail', code: 'E_STORAGE', message: 'The task could not be stored' }),
@@ -51,9 +52,9 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
     return this.view
   }
 
-  /** Resolves once a node holds the session. @throws MeshError why none does */
-  get bound(): Promise<void> {
-    return this.#bound.promise
+  /** Resolves once a node holds the session with its program loaded. @throws MeshError why none does */
+  get ready(): Promise<void> {
+    return this.#ready.promise
   }
 
   call(id: number, inputJson: string): void {
@@ -85,7 +86,9 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   #end(task: TaskView): void {
     const failure = task.error ?? LOST
     for (const id of [...this.#open]) this.#fail(id, failure)
-    this.#bound.reject(new MeshError(failure.code, failure.message))
+    // Whoever opens it has not got it yet, and hears of the end by that.
+    if (!this.#isReady)
+      return this.#ready.reject(new MeshError(failure.code, failure.message, { details: { failure } }))
     this.#callbacks.onEnd(task)
   }
 
@@ -116,7 +119,11 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   onBound(node: string, epoch: number): void {
     this.working(node, epoch)
     this.#placed = this.#driver.placed
-    this.#bound.resolve()
+  }
+
+  onReady(): void {
+    this.#isReady = true
+    this.#ready.resolve()
   }
 
   override onLog(...args: Parameters<ActiveTask['onLog']>): void {

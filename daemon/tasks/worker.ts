@@ -56,6 +56,8 @@ export interface OrderHooks {
   onRefused(error: MeshError): void
   onLog(line: LogLine, input: number): void
   onHostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string>
+  /** Session: its program is loaded. */
+  onReady(): void
   onReply(id: number, outputJson: string): void
   onCallFailed(id: number, failure: JobFailure): void
   /** The worker asks to keep its lease: answer with `renewed`. */

@@ -130,9 +130,8 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
       expect(await session.call(2)).toEqual([4, 5003])
       expect((await session.close()).state).toBe('completed')
       expect((await failure(session.call(1))).code).toBe('E_CONFLICT')
-      // A daemon may load the program before or after it says that the session is open
-      const bad = mesh.session('export default (').then(async (session) => (await session.ended).error?.code)
-      expect(await bad.catch((error: ManyhandsError) => error.code)).toBe('E_SYNTAX')
+      const bad = await failure(mesh.session('export default ('))
+      expect(bad).toMatchObject({ code: 'E_SYNTAX', failure: { code: 'E_SYNTAX' } })
     })
 
     it('answers open calls before a session closes, and fails them when it is canceled', async () => {

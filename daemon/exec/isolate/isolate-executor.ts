@@ -180,6 +180,6 @@ function hostCommand(jail: JailReport, warmIsolates: number, memoryBytes: number
 
 function loadError(failure: JobFailure | undefined): MeshError {
   if (failure === undefined) return new MeshError('E_CANCELED', 'The session was closed before its program was loaded')
-  const { code, message, hint, ...position } = failure
-  return new MeshError(code, message, { details: position, ...(hint === undefined ? {} : { hint }) })
+  const { code, message, hint } = failure
+  return new MeshError(code, message, { details: { failure }, ...(hint === undefined ? {} : { hint }) })
 }

@@ -10,6 +10,9 @@ import { type Cause, type Evidence, type HostDeath, neighbourVerdict, type Verdi
 
 /** After asking a host to end a job, how long until the whole process is ended instead, milliseconds. */
 const END_GRACE_MS = 150
+/** The same where nothing is wrong with the job, only its process is busy: ending that would make all its neighbours begin anew. */
+const CLOSE_GRACE_MS = 5_000
+const CANCEL_GRACE_MS = 1_000
 /** Host calls of one job that may be open at once. */
 const OPEN_CALLS = 4096
 /** Calls of a session that may be open at once, and bytes of their inputs not yet replied to. */
@@ -129,11 +132,12 @@ export class SupervisedJob implements HostTenant {
     if (!first) return
     clearTimeout(this.#timer)
     this.#host.send(TO_HOST.end, this.id)
+    const grace = cause === undefined ? CLOSE_GRACE_MS : cause === 'canceled' ? CANCEL_GRACE_MS : END_GRACE_MS
     this.#timer = setTimeout(() => {
       // a session's end that is not answered is a process that does not answer
       this.#cause ??= 'closing'
       this.#host?.kill()
-    }, END_GRACE_MS)
+    }, grace)
   }
 
   /** It will not be started, for a reason that is not its own. */

@@ -97,6 +97,7 @@ export class Lane {
     signal: AbortSignal,
   ): Promise<{ socket: net.Socket; head: Buffer } | WireAnswer> {
     const headers = { ...this.#headers(true), connection: 'Upgrade', upgrade: protocol }
+    if (!this.alive) return Promise.reject(lostError(undefined))
     return new Promise((resolve, reject) => {
       const request = http.request({ ...this.#target(), method: 'GET', path, headers, signal })
       request.once('upgrade', (response, _stream, head) => {
@@ -117,6 +118,8 @@ export class Lane {
 
   #send(request: LaneRequest, withToken: boolean): Promise<WireAnswer> {
     const { method, path, body, signal } = request
+    // A request on a socket that has closed already would hear of neither its end nor its signal.
+    if (!this.alive) return Promise.reject(lostError(undefined))
     return new Promise((resolve, reject) => {
       const headers: Record<string, string> = { ...request.headers, ...this.#headers(withToken) }
       if (body !== undefined) headers['content-length'] = String(Buffer.byteLength(body))

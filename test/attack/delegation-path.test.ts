@@ -1,0 +1,100 @@
+/** Work that goes in circles, comes from too far or is not from whom it says: THREATS P2P-14, with real binds between nodes. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { MemoryNetwork } from '../../daemon/net/memory-net.ts'
+import { bindOf } from '../../daemon/tasks/order-codec.ts'
+import { TASK_CHANNEL } from '../../daemon/tasks/remote-worker.ts'
+import { TaskChannel } from '../../daemon/tasks/task-channel.ts'
+import { manyhands } from '../../proto/gen/wire.js'
+import { MeshError } from '../../protocol/errors.ts'
+import { LIMITS } from '../../protocol/limits.ts'
+import { nodeIdFromSeed } from '../../protocol/node-id.ts'
+import { orderBy } from '../support/orders.ts'
+import { seedOf, type TaskNode, taskMesh } from '../support/task-node.ts'
+
+let nodes: TaskNode[]
+let a: TaskNode
+let b: TaskNode
+let c: TaskNode
+
+beforeEach(async () => {
+  nodes = await taskMesh(new MemoryNetwork(), ['a', 'b', 'c'])
+  ;[a, b, c] = nodes as [TaskNode, TaskNode, TaskNode]
+})
+
+afterEach(async () => {
+  for (const node of nodes) {
+    node.engine.close()
+    node.peers.close()
+    await node.net.close()
+  }
+})
+
+const codeOf = (error: unknown): string => (error instanceof MeshError ? error.code : String(error))
+
+/** Ids of nodes that are not there */
+const strangers = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => nodeIdFromSeed(seedOf(`stranger ${index}`)))
+
+/** Sends a bind with this path: "result", or the code it was refused with. */
+async function bind(from: TaskNode, to: TaskNode, path: readonly string[], task = 'task'): Promise<string> {
+  const answer = Promise.withResolvers<string>()
+  const channel = new TaskChannel(from.net.openChannel(to.id, TASK_CHANNEL, new Uint8Array(0)), (message) => {
+    if (message.result) answer.resolve('result')
+  })
+  void channel.ended.then((error) => answer.resolve(error === undefined ? 'closed' : codeOf(error)))
+  channel.send({ bind: bindOf(orderBy(from.id, task, { path }), to.id) })
+  const result = await answer.promise
+  channel.close()
+  return result
+}
+
+function offer(from: TaskNode, to: TaskNode, path: readonly string[]): Promise<string> {
+  const requires = { capability: 'isolate', grade: '', labels: [] }
+  const body = manyhands.Offer.encode({ taskId: 'task', requires, count: 1, path: [...path] }).finish()
+  return from.net.request(to.id, 'offer', body).then(() => 'bid', codeOf)
+}
+
+describe.each([
+  ['a bind', bind, 'result'],
+  ['an offer', offer, 'bid'],
+] as const)('%s', (_, send, accepted) => {
+  test('P2P-14: A to B to A: a node does not take what came through it before', async () => {
+    expect(await send(b, a, [a.id, b.id])).toBe('E_HOPS')
+    expect(await send(c, a, [a.id, b.id, c.id])).toBe('E_HOPS')
+    expect(a.executor.runs).toBe(0)
+  })
+
+  test('P2P-14: as many hops as allowed are taken, one more and a hundred are not', async () => {
+    const path = (hops: number): string[] => [...strangers(hops - 1), a.id]
+    expect(await send(a, b, path(LIMITS.hops + 1))).toBe('E_HOPS')
+    expect(await send(a, b, path(100))).toBe('E_HOPS')
+    expect(b.executor.runs).toBe(0)
+    expect(await send(a, b, path(LIMITS.hops))).toBe(accepted)
+  })
+
+  test('P2P-14: a path must end with its sender', async () => {
+    expect(await send(a, b, [a.id, c.id])).toBe('E_PROTOCOL')
+    expect(await send(a, b, [])).toBe('E_PROTOCOL')
+    expect(b.executor.runs).toBe(0)
+    expect(await send(a, b, [c.id, a.id])).toBe(accepted)
+  })
+})
+
+test('P2P-14: of a fan-out of ten thousand only what channels and slots allow is held, and the rest is refused', async () => {
+  const gate = Promise.withResolvers<void>()
+  b.executor.gate = gate.promise
+  const answers = new Map<string, number>()
+  const count = (answer: string): void => void answers.set(answer, (answers.get(answer) ?? 0) + 1)
+  const all = Array.from({ length: 10_000 }, async (_, index) =>
+    bind(a, b, [a.id], `t${index}`).then(count, (error: unknown) => count(codeOf(error))),
+  )
+  await expect.poll(() => [...answers.values()].reduce((sum, n) => sum + n, 0)).toBe(10_000 - LIMITS.channelsPerPeer)
+  await expect.poll(() => b.peers.serving).toBe(LIMITS.channelsPerPeer)
+  expect(b.hands.state()).toMatchObject({ busy: 4, queued: LIMITS.channelsPerPeer - 4 })
+  expect(b.executor.runs).toBe(4)
+  expect([...answers.keys()]).toEqual(['E_OVERLOADED'])
+  gate.resolve()
+  await Promise.all(all)
+  expect(answers.get('result')).toBe(LIMITS.channelsPerPeer)
+  await expect.poll(() => b.peers.serving).toBe(0)
+})

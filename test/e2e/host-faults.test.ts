@@ -1,0 +1,196 @@
+/** Real daemons on a host whose clock jumps, whose files run out, whose disk is full. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdir, rename, rm, statfs, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, describe, expect, test } from 'vitest'
+import { connect } from '../../sdk/src/index.ts'
+import { RealMesh, until } from '../support/real-mesh.ts'
+
+const DAY_MS = 86_400_000
+/** After this a run on a full disk counts as one that waits for room */
+const PATIENCE_MS = 1_000
+
+let mesh: RealMesh | undefined
+
+afterEach(async () => {
+  await mesh?.close()
+  mesh = undefined
+})
+
+const codeOf = (error: unknown): string =>
+  typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : String(error)
+
+/** The library that bends a process's clock, where this host has it */
+const faketime = ((): string | undefined => {
+  const root = '/usr/lib'
+  const roots = existsSync(root) ? [root, ...readdirSync(root).map((name) => join(root, name))] : []
+  return roots.map((folder) => join(folder, 'faketime', 'libfaketimeMT.so.1')).find((path) => existsSync(path))
+})()
+if (faketime === undefined) console.warn('SKIPPED: F24 clock jumps of a whole daemon: libfaketime is not installed')
+
+describe('the clock', () => {
+  test.skipIf(faketime === undefined)(
+    'F24: it jumps by days while a peer works: leases hold, tasks end once',
+    async () => {
+      const clocks = mkdtempSync(join(tmpdir(), 'mh-clock-'))
+      try {
+        /** Sets a node's clock, whole at once: a daemon must not read half a line. */
+        const jump = async (name: string, offset: string): Promise<void> => {
+          await writeFile(join(clocks, `${name}.new`), `${offset}\n`)
+          await rename(join(clocks, `${name}.new`), join(clocks, name))
+        }
+        const node = (name: string) => ({
+          name,
+          settings: { 'lease.durationMs': '2000', 'lease.renewMs': '500', 'lease.marginMs': '200' },
+          env: {
+            LD_PRELOAD: faketime ?? '',
+            FAKETIME_TIMESTAMP_FILE: join(clocks, name),
+            FAKETIME_CACHE_DURATION: '1',
+            FAKETIME_DONT_FAKE_MONOTONIC: '1',
+            DONT_FAKE_MONOTONIC: '1',
+          },
+        })
+        await jump('alice', '+0')
+        await jump('bob', '+0')
+        mesh = await RealMesh.start(node('alice'), node('bob'))
+        const sdk = await mesh.nodes[0]?.sdk()
+        if (sdk === undefined) throw new Error('no node')
+        const clockOf = async (): Promise<number> => {
+          const { id } = await sdk.tasks.run('export default () => 1', { requires: { on: 'local' } })
+          return Date.parse((await sdk.tasks.get(id)).createdAt)
+        }
+        const task = await sdk.tasks.start(
+          'export default () => new Promise((done) => setTimeout(() => done(7), 5000))',
+          {
+            requires: { on: 'bob' },
+          },
+        )
+        await until(async () => (await sdk.tasks.get(task.id)).state === 'working', 'bob works')
+        await jump('alice', '+3d')
+        await jump('bob', '-3d')
+        // The jump is real: it shows in what the daemon writes down.
+        await until(async () => (await clockOf()) > Date.now() + 2 * DAY_MS, 'the clock has jumped ahead')
+        await jump('alice', '-3d')
+        await jump('bob', '+3d')
+        await until(async () => (await clockOf()) < Date.now() - 2 * DAY_MS, 'the clock has jumped back')
+        const ended = await sdk.tasks.wait(task.id)
+        expect(ended).toMatchObject({ state: 'completed', output: 7, attempts: 1, lease: { epoch: 1 } })
+        expect((await sdk.peers()).some(({ name, connected }) => name === 'bob' && connected)).toBe(true)
+        expect(await sdk.run('export default () => 2', { requires: { on: 'bob' } })).toBe(2)
+      } finally {
+        await mesh?.close()
+        rmSync(clocks, { recursive: true, force: true })
+      }
+    },
+  )
+})
+
+const prlimit = ['/usr/bin/prlimit', '/bin/prlimit'].find((path) => existsSync(path))
+if (prlimit === undefined) console.warn('SKIPPED: F28 few file descriptors: prlimit is not installed')
+
+describe('file descriptors', () => {
+  test.skipIf(prlimit === undefined)('F28: with 256 of them and 300 clients work is shed, not the daemon', async () => {
+    mesh = await RealMesh.start({ name: 'alice', through: [prlimit ?? '', '--nofile=256'] })
+    const [alice] = mesh.nodes
+    if (alice === undefined) throw new Error('no node')
+    const before = await alice.sdk()
+    const one = async (n: number): Promise<string> => {
+      const client = await connect({ home: alice.home })
+      try {
+        return (await client.run('export default (n) => n', { input: n })) === n ? 'ran' : 'wrong'
+      } finally {
+        await client.close()
+      }
+    }
+    const crowd = await Promise.all(Array.from({ length: 300 }, (_, n) => one(n).catch(codeOf)))
+    // Everybody got what they asked for or was told, with a code, that it is too much now.
+    expect(crowd.filter((answer) => !/^(?:ran|E_[A-Z_]+)$/.test(answer))).toEqual([])
+    expect(crowd).toContain('ran')
+    expect(alice.running).toBe(true)
+    await until(async () => (await before.run('export default () => 3').catch(codeOf)) === 3, 'work goes on')
+    const after = Array.from({ length: 20 }, (_, n) => before.run('export default (n) => n + 1', { input: n }))
+    expect(await Promise.all(after)).toEqual(Array.from({ length: 20 }, (_, n) => n + 1))
+    expect(alice.running).toBe(true)
+  })
+})
+
+const mountProblem = ((): string | undefined => {
+  if (process.getuid?.() !== 0) return 'only root may mount a small file system'
+  const folder = mkdtempSync(join(tmpdir(), 'manyhands-mount-'))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'pipe' })
+    execFileSync('umount', [folder])
+    return undefined
+  } catch {
+    return 'mounting is not allowed here'
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})()
+if (mountProblem !== undefined) console.warn(`SKIPPED: F15 full disk of a whole daemon: ${mountProblem}`)
+
+describe('the disk', () => {
+  test.skipIf(mountProblem !== undefined)(
+    'F15: full: runs are refused, reads go on, and with room it goes on without a restart',
+    async () => {
+      mesh = await RealMesh.start()
+      const alice = mesh.node({ name: 'alice' })
+      const data = join(alice.home, 'data')
+      await mkdir(data, { recursive: true, mode: 0o700 })
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=0700', 'tmpfs', data])
+      try {
+        const sdk = await alice.up()
+        const { pid } = alice
+        const acknowledged = new Map<string, string>()
+        const repeat = 'export default (n) => String(n % 10).repeat(30000)'
+        const runOne = async (n: number): Promise<string | undefined> => {
+          try {
+            const task = await sdk.tasks.run(repeat, { input: n })
+            if (task.state === 'completed') acknowledged.set(task.id, String(n % 10))
+            return task.state === 'completed' ? undefined : (task.error?.code ?? task.state)
+          } catch (error) {
+            return codeOf(error)
+          }
+        }
+        for (let n = 0; n < 5; n++) expect(await runOne(n)).toBeUndefined()
+
+        const ballast = join(data, 'ballast')
+        const { bavail, bsize } = await statfs(data)
+        await writeFile(ballast, Buffer.alloc(bavail * bsize - (128 << 10), 1))
+        // A run that was taken when the disk filled up may wait for room until it is told its end; it must not be told another.
+        const waiting: Promise<string | undefined>[] = []
+        const soon = async (answer: Promise<string | undefined>): Promise<string | undefined> => {
+          const first = await Promise.race([answer, sleep(PATIENCE_MS, 'waits', { ref: false })])
+          if (first === 'waits') waiting.push(answer)
+          return first
+        }
+        let refusal: string | undefined
+        for (let n = 5; n < 500 && refusal === undefined; n++) refusal = await soon(runOne(n))
+        expect(['E_STORAGE', 'waits']).toContain(refusal)
+        expect(['E_STORAGE', 'waits']).toContain(await soon(runOne(1)))
+        expect(alice.running).toBe(true)
+        for (const [id, digit] of acknowledged)
+          expect(await sdk.tasks.get(id)).toMatchObject({ state: 'completed', output: digit.repeat(30_000) })
+        expect((await sdk.tasks.list()).tasks.length).toBeGreaterThan(0)
+
+        await rm(ballast)
+        await until(async () => (await soon(runOne(1))) === undefined, 'runs work again', 15_000)
+        const late = waiting.map((answer) => Promise.race([answer, sleep(10_000, 'never ended', { ref: false })]))
+        for (const answer of await Promise.all(late)) expect([undefined, 'E_STORAGE']).toContain(answer)
+        expect(alice.running && alice.pid === pid).toBe(true)
+
+        // And nothing that was told to be done is missing from the disk.
+        await alice.kill()
+        const after = await alice.up()
+        for (const [id, digit] of acknowledged)
+          expect(await after.tasks.get(id)).toMatchObject({ state: 'completed', output: digit.repeat(30_000) })
+      } finally {
+        await alice.kill()
+        execFileSync('umount', ['-l', data])
+      }
+    },
+  )
+})
