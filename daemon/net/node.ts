@@ -10,6 +10,7 @@ import { connectionGater } from './gater.ts'
 import { guardedYamux } from './muxer.ts'
 import type { Gate } from './mesh-net.ts'
 import type { NetConfig } from './net-config.ts'
+import { noiseCrypto } from './noise-crypto.ts'
 import { privateNetwork } from './private-network.ts'
 
 const DEFAULT_LISTEN = ['/ip4/0.0.0.0/tcp/0']
@@ -34,7 +35,7 @@ export async function createNode(config: NetConfig): Promise<Libp2p> {
     nodeInfo: { name: 'manyhands', userAgent: 'manyhands' },
     addresses: { listen: [...(config.listen ?? DEFAULT_LISTEN)], announce: [...(config.announce ?? [])] },
     transports: [tcp({ maxConnections: (config.maxConnections ?? 300) + MAX_PENDING_INBOUND })],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [noise({ crypto: noiseCrypto })],
     streamMuxers: [guardedYamux()],
     connectionGater: connectionGater(gate, {
       allowLoopback: config.allowLoopback ?? false,

@@ -162,9 +162,10 @@ class ProtectedConnection extends AbstractMultiaddrConnection {
     await this.#inner.close(options)
   }
 
+  /** One piece at a time: what was not taken is offered again after a drain. */
   override sendData(data: Uint8ArrayList): SendResult {
-    const sentBytes = data.byteLength
-    return { sentBytes, canSendMore: this.#inner.send(this.#encrypt.update(joined(data))) }
+    const piece = joined(data)
+    return { sentBytes: piece.length, canSendMore: this.#inner.send(this.#encrypt.update(piece)) }
   }
 
   override sendReset(error: Error): void {
@@ -180,16 +181,19 @@ class ProtectedConnection extends AbstractMultiaddrConnection {
   }
 }
 
+/** Larger pieces cost more for each byte, as the memory they are encrypted into is asked of the system each time. */
+const PIECE_BYTES = 64 << 10
 /** Parts are joined here before they are encrypted into memory of their own: one for the process is enough, as nothing keeps it. */
-const scratch = Buffer.allocUnsafeSlow(256 << 10)
+const scratch = Buffer.allocUnsafeSlow(PIECE_BYTES)
 
-/** The bytes as one piece, valid until the next call. */
+/** The first bytes as one piece, valid until the next call. */
 function joined(data: Uint8ArrayList): Uint8Array {
-  if (data.byteLength > scratch.length) return data.subarray()
   let at = 0
   for (const part of data) {
-    scratch.set(part, at)
-    at += part.length
+    const room = PIECE_BYTES - at
+    scratch.set(part.length > room ? part.subarray(0, room) : part, at)
+    at += Math.min(part.length, room)
+    if (at === PIECE_BYTES) break
   }
   return scratch.subarray(0, at)
 }
