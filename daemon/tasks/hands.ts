@@ -11,7 +11,7 @@ import { runBatch } from './batch.ts'
 import { type DigestedOrder, digestOfInputs, digestOfOutputs } from './digest.ts'
 import type { HandEvents, Held } from './hand-events.ts'
 import { serveSession } from './order-session.ts'
-import type { ReceiptBook } from './receipt-book.ts'
+import type { IssuedReceipt, ReceiptBook } from './receipt-book.ts'
 import type { Order, OrderResult, PieceOutcome } from './worker.ts'
 
 export interface HandsConfig {
@@ -223,7 +223,9 @@ export class Hands {
       usage: facts.usage,
       failed: facts.error?.code,
     }
-    const { envelope, durable } = this.#receipts.issue(digested)
+    const issued = this.#issue(digested)
+    if (issued === undefined) return unfinished()
+    const { envelope, durable } = issued
     return {
       again: false,
       output: facts.output,
@@ -232,6 +234,15 @@ export class Hands {
       usage: facts.usage,
       receipt: envelope,
       durable,
+    }
+  }
+
+  /** Work without a receipt is not done: while the journal cannot be read, it goes back to its delegator. */
+  #issue(work: DigestedOrder): IssuedReceipt | undefined {
+    try {
+      return this.#receipts.issue(work)
+    } catch {
+      return undefined
     }
   }
 }

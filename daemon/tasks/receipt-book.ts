@@ -15,7 +15,8 @@ export interface IssuedReceipt {
 export class ReceiptBook {
   readonly #signer: Signer
   readonly #journal: Journal
-  #chain: ReceiptChain
+  /** Undefined after a failure, until the journal says how far it got */
+  #chain: ReceiptChain | undefined
 
   constructor(signer: Signer, journal: Journal) {
     this.#signer = signer
@@ -23,6 +24,7 @@ export class ReceiptBook {
     this.#chain = storedChain(journal)
   }
 
+  /** @throws MeshError E_STORAGE when the chain cannot be read now */
   issue(work: DigestedOrder): IssuedReceipt {
     const { order, usage } = work
     const endedAtMs = Date.now()
@@ -42,7 +44,7 @@ export class ReceiptBook {
         startedAtMs: Math.round(endedAtMs - usage.wallMs),
         endedAtMs,
       },
-      this.#chain,
+      this.#chain ?? storedChain(this.#journal),
     )
     this.#chain = chain
     const text = JSON.stringify(envelope)
@@ -57,7 +59,7 @@ export class ReceiptBook {
     })
     // A receipt that never became durable was never shown: the chain goes on from the last that did.
     durable.catch(() => {
-      this.#chain = storedChain(this.#journal)
+      this.#chain = undefined
     })
     return { envelope: text, durable }
   }
