@@ -67,6 +67,7 @@ export class TaskParts {
       net,
       hands: this.hands,
       nodes: () => directory.nodes(),
+      own: () => this.#hand(),
       discover: async (label) => void (await directory.find(label)),
       random: Math.random,
       isSettling: () => performance.now() - startedAt < SETTLING_MS && directory.nodes().some(isUnheard),
@@ -105,14 +106,24 @@ export class TaskParts {
 
   /** For this node's card. */
   offers(): ExecutorOffer[] {
+    return this.#serves ? [this.#hand()] : []
+  }
+
+  /** What this node can do for itself, whether or not it does it for others. */
+  #hand(): ExecutorOffer {
     const { executor, config } = this.#options
-    if (!this.#serves) return []
     const { slots, busy, queued } = this.hands.state()
     const { memoryBytes, wallMs } = config.executor.ceilings
     const { kind, grade } = executor
-    return [
-      { kind, grade, slots, free: Math.max(0, slots - busy), queued, maxMemoryBytes: memoryBytes, maxWallMs: wallMs },
-    ]
+    return {
+      kind,
+      grade,
+      slots,
+      free: Math.max(0, slots - busy),
+      queued,
+      maxMemoryBytes: memoryBytes,
+      maxWallMs: wallMs,
+    }
   }
 
   /** A node was put out of the mesh: what it holds goes to others, what is done for it ends. */

@@ -1,6 +1,7 @@
 /** Finds nodes for tasks from what the directory knows, and asks them. */
 import { manyhands } from '../../proto/gen/wire.js'
 import type { Candidate } from '../../protocol/api.ts'
+import type { ExecutorOffer } from '../../protocol/card/card.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { bidScore, chooseForOffer, localDominates } from '../../protocol/placement/choose.ts'
 import { type NodeFacts, type RankedCandidate, rank } from '../../protocol/placement/rank.ts'
@@ -16,6 +17,8 @@ export interface MeshPlacerOptions {
   readonly hands: Hands
   /** Every node of the mesh that is known, this one included */
   readonly nodes: () => readonly NodeFacts[]
+  /** What this node can do for itself. @default what its card says */
+  readonly own?: () => ExecutorOffer
   /** Looks for nodes with a label that are not known yet. Resolves when it is worth looking again. */
   readonly discover: (label: string) => Promise<void>
   /** Numbers in [0, 1) */
@@ -113,7 +116,8 @@ export class MeshPlacer implements Placer {
   #rank(requires: Requirements, avoid: readonly string[]): readonly RankedCandidate[] {
     const excluded = new Map(avoid.map((node) => [node, 'it refused or lost this task before']))
     const { net, nodes, hands } = this.#options
-    const facts = nodes().map((node) => (node.node === net.self ? withLiveState(node, hands) : node))
+    const { own } = this.#options
+    const facts = nodes().map((node) => (node.node === net.self ? withLiveState(node, hands, own?.()) : node))
     const { capability, grade, labels, on } = requires
     return rank(facts, { capability, grade, labels, on }, { hops: 0, path: [], excluded, salt: net.self })
   }
@@ -145,10 +149,11 @@ function shown(candidate: RankedCandidate): Candidate {
   return rest
 }
 
-function withLiveState(facts: NodeFacts, hands: Hands): NodeFacts {
+function withLiveState(facts: NodeFacts, hands: Hands, own: ExecutorOffer | undefined): NodeFacts {
   const { slots, busy, queued } = hands.state()
-  const executors = facts.executors.map((offer) => ({ ...offer, slots, free: Math.max(0, slots - busy), queued }))
-  return { ...facts, executors }
+  const offers = own === undefined ? facts.executors : [own]
+  const executors = offers.map((offer) => ({ ...offer, slots, free: Math.max(0, slots - busy), queued }))
+  return { ...facts, executors, labels: [...new Set([...facts.labels, ...offers.map(({ kind }) => kind)])] }
 }
 
 function slotsOf(facts: NodeFacts, capability: string): number {

@@ -23,7 +23,7 @@ export class QuickCalls {
     this.#wanted = ms <= SHORT_MS ? this.#wanted - 1 : Math.max(PROBATION, this.#wanted)
   }
 
-  /** An entry on this thread took `ms`. */
+  /** An entry on this thread took the guest `ms` of CPU. */
   here(ms: number): void {
     if (ms > SHORT_MS) this.#wanted = SECOND_PROBATION
   }
