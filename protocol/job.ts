@@ -87,3 +87,16 @@ export const NO_USAGE: Usage = Object.freeze({
   hostCalls: 0,
   calls: 0,
 })
+
+/** What two pieces of work used together; of memory, the more of the two. */
+export function addUsage(one: Usage, other: Usage): Usage {
+  return {
+    wallMs: one.wallMs + other.wallMs,
+    cpuMs: one.cpuMs + other.cpuMs,
+    memoryBytes: Math.max(one.memoryBytes, other.memoryBytes),
+    outputBytes: one.outputBytes + other.outputBytes,
+    logBytes: one.logBytes + other.logBytes,
+    hostCalls: one.hostCalls + other.hostCalls,
+    calls: one.calls + other.calls,
+  }
+}

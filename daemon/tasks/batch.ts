@@ -1,5 +1,5 @@
 /** Runs one program over the inputs of a batch, in order of results if not of work. */
-import { type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
+import { addUsage, type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import type { Executor, JobSpec } from '../exec/executor.ts'
 import type { HandEvents } from './hand-events.ts'
 import type { Order, PieceOutcome } from './worker.ts'
@@ -101,16 +101,7 @@ class Batch {
   }
 
   #add(usage: Usage): void {
-    const sum = this.#usage
-    this.#usage = {
-      wallMs: sum.wallMs + usage.wallMs,
-      cpuMs: sum.cpuMs + usage.cpuMs,
-      memoryBytes: Math.max(sum.memoryBytes, usage.memoryBytes),
-      outputBytes: sum.outputBytes + usage.outputBytes,
-      logBytes: sum.logBytes + usage.logBytes,
-      hostCalls: sum.hostCalls + usage.hostCalls,
-      calls: sum.calls + usage.calls,
-    }
+    this.#usage = addUsage(this.#usage, usage)
   }
 }
 

@@ -1,6 +1,6 @@
 /** One program over many inputs: cut into pieces, each delegated like a task of its own, spread over every able node. */
 import { toMeshError } from '../../protocol/errors.ts'
-import { NO_USAGE, type Usage } from '../../protocol/job.ts'
+import { addUsage, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import { failureToWire } from '../../protocol/task/job-codec.ts'
 import { MapPlan } from '../../protocol/task/map-plan.ts'
 import { ActiveTask, type TaskContext } from './active-task.ts'
@@ -219,17 +219,5 @@ export class MapTask extends ActiveTask {
     this.#over = true
     clearInterval(this.#timer)
     clearTimeout(this.#wake)
-  }
-}
-
-function addUsage(sum: Usage, usage: Usage): Usage {
-  return {
-    wallMs: sum.wallMs + usage.wallMs,
-    cpuMs: sum.cpuMs + usage.cpuMs,
-    memoryBytes: Math.max(sum.memoryBytes, usage.memoryBytes),
-    outputBytes: sum.outputBytes + usage.outputBytes,
-    logBytes: sum.logBytes + usage.logBytes,
-    hostCalls: sum.hostCalls + usage.hostCalls,
-    calls: sum.calls + usage.calls,
   }
 }
