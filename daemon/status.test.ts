@@ -14,6 +14,7 @@ const sources: StatusSources = {
   tasks: {
     engine: { accepted: 0, working: 0 },
     hands: { state: () => ({ slots: 2, busy: 0, queued: 0, etaMs: 0 }) },
+    acceptsFromPeers: true,
   },
   journal: { head: 7, health: () => ({ state: 'ok' }) },
   paths: resolvePaths({}, 1000, '/home/u'),
@@ -29,6 +30,12 @@ describe('health', () => {
 
   test('is degraded without anything to offer', () => {
     expect(statusOf({ ...sources, directory: { ...sources.directory, executors: () => [] } }).health).toBe('degraded')
+  })
+
+  test('is ok for a node that offers nothing because its operator wants that', () => {
+    const tasks = { ...sources.tasks, acceptsFromPeers: false }
+    const status = statusOf({ ...sources, tasks, directory: { ...sources.directory, executors: () => [] } })
+    expect(status.health).toBe('ok')
   })
 
   test('is degraded for a node that was put out of the mesh', () => {

@@ -20,6 +20,8 @@ export interface StatusSources {
   readonly tasks: {
     readonly engine: Pick<TaskEngine, 'accepted' | 'working'>
     readonly hands: Pick<Hands, 'state'>
+    /** Whether the operator wants peers to get hands here */
+    readonly acceptsFromPeers: boolean
   }
   readonly journal: Pick<Journal, 'head' | 'health'>
   readonly paths: Paths
@@ -54,7 +56,7 @@ export function statusOf(sources: StatusSources): StatusView {
       healthy: health.state === 'ok',
       ...(health.state === 'ok' ? {} : { reason: health.reason }),
     },
-    health: healthOf(health.state === 'ok', executors.length > 0 && membership.isIn),
+    health: healthOf(health.state === 'ok', (executors.length > 0 || !tasks.acceptsFromPeers) && membership.isIn),
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
     ...(joinedAfterMs === undefined ? {} : { joinedAfterMs }),
     pid: process.pid,

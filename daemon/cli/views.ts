@@ -132,6 +132,19 @@ export function membersText(view: MembersView, width: Width): string {
   )
 }
 
+/** A map is on many nodes at once. */
+function nodeOf({ lease, progress }: TaskView): string | undefined {
+  if (progress === undefined) return lease?.node.slice(-8)
+  const [first, ...rest] = Object.keys(progress.byNode)
+  return rest.length === 0 ? first?.slice(-8) : `${rest.length + 1} nodes`
+}
+
+/** Of a map: the first giving of all its pieces, and how many were given again. */
+function triesOf({ attempts, progress }: TaskView): number | string {
+  if (progress === undefined) return attempts
+  return progress.retried === 0 ? 1 : `1+${progress.retried}`
+}
+
 export function tasksText(tasks: readonly TaskView[], width: Width): string {
   if (tasks.length === 0) return 'No tasks.'
   return table(
@@ -140,8 +153,8 @@ export function tasksText(tasks: readonly TaskView[], width: Width): string {
       { title: 'KIND', of: (task) => task.kind },
       { title: 'STATE', of: (task) => task.state },
       { title: 'NAME', of: (task) => task.name },
-      { title: 'NODE', of: (task) => task.lease?.node.slice(-8) },
-      { title: 'TRIES', of: (task) => task.attempts, align: 'right' },
+      { title: 'NODE', of: nodeOf },
+      { title: 'TRIES', of: triesOf, align: 'right' },
       { title: 'CREATED', of: (task) => task.createdAt },
       { title: 'NOTE', of: (task) => task.error?.message ?? task.note },
     ],

@@ -24,7 +24,6 @@ export interface Paths {
   /** Gone after a reboot */
   readonly runDir: string
   readonly socket: string
-  readonly pidFile: string
   /** May be deleted at any time */
   readonly cacheDir: string
 }
@@ -51,7 +50,6 @@ export function resolvePaths(env: Readonly<Record<string, string | undefined>>, 
     logFile: join(dirs.state, 'daemon.log'),
     runDir: dirs.run,
     socket: socketPath(dirs.run, socketDirs),
-    pidFile: join(dirs.run, 'daemon.pid'),
     cacheDir: dirs.cache,
   })
 }

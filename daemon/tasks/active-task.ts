@@ -5,7 +5,7 @@ import type { JobFailure, LogLine } from '../../protocol/job.ts'
 import type { DelegationConfig, Ending } from '../../protocol/task/delegation.ts'
 import type { Found, OfferAnswer } from './delegation-driver.ts'
 import { EventLog } from './event-log.ts'
-import { hasEnded, type TaskRow, viewOf } from './task-row.ts'
+import { dueAt, hasEnded, type TaskRow, viewOf } from './task-row.ts'
 import type { Requirements, TaskSpec } from './task-spec.ts'
 import type { TaskStore } from './task-store.ts'
 import type { CallerHooks } from './tasks.ts'
@@ -51,12 +51,15 @@ export abstract class ActiveTask {
   protected readonly caller: CallerHooks
   /** Settles when the task's intent is on disk: nothing of the task may leave this node before. */
   protected readonly submitted: Promise<unknown>
+  /** When its deadline passes, on the clock of `performance.now()` */
+  protected readonly due: number | undefined
   readonly #ended = Promise.withResolvers<TaskView>()
   #closed = false
 
   constructor(context: TaskContext, row: TaskRow, spec: TaskSpec, submitted: Promise<unknown>, caller: CallerHooks) {
     this.context = context
     this.row = row
+    this.due = dueAt(row, performance.now(), Date.now())
     this.spec = spec
     this.submitted = submitted
     this.caller = caller
@@ -78,8 +81,8 @@ export abstract class ActiveTask {
   abstract fence(node: string): void
 
   protected order(epoch: number, kind: OrderKind, inputs: readonly string[], id: string): Order {
-    const { spec, row } = this
-    const left = row.deadlineMs === undefined ? undefined : Math.max(1, row.createdAtMs + row.deadlineMs - Date.now())
+    const { spec, row, due } = this
+    const left = due === undefined ? undefined : Math.max(1, Math.ceil(due - performance.now()))
     return {
       task: id,
       epoch,

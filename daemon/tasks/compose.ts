@@ -98,10 +98,14 @@ export class TaskParts {
     this.#retention = new Retention(store, journal, config.journal)
   }
 
+  get acceptsFromPeers(): boolean {
+    return this.#options.config.placement.acceptFromPeers
+  }
+
   /** Whether peers get hands here: wanted by the operator, and as isolated as the operator demands. */
   get #serves(): boolean {
     const { config, executor } = this.#options
-    return config.placement.acceptFromPeers && GRADES.indexOf(executor.grade) >= GRADES.indexOf(config.executor.grade)
+    return this.acceptsFromPeers && GRADES.indexOf(executor.grade) >= GRADES.indexOf(config.executor.grade)
   }
 
   /** For this node's card. */

@@ -85,7 +85,7 @@ export class MapTask extends ActiveTask {
 
   async #refresh(): Promise<void> {
     if (this.#over) return
-    if (this.row.deadlineMs !== undefined && Date.now() >= this.row.createdAtMs + this.row.deadlineMs) {
+    if (this.due !== undefined && performance.now() >= this.due) {
       return this.#end({ state: 'failed', code: 'E_DEADLINE', message: 'The map did not end before its deadline' })
     }
     const { nodes, candidates } = await this.context.placer.able(this.spec.requires)

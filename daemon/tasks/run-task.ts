@@ -26,7 +26,7 @@ export class RunTask extends ActiveTask implements DelegationOwner {
     recovered?: Recovered,
   ) {
     super(context, row, spec, submitted, caller)
-    this.#driver = new DelegationDriver(this, startOf(row, recovered))
+    this.#driver = new DelegationDriver(this, startOf(row, this.due, recovered))
     submitted.catch(() =>
       this.#driver.feed({ type: 'fail', code: 'E_STORAGE', message: 'The task could not be stored' }),
     )
@@ -118,12 +118,11 @@ export class RunTask extends ActiveTask implements DelegationOwner {
 
 export function startOf(
   row: TaskRow,
+  due: number | undefined,
   recovered: Recovered | undefined,
 ): ConstructorParameters<typeof DelegationDriver>[1] {
   return {
-    ...(row.deadlineMs === undefined
-      ? {}
-      : { deadline: performance.now() + row.createdAtMs + row.deadlineMs - Date.now() }),
+    ...(due === undefined ? {} : { deadline: due }),
     ...(recovered === undefined
       ? {}
       : { epoch: Math.max(1, row.epoch), heldUntil: recovered.heldUntil, holder: row.holder ?? '' }),

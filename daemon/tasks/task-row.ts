@@ -52,6 +52,20 @@ export function hasEnded(row: Pick<TaskRow, 'state'>): boolean {
   return ENDED.has(row.state)
 }
 
+/**
+ * When the task's deadline passes, on the monotonic clock that reads `now`; undefined without one. Asked once, when the task is taken up: from then
+ * on jumps of the wall clock are not felt. Over a restart only the wall clock tells how much is gone, and it never adds to what was asked for.
+ */
+export function dueAt(
+  row: Pick<TaskRow, 'createdAtMs' | 'deadlineMs'>,
+  now: number,
+  wallNow: number,
+): number | undefined {
+  if (row.deadlineMs === undefined) return undefined
+  const left = row.createdAtMs + row.deadlineMs - wallNow
+  return now + Math.min(Math.max(left, 0), row.deadlineMs)
+}
+
 /** Sorts by time of creation: 9 characters of milliseconds in base 36, then 10 random ones. */
 export function newTaskId(nowMs: number): string {
   return `t${nowMs.toString(36).padStart(9, '0')}${randomBytes(8).toString('hex').slice(0, 10)}`
