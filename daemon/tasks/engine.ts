@@ -237,6 +237,7 @@ export class TaskEngine implements Tasks {
       row.error = {
         code: 'E_CALLER_GONE',
         message: 'The daemon restarted, and the client that served this task was gone with it',
+        hint: 'The effects of its last host calls are unknown: look at what they change before you run it again under a new key.',
       }
       await this.#store.ended(row)
       return

@@ -94,6 +94,25 @@ describe('the delegator', () => {
     })
   })
 
+  test('JRN-13: killed between an outside effect and its record: the effect is not repeated, and its outcome is called unknown', async () => {
+    const [alice] = await start(named('alice'))
+    const sdk = await alice.sdk()
+    let charged = 0
+    const charge = async (): Promise<number> => {
+      charged += 1
+      await alice.kill()
+      return charged
+    }
+    const program = 'export default async (input, env) => env.charge()'
+    const lost = sdk.run(program, { key: 'order-7', host: { charge } }).catch((error: unknown) => error)
+    await until(() => Promise.resolve(charged === 1 && !alice.running), 'the daemon died after the effect')
+    const after = await alice.up()
+    const unknown = { code: 'E_CALLER_GONE', hint: expect.stringMatching(/effects .* unknown/) as string }
+    await expect(after.run(program, { key: 'order-7', host: { charge } })).rejects.toMatchObject(unknown)
+    expect(await lost).toBeInstanceOf(Error)
+    expect(charged).toBe(1)
+  })
+
   test('a map goes on after its daemon was killed, and repeats no piece that was done', async () => {
     const [alice] = await start(named('alice'), named('bob'))
     let sdk = await alice.sdk()
