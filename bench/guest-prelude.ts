@@ -3,11 +3,12 @@
  * dispatcher. Beside a bare isolate of isolated-vm in the same run. Not measured: the process around it, its pipe, and limits.
  */
 import ivm from 'isolated-vm'
-import { bootGuest, compileRoot } from '../daemon/exec/isolate/guest/boot.ts'
+import { bootGuest } from '../daemon/exec/isolate/guest/boot.ts'
 import { LIBRARIES, PRELUDE } from '../daemon/exec/isolate/guest/gen/sources.js'
 import { GLOBALS } from '../daemon/exec/isolate/guest/globals.ts'
 import type { GuestPort } from '../daemon/exec/isolate/guest/host-ops.ts'
 import { TestIsolate } from '../daemon/exec/isolate/guest/test-isolate.ts'
+import { startModules } from '../daemon/exec/isolate/start-module.ts'
 
 const ROUNDS = 5
 /** Isolates made in one go */
@@ -48,8 +49,7 @@ function blockCost(boot: boolean): number {
     const isolate = new ivm.Isolate({ memoryLimit: 64 })
     const context = isolate.createContextSync()
     if (boot) {
-      bootGuest(context, SILENT, isolate)
-      compileRoot(isolate)
+      startModules(isolate, context, bootGuest(context, SILENT, isolate))
     }
     made.push(isolate)
   }
@@ -84,7 +84,7 @@ async function libraryCost(): Promise<void> {
     for (let i = 0; i < 9; i++) {
       const isolate = new ivm.Isolate({ memoryLimit: 64 })
       const context = isolate.createContextSync()
-      bootGuest(context, SILENT)
+      bootGuest(context, SILENT, isolate)
       const start = performance.now()
       context.evalSync(`void ${name}`)
       times.push(performance.now() - start)

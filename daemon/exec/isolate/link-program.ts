@@ -9,13 +9,16 @@ import type { GuestIsolate } from './guest-isolate.ts'
 /** Larger sources are parsed on another thread, which costs a switch but keeps this one free. */
 const SYNC_COMPILE_CHARS = 64 << 10
 
+/** Where a program is linked: an isolate with the modules around it. */
+export type Linkable = Pick<GuestIsolate, 'isolate' | 'start'>
+
 export type Failed = { readonly failure: JobFailure }
 
 /**
  * Compiles all modules of a program and links them below the root module; a specifier finds only modules of the program.
  * @throws Error when the isolate was ended meanwhile
  */
-export async function linkProgram(guest: GuestIsolate, program: Program): Promise<Failed | undefined> {
+export async function linkProgram(guest: Linkable, program: Program): Promise<Failed | undefined> {
   const modules = new Map<string, Module>()
   const names = new Map<Module, string>()
   for (const module of program.modules) {
@@ -48,7 +51,7 @@ export async function linkProgram(guest: GuestIsolate, program: Program): Promis
   return undefined
 }
 
-function compile(guest: GuestIsolate, filename: string, source: string): Module | Promise<Module> {
+function compile(guest: Linkable, filename: string, source: string): Module | Promise<Module> {
   const { isolate } = guest
   return source.length <= SYNC_COMPILE_CHARS
     ? isolate.compileModuleSync(source, { filename })

@@ -7,19 +7,17 @@ import type { Enter } from './realm.ts'
 /**
  * Evaluates the prelude, before anything else runs in the context. The returned reference is the only way in; see `realm.ts` and `prelude.ts`
  * for the kinds of entries. Afterwards no program can reach the host function, nor any object of isolated-vm.
- * @param isolate that of the context; when given, the prelude is compiled from code kept since the first time, in half the time
+ * @param isolate that of the context
  */
-export function bootGuest(context: ivm.Context, port: GuestPort, isolate?: ivm.Isolate): ivm.Reference<Enter> {
+export function bootGuest(context: ivm.Context, port: GuestPort, isolate: ivm.Isolate): ivm.Reference<Enter> {
   const host = new ivm.Callback(hostFunction(port), { sync: true })
-  if (isolate === undefined)
-    return context.evalClosureSync(PRELUDE, [host], { result: { reference: true } }) as ivm.Reference<Enter>
   const prelude = compilePrelude(isolate).runSync(context, { reference: true }) as ivm.Reference<
     (host: unknown) => Enter
   >
   return prelude.applySync(undefined, [host], { result: { reference: true } })
 }
 
-/** Machine code of the prelude, made by this process for itself: such code is never taken from anywhere else. */
+/** Machine code of the prelude, kept since the first time: half the time of compiling. Made by this process for itself: such code is never taken from anywhere else. */
 let compiled: ivm.ExternalCopy<ArrayBuffer> | undefined
 
 function compilePrelude(isolate: ivm.Isolate): ivm.Script {
@@ -28,19 +26,6 @@ function compilePrelude(isolate: ivm.Isolate): ivm.Script {
   const script: ivm.Script & ivm.CachedDataResult = isolate.compileScriptSync(source, { produceCachedData: true })
   compiled = script.cachedData
   return script
-}
-
-/** What the root module calls the program's main module. */
-export const MAIN_SPECIFIER = 'main'
-
-/**
- * The module to link and evaluate in place of the program's main module, which it imports as `MAIN_SPECIFIER`. Evaluating a module does not
- * wait for its top-level await; but the root runs after all others have run to their end, and entry `main` sees whether it did.
- * The same for every program, so it can be compiled before there is one.
- */
-export function compileRoot(isolate: ivm.Isolate): ivm.Module {
-  const source = `import * as main from '${MAIN_SPECIFIER}'\nexport { main }\nexport const loaded = true`
-  return isolate.compileModuleSync(source, { filename: 'manyhands:root' })
 }
 
 /** JavaScript for a module of any type: JSON and text modules export their value as default. Lines of JavaScript stay where they are. */

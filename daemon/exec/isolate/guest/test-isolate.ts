@@ -3,9 +3,10 @@ import ivm from 'isolated-vm'
 import { toMeshError } from '../../../../protocol/errors.ts'
 import type { JobFailure, Program } from '../../../../protocol/job.ts'
 import { LIMITS } from '../../../../protocol/limits.ts'
-import { resolveSpecifier } from '../../../programs/resolve.ts'
-import { bootGuest, compileRoot, moduleSource } from './boot.ts'
-import { failureFromRaw, failureFromThrown, uncaughtLine, unresolvedImport } from './errors.ts'
+import { linkProgram } from '../link-program.ts'
+import { startModules } from '../start-module.ts'
+import { bootGuest } from './boot.ts'
+import { failureFromRaw, failureFromThrown, uncaughtLine } from './errors.ts'
 import type { GuestPort, GuestReply } from './host-ops.ts'
 import type { Enter, GuestConfig } from './realm.ts'
 
@@ -29,6 +30,7 @@ export class TestIsolate {
   readonly isolate = new ivm.Isolate({ memoryLimit: 128 })
   readonly context = this.isolate.createContextSync()
   readonly enter: ivm.Reference<Enter> = bootGuest(this.context, this.#port(), this.isolate)
+  readonly start = startModules(this.isolate, this.context, this.enter)
   readonly #program: Program
   readonly #options: TestOptions
   readonly #waiting = new Map<number, (reply: GuestReply) => void>()
@@ -52,8 +54,9 @@ export class TestIsolate {
       ...this.#options.config,
     }
     await this.step('begin', JSON.stringify(config))
-    const root = this.#link()
-    if ('code' in root) return root
+    const failed = await linkProgram(this, this.#program)
+    if (failed !== undefined) return failed.failure
+    const { root } = this.start
     try {
       await root.evaluate()
       let state = await this.#enter('main', root.namespace.derefInto())
@@ -74,34 +77,6 @@ export class TestIsolate {
     return new Promise((resolve, reject) => {
       this.#stepped = (error) => (error === undefined ? resolve() : reject(error.thrown))
     })
-  }
-
-  #link(): ivm.Module | JobFailure {
-    const modules = new Map<string, ivm.Module>()
-    const names = new Map<ivm.Module, string>()
-    try {
-      for (const module of this.#program.modules) {
-        const compiled = this.isolate.compileModuleSync(moduleSource(module), { filename: module.name })
-        modules.set(module.name, compiled)
-        names.set(compiled, module.name)
-      }
-    } catch (error) {
-      return failureFromThrown(error, this.#program, 'compile')
-    }
-    const root = compileRoot(this.isolate)
-    let missing: JobFailure | undefined
-    try {
-      root.instantiateSync(this.context, (specifier, referrer) => {
-        const from = names.get(referrer) ?? ''
-        const found = modules.get(referrer === root ? this.#program.main : (resolveSpecifier(specifier, from) ?? ''))
-        if (found !== undefined) return found
-        missing ??= unresolvedImport(specifier, from, this.#program)
-        throw new Error('unresolved')
-      })
-    } catch (error) {
-      return missing ?? failureFromThrown(error, this.#program, 'link')
-    }
-    return root
   }
 
   /** Enters; a rejected promise that nobody waits for comes out here, and belongs to the loading while that lasts. */
