@@ -2,6 +2,7 @@ import { type MessageStream, type MessageStreamEvents, StreamMessageEvent } from
 import { Uint8ArrayList } from 'uint8arraylist'
 import { MeshError } from '../../protocol/errors.ts'
 import type { FrameGuard } from './frame-guard.ts'
+import { WithheldCredit } from './withheld-credit.ts'
 
 /** Above this nothing is gained by waiting for more. */
 const FLUSH_BYTES = 128 << 10
@@ -12,8 +13,8 @@ const TYPE_GO_AWAY = 3
 
 /**
  * The connection as the muxer sees it.
- * Outward, what it sends in one turn of the event loop is joined: a muxer frame alone costs an encryption and a system call, and the muxer answers every
- * piece of data with a frame of its own. Sent at the end of the turn at the latest, so nothing waits for more to come.
+ * Outward, what it sends in one turn of the event loop is joined, as a muxer frame alone costs an encryption and a system call. Sent at the end of the turn
+ * at the latest, so nothing waits for more to come, except small credit for data that was read.
  * Inward, every byte passes the guard, and a frame that ends a stream is delivered one turn after what came before it: the library loses data that comes
  * together with the end of a stream whose protocol is still being agreed on.
  */
@@ -107,6 +108,7 @@ class Inbox {
 
 class Outbox {
   readonly #connection: MessageStream
+  readonly #credit = new WithheldCredit()
   #parts: Uint8Array[] = []
   #bytes = 0
   #due = false
@@ -116,9 +118,9 @@ class Outbox {
   }
 
   send(data: Uint8Array | Uint8ArrayList): boolean {
-    if (data instanceof Uint8Array) this.#parts.push(data)
-    else for (const part of data) this.#parts.push(part)
-    this.#bytes += data.byteLength
+    if (this.#credit.hold(data)) return !this.#connection.writableNeedsDrain
+    for (const frame of this.#credit.take()) this.#add(frame)
+    this.#add(data)
     if (this.#bytes >= FLUSH_BYTES || isGoAway(data)) return this.#flush()
     if (!this.#due) {
       this.#due = true
@@ -128,6 +130,12 @@ class Outbox {
       })
     }
     return !this.#connection.writableNeedsDrain
+  }
+
+  #add(data: Uint8Array | Uint8ArrayList): void {
+    if (data instanceof Uint8Array) this.#parts.push(data)
+    else for (const part of data) this.#parts.push(part)
+    this.#bytes += data.byteLength
   }
 
   #flush(): boolean {
