@@ -50,13 +50,13 @@ it('shows states as they are when asked, and counts what happened', async () => 
 it('sees an event loop that is held up', async () => {
   const loop = watchEventLoop()
   try {
-    await new Promise((resolve) => setTimeout(resolve, 60))
+    await new Promise((resolve) => setTimeout(resolve, 250))
     loop.read()
     // The first sample after a read only sets the time to measure from
-    await new Promise((resolve) => setTimeout(resolve, 60))
-    const end = performance.now() + 150
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    const end = performance.now() + 400
     while (performance.now() < end);
-    await new Promise((resolve) => setTimeout(resolve, 60))
+    await new Promise((resolve) => setTimeout(resolve, 250))
     expect(loop.read().max).toBeGreaterThan(50)
   } finally {
     loop.close()
