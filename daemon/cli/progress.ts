@@ -1,6 +1,7 @@
 /** One line on stderr that is drawn again, on a terminal only. */
 import type { MapProgress } from '../../sdk/src/index.ts'
 import type { Io } from './io.ts'
+import { nameOf, type NodeNames } from './node-names.ts'
 import { fit, safeLine } from './terminal.ts'
 
 const REDRAW_MS = 100
@@ -31,12 +32,12 @@ export class ProgressLine {
 }
 
 /** "1,200/5,000  24%  3 failed  a:700 b:500" */
-export function progressText(progress: MapProgress, names: ReadonlyMap<string, string>): string {
+export function progressText(progress: MapProgress, names: NodeNames): string {
   const { done, total, failed, retried, byNode } = progress
   const percent = total === 0 ? 0 : Math.floor((done / total) * 100)
   const nodes = Object.entries(byNode)
     .sort(([, a], [, b]) => b - a)
-    .map(([id, count]) => `${safeLine(names.get(id) ?? id.slice(-6))}:${count.toLocaleString('en')}`)
+    .map(([id, count]) => `${safeLine(nameOf(names, id))}:${count.toLocaleString('en')}`)
   return [
     `${done.toLocaleString('en')}/${total.toLocaleString('en')}`,
     `${percent}%`,

@@ -11,6 +11,7 @@ import type {
   TaskEvent,
   TaskView,
 } from '../../sdk/src/index.ts'
+import { nameOf, type NodeNames } from './node-names.ts'
 import { progressText } from './progress.ts'
 import { pairs, table } from './table.ts'
 import { safeLine, safeText } from './terminal.ts'
@@ -133,10 +134,10 @@ export function membersText(view: MembersView, width: Width): string {
 }
 
 /** A map is on many nodes at once. */
-function nodeOf({ lease, progress }: TaskView): string | undefined {
-  if (progress === undefined) return lease?.node.slice(-8)
+function nodeOf({ lease, progress }: TaskView, names: NodeNames): string | undefined {
+  if (progress === undefined) return lease && nameOf(names, lease.node)
   const [first, ...rest] = Object.keys(progress.byNode)
-  return rest.length === 0 ? first?.slice(-8) : `${rest.length + 1} nodes`
+  return rest.length === 0 ? (first === undefined ? undefined : nameOf(names, first)) : `${rest.length + 1} nodes`
 }
 
 /** Of a map: the first giving of all its pieces, and how many were given again. */
@@ -145,7 +146,7 @@ function triesOf({ attempts, progress }: TaskView): number | string {
   return progress.retried === 0 ? 1 : `1+${progress.retried}`
 }
 
-export function tasksText(tasks: readonly TaskView[], width: Width): string {
+export function tasksText(tasks: readonly TaskView[], names: NodeNames, width: Width): string {
   if (tasks.length === 0) return 'No tasks.'
   return table(
     [
@@ -153,7 +154,7 @@ export function tasksText(tasks: readonly TaskView[], width: Width): string {
       { title: 'KIND', of: (task) => task.kind },
       { title: 'STATE', of: (task) => task.state },
       { title: 'NAME', of: (task) => task.name },
-      { title: 'NODE', of: nodeOf },
+      { title: 'NODE', of: (task) => nodeOf(task, names) },
       { title: 'TRIES', of: triesOf, align: 'right' },
       { title: 'CREATED', of: (task) => task.createdAt },
       { title: 'NOTE', of: (task) => task.error?.message ?? task.note },
@@ -163,7 +164,7 @@ export function tasksText(tasks: readonly TaskView[], width: Width): string {
   )
 }
 
-export function taskText(task: TaskView): string {
+export function taskText(task: TaskView, names: NodeNames): string {
   const { usage, error, progress, lease } = task
   const used =
     usage &&
@@ -174,11 +175,11 @@ export function taskText(task: TaskView): string {
     ['state', task.state],
     ['name', task.name],
     ['program', task.program],
-    ['node', lease && `${lease.node}, epoch ${lease.epoch}`],
+    ['node', lease && `${nameOf(names, lease.node)} (${lease.node}), epoch ${lease.epoch}`],
     ['attempts', String(task.attempts)],
     ['created', task.createdAt],
     ['ended', task.endedAt],
-    ['progress', progress && progressText(progress, new Map())],
+    ['progress', progress && progressText(progress, names)],
     ['used', used],
     ['note', task.note],
     ['error', error && `${error.message} [${error.code}]`],
@@ -208,12 +209,12 @@ export function explanationText(explanation: Explanation, width: Width): string 
     .join('\n\n')
 }
 
-export function taskEventText(event: TaskEvent): string {
+export function taskEventText(event: TaskEvent, names: NodeNames): string {
   switch (event.type) {
     case 'state':
       return [
         event.state,
-        event.lease && `on ${safeLine(event.lease.node)} epoch ${event.lease.epoch}`,
+        event.lease && `on ${safeLine(nameOf(names, event.lease.node))} epoch ${event.lease.epoch}`,
         event.note && safeLine(event.note),
       ]
         .filter(Boolean)
@@ -221,7 +222,7 @@ export function taskEventText(event: TaskEvent): string {
     case 'log':
       return `${safeLine(event.level)}${event.input === undefined ? '' : ` [${event.input}]`}: ${safeText(event.text)}`
     case 'progress':
-      return progressText(event.progress, new Map())
+      return progressText(event.progress, names)
     case 'end':
       return `ended: ${event.task.state}${event.task.error ? `, ${safeLine(event.task.error.message)} [${safeLine(event.task.error.code)}]` : ''}`
   }

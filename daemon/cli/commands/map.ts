@@ -1,10 +1,11 @@
 /** Runs a program over the lines of a file, on the whole mesh, and prints the results in the order of the lines. */
 import { createWriteStream } from 'node:fs'
 import { once } from 'node:events'
-import { ManyhandsError, type MapItem, type MapRun, type Mesh } from '../../../sdk/src/index.ts'
+import { ManyhandsError, type MapItem, type MapRun } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
 import { readJsonLines } from '../inputs.ts'
 import type { Output } from '../io.ts'
+import { nodeNames } from '../node-names.ts'
 import { ProgressLine, progressText } from '../progress.ts'
 import { commonOptions, readProgram, type TaskFlags } from '../task-options.ts'
 import { safeJson, safeLine } from '../terminal.ts'
@@ -32,7 +33,7 @@ export async function map(context: Context, file: string, flags: MapFlags): Prom
   const program = await readProgram(file, output.io)
   const mesh = await context.mesh()
   const line = new ProgressLine(output.io)
-  const names = flags.progress ? await nodeNames(mesh) : new Map<string, string>()
+  const names = flags.progress || flags.out !== undefined ? await nodeNames(mesh) : new Map<string, string>()
   const run = mesh.map(program, readJsonLines(flags.inputs, output.io), {
     ...commonOptions(flags),
     fresh: flags.fresh,
@@ -121,9 +122,4 @@ async function openOut(path: string) {
     })
   }
   return file
-}
-
-async function nodeNames(mesh: Mesh): Promise<Map<string, string>> {
-  const [status, peers] = await Promise.all([mesh.status(), mesh.peers()])
-  return new Map([[status.id, status.name], ...peers.map((peer) => [peer.id, peer.name] as const)])
 }

@@ -1,6 +1,7 @@
 /** The tasks of this node. */
 import { ManyhandsError, type TaskKind, type TaskState } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
+import { nodeNames } from '../node-names.ts'
 import { safeJson, safeLine } from '../terminal.ts'
 import { parseCount } from '../units.ts'
 import { explanationText, taskEventText, tasksText, taskText } from '../views.ts'
@@ -27,23 +28,28 @@ export async function list({ mesh, output }: Context, flags: ListFlags): Promise
   const limit = flags.limit === undefined ? undefined : parseCount(flags.limit)
   const state = oneOf('state', flags.state, STATES)
   const kind = oneOf('kind', flags.kind, KINDS)
-  const page = await (await mesh()).tasks.list({ limit, state, kind, after: flags.after })
-  await output.answer(page, () => tasksText(page.tasks, output.io.columns))
+  const node = await mesh()
+  const page = await node.tasks.list({ limit, state, kind, after: flags.after })
+  const names = output.json ? new Map<string, string>() : await nodeNames(node)
+  await output.answer(page, () => tasksText(page.tasks, names, output.io.columns))
   if (!output.json && page.next !== undefined) output.note(`more: --after ${safeLine(page.next)}`)
 }
 
 export async function show({ mesh, output }: Context, id: string): Promise<undefined> {
-  const task = await (await mesh()).tasks.get(id)
-  await output.answer(task, () => taskText(task))
+  const node = await mesh()
+  const task = await node.tasks.get(id)
+  const names = output.json ? new Map<string, string>() : await nodeNames(node)
+  await output.answer(task, () => taskText(task, names))
 }
 
 /** Prints events to the end; Ctrl-C stops the watching, not the task. Exit code 1 when the task did not complete. */
 export async function watch({ mesh, output, signal }: Context, id: string): Promise<number> {
-  const { tasks } = await mesh()
+  const node = await mesh()
+  const names = output.json ? new Map<string, string>() : await nodeNames(node)
   try {
-    for await (const event of tasks.watch(id, { signal })) {
+    for await (const event of node.tasks.watch(id, { signal })) {
       if (output.json) await output.jsonLine(event)
-      else await output.line(taskEventText(event))
+      else await output.line(taskEventText(event, names))
       if (event.type === 'end') return event.task.state === 'completed' ? 0 : 1
     }
   } catch (error) {
