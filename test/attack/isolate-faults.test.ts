@@ -131,7 +131,7 @@ describe('isolate hosts that fail', () => {
     await executor.close()
     expect(descendants().length).toBe(before)
     await until(() => readdirSync('/proc/self/fd').length <= files + 2)
-  })
+  }, 120_000)
 
   it('closing ends open jobs with E_EXECUTOR_LOST and refuses new ones', async () => {
     const executor = await start()
