@@ -246,7 +246,7 @@ describe('ISO-21 a host process that lies', () => {
         spec,
         'null',
         {},
-        { onAgain: () => ended.reject(new Error('again')), onDone: ended.resolve },
+        { now: () => 0, onAgain: () => ended.reject(new Error('again')), onDone: ended.resolve },
       )
       job.start(host)
       // the fixture sends back whatever follows the load frame

@@ -18,6 +18,7 @@ import { HOST_FLAGS, HOST_LIMITS } from './host-settings.ts'
 import { type JailCommand, jailCommand } from './jail.ts'
 import { type JailReport, probeJail } from './jail-probe.ts'
 import { type JobEvents, SupervisedJob } from './supervised-job.ts'
+import { WatchClock } from './watch-clock.ts'
 
 export interface IsolateExecutorOptions extends Partial<PoolSettings>, Partial<HostTimings> {
   /** Default: the strongest jail this machine allows */
@@ -50,6 +51,7 @@ export class IsolateExecutor implements Executor {
   readonly #slots: number
   readonly #pool: HostPool
   readonly #jobs = new Set<SupervisedJob>()
+  readonly #clock = new WatchClock()
   #ticker: NodeJS.Timeout | undefined
 
   constructor(jail: JailReport, options: IsolateExecutorOptions) {
@@ -126,7 +128,12 @@ export class IsolateExecutor implements Executor {
     await this.#pool.close()
   }
 
-  #begin(spec: JobSpec, input: string | undefined, hooks: JobHooks, events: Omit<JobEvents, 'onAgain'>): SupervisedJob {
+  #begin(
+    spec: JobSpec,
+    input: string | undefined,
+    hooks: JobHooks,
+    events: Omit<JobEvents, 'onAgain' | 'now'>,
+  ): SupervisedJob {
     const job: SupervisedJob = new SupervisedJob(spec, input, hooks, {
       ...events,
       onAgain: (solo) => this.#place(job, solo),
@@ -135,6 +142,7 @@ export class IsolateExecutor implements Executor {
         this.#quiet()
         events.onDone(error, usage)
       },
+      now: () => this.#clock.now(),
     })
     this.#jobs.add(job)
     if (hooks.signal?.aborted === true) queueMicrotask(() => job.end('canceled'))
@@ -155,9 +163,9 @@ export class IsolateExecutor implements Executor {
 
   #watch(): void {
     this.#ticker ??= setInterval(() => {
-      const now = performance.now()
-      for (const host of this.#pool.hosts) host.tick(now)
-      this.#pool.tick(now)
+      const watched = this.#clock.look()
+      for (const host of this.#pool.hosts) host.tick(watched)
+      this.#pool.tick(performance.now())
     }, TICK_MS)
     this.#ticker.ref()
   }

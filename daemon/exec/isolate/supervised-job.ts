@@ -22,7 +22,10 @@ const LEVELS: readonly LogLine['level'][] = ['debug', 'info', 'log', 'warn', 'er
 
 export type Reply = { readonly ok: true; readonly output: string } | { readonly ok: false; readonly error: JobFailure }
 
+/** What the owner of a job is told, and tells. */
 export interface JobEvents {
+  /** The clock of `onTick` */
+  now(): number
   /** The session's program is loaded */
   onLoaded?(): void
   onReply?(id: number, reply: Reply): void
@@ -117,7 +120,7 @@ export class SupervisedJob implements HostTenant {
     }
     const ref = this.#nextRequest
     this.#nextRequest = (ref % 0xffff_ffff) + 1
-    this.#requests.set(ref, { id, since: performance.now() })
+    this.#requests.set(ref, { id, since: this.#events.now() })
     this.#requestCount += 1
     this.#host?.send(TO_HOST.call, this.id, ref, 0, input)
   }

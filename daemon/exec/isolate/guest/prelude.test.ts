@@ -34,6 +34,16 @@ describe('calls', () => {
     expect(isolate.batches).toEqual([64])
   })
 
+  test('as many as may be open can end in one round of microtasks', async () => {
+    const isolate = await load(
+      'const parked = []; export default (n) => n ? new Promise((r) => parked.push(r)) : parked.forEach((r) => r(1))',
+    )
+    const parked = Array.from({ length: 128 }, () => isolate.callAll(Array.from({ length: 512 }, () => 1)))
+    await isolate.call(0)
+    const replies = (await Promise.all(parked)).flat()
+    expect(replies.filter((reply) => reply.ok && reply.value === 1)).toHaveLength(65_536)
+  })
+
   test('keep the state of their module, as a session does', async () => {
     const isolate = await load('let n = 0; export default () => ++n')
     expect([await isolate.call(0), await isolate.call(0)]).toEqual([

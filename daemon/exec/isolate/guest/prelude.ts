@@ -182,19 +182,25 @@ const settleCalls = (args: unknown[]) => {
 // --- calls ----------------------------------------------------------------------------------------------------------------
 /** Waiting for it takes one round of microtasks, with nothing that a program could have replaced. */
 const nothing: unknown = undefined
+/** Parts of a message, three for each reply: a function cannot be called with any number of arguments. */
+const MOST_PARTS = 3 * 1024
+const send = () => {
+  const full = outbox
+  outbox = ['results']
+  apply(host, undefined, full)
+}
 const flush = async () => {
   // One round of microtasks: whatever else ends in it leaves in the same message.
   await nothing
   flushing = false
-  const full = outbox
-  outbox = ['results']
-  apply(host, undefined, full)
+  if (outbox.length > 1) send()
 }
 const reply = (id: number, ok: boolean, text: string) => {
   const at = outbox.length
   outbox[at] = id
   outbox[at + 1] = ok
   outbox[at + 2] = text
+  if (outbox.length > MOST_PARTS) send()
   if (flushing) return
   flushing = true
   void flush()
