@@ -76,6 +76,12 @@ export const ERRORS = {
   },
   E_LIST: { status: 409, exit: 65, retry: false, title: 'The member list is older, forged or of another mesh' },
   E_SIGNATURE: { status: 422, exit: 65, retry: false, title: 'A signature or hash does not match' },
+  // artifacts
+  E_REF_CONFLICT: { status: 409, exit: 65, retry: true, title: 'The ref is not where the request expected it' },
+  E_FROZEN: { status: 409, exit: 65, retry: false, title: 'A writer signed two different records under one number' },
+  E_QUOTA: { status: 507, exit: 65, retry: false, title: 'The quota for artifacts is used up' },
+  E_NO_ARTIFACTS: { status: 501, exit: 69, retry: false, title: 'This node offers no artifacts' },
+  E_REVIEW: { status: 409, exit: 65, retry: false, title: 'The proposal lacks what its artifact demands' },
   // this node
   E_CONFIG: { status: 500, exit: 78, retry: false, title: 'The configuration is not valid' },
   E_INSECURE_FILE: { status: 500, exit: 78, retry: false, title: 'A private file can be read or changed by others' },

@@ -13,6 +13,7 @@ import type {
   ReceiptEnvelope,
   StatusView,
 } from '../../protocol/api.ts'
+import type { FindArtifacts } from './artifact-services.ts'
 import type { Program } from '../exec/executor.ts'
 import type { Tasks } from '../tasks/tasks.ts'
 
@@ -23,6 +24,7 @@ export interface ApiServices {
   readonly tasks: Tasks
   readonly events: MeshEvents
   readonly metrics: ApiMetrics
+  readonly artifacts: FindArtifacts
   /** Checks a program and strips its types. @throws MeshError E_BAD_REQUEST, E_SYNTAX, E_IMPORT, E_TOO_LARGE */
   compile(program: ProgramInput): Awaitable<Program>
   status(): Awaitable<StatusView>
