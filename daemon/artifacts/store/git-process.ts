@@ -289,9 +289,14 @@ function environment(tools: GitTools, call: GitCall): Record<string, string> {
     ...(repository === undefined ? {} : { GIT_DIR: repository }),
     ...(objects === undefined || repository === undefined
       ? {}
-      : { GIT_OBJECT_DIRECTORY: objects, GIT_ALTERNATE_OBJECT_DIRECTORIES: `${repository}/objects` }),
+      : { GIT_OBJECT_DIRECTORY: objects, GIT_ALTERNATE_OBJECT_DIRECTORIES: quoted(`${repository}/objects`) }),
     ...(protocol === undefined ? {} : { GIT_PROTOCOL: protocol }),
   }
+}
+
+/** A path in a list that is separated by colons: as a C string when it holds what would be taken for something else. */
+function quoted(path: string): string {
+  return /[:"\\]|[^\x20-\x7e]/.test(path) ? `"${path.replaceAll(/["\\]/g, String.raw`\$&`)}"` : path
 }
 
 function withoutPaths(text: string, paths: readonly (string | undefined)[]): string {
