@@ -20,7 +20,8 @@ export interface JailView {
 /** Where bubblewrap finds the filter. */
 export const FILTER_FD = 3
 const NOBODY = '65534'
-const NULL = '/dev/null'
+/** Some builds of git name their temporary files from the second */
+const DEVICES = ['/dev/null', '/dev/urandom']
 /** What name lookup and TLS read */
 const NETWORK_FILES = [
   '/etc/resolv.conf',
@@ -30,7 +31,6 @@ const NETWORK_FILES = [
   '/etc/ssl',
   '/etc/pki',
   '/etc/ca-certificates',
-  '/dev/urandom',
 ]
 
 /** @returns the command line that runs `command` behind the walls; file first */
@@ -42,7 +42,7 @@ export function jailedGit(tools: GitTools, view: JailView, command: readonly str
     ...(view.network || tools.seccomp !== undefined ? [] : ['--unshare-net']),
     ...['--die-with-parent', '--new-session', '--as-pid-1', '--cap-drop', 'ALL', '--uid', NOBODY, '--gid', NOBODY],
     ...(view.network ? wholeSystem() : programs(tools)),
-    ...['--dev-bind', NULL, NULL],
+    ...DEVICES.flatMap((path) => ['--dev-bind', path, path]),
     ...view.reads.flatMap((path) => ['--ro-bind', path, path]),
     ...view.writes.flatMap((path) => ['--bind', path, path]),
     ...['--remount-ro', '/', '--chdir', '/'],
