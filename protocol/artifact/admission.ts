@@ -2,21 +2,7 @@
  * Whether a record that came from elsewhere may be added to what this node holds of its writer. A signature alone is not enough: a record that was valid once, or
  * is valid elsewhere, is refused by the artifact's id, the writer's sequence, the hash of the record before, and the epoch.
  */
-
-/** The newest record held of one writer. */
-export interface Head {
-  /** From 1, without gaps */
-  readonly sequence: number
-  /** sha256 of the record's signed payload, hex */
-  readonly digest: string
-  /** Highest epoch so far. @default 0 */
-  readonly epoch?: number
-  /** Two records of one sequence were seen: nothing more of this writer is taken */
-  readonly frozen?: boolean
-}
-
-/** By writer. */
-export type Heads = ReadonlyMap<string, Head>
+import type { Head } from './heads.ts'
 
 /** What admission looks at; signature and form were checked by the decoder, and `signer` is who signed. */
 export interface RecordFacts {
