@@ -53,6 +53,8 @@ export const LIMITS = {
   keyBytes: 200,
   /** A signed record of an artifact, as text: all refs of a writer (at most 1,024) and as many moves, in base64. */
   artifactRecordBytes: 512 << 10,
+  /** A node's signed statement of what it holds of an artifact: some 150 bytes for each of its writers, in base64. */
+  artifactHoldingBytes: 256 << 10,
 
   /** One log line of a guest; the rest of the line is cut. */
   logLineBytes: 16 << 10,
