@@ -1,9 +1,9 @@
 /**
  * What nodes say to each other about artifacts, as JSON on the control stream, and the heads of the byte stream that carries a fetch.
  *
- *   artifact.holding   {holdings: [text]}                       -> {}                    "this is what I hold": announces and acknowledges
+ *   artifact.holding   {holdings: [text]}                       -> {unknown: [index]}    "this is what I hold": announces and acknowledges
  *   artifact.check     {items: [[id, headsDigest]]}             -> {differ: [text], absent: [index]}   which of these do you hold otherwise, or not?
- *   artifact.find      {artifact}                               -> {holding: text}       or E_NOT_FOUND, also when the asker may not know of it
+ *   artifact.find      {artifact}                               -> {holding: text, holders: [node]}   or E_NOT_FOUND, also when the asker may not know of it
  *   artifact.hold      {artifact}                               -> {}                    please take a copy, from me to begin with; or a typed refusal
  *   artifact.release   {artifact}                               -> {}                    give your copy up; refused when that would lose something
  *
@@ -37,6 +37,10 @@ export const HOLDINGS_PER_MESSAGE = 64
 const artifact = z.string().refine(isArtifactId, 'not an artifact id')
 
 export const holdingsMessage = z.strictObject({ holdings: z.array(z.string()).max(HOLDINGS_PER_MESSAGE) })
+export const holdingsAnswer = z.strictObject({
+  /** Positions of artifacts the answerer does not hold */
+  unknown: z.array(z.int().min(0).max(HOLDINGS_PER_MESSAGE)).max(HOLDINGS_PER_MESSAGE),
+})
 export const checkRequest = z.strictObject({
   items: z.array(z.tuple([artifact, z.string().length(HEADS_DIGEST_CHARS)])).max(CHECK_ITEMS),
 })
@@ -47,7 +51,11 @@ export const checkAnswer = z.strictObject({
   absent: z.array(z.int().min(0).max(CHECK_ITEMS)).max(CHECK_ITEMS),
 })
 export const artifactRequest = z.strictObject({ artifact })
-export const findAnswer = z.strictObject({ holding: z.string() })
+export const findAnswer = z.strictObject({
+  holding: z.string(),
+  /** Others that hold it, as far as the answerer knows */
+  holders: z.array(z.string().refine(isNodeId)).max(256),
+})
 export const emptyAnswer = z.strictObject({})
 export const fetchHeader = z.strictObject({
   v: z.literal(1),

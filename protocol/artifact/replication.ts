@@ -47,15 +47,15 @@ export interface ReplicaState {
   /** Whom it is fetched from now */
   readonly fetching: string | undefined
   readonly fetchPauses: ReadonlyMap<string, Pause>
-  /** Nodes asked to hold it that have not answered */
-  readonly asking: ReadonlySet<string>
+  /** Nodes asked to hold it that do not yet, and when each is given up */
+  readonly asking: ReadonlyMap<string, number>
   readonly askPauses: ReadonlyMap<string, Pause>
   /** Nodes asked to give it up that have not answered */
   readonly releasing: ReadonlySet<string>
 }
 
 export type ReplicaInput =
-  /** Something changed here, durably */
+  /** Something changed here, durably: everyone is told anew */
   | { readonly type: 'changed'; readonly heads: Heads; readonly contract: Contract }
   | ({ readonly type: 'holding'; readonly peer: string } & Holder)
   /** It does not hold the artifact (any more), or must not */
@@ -87,25 +87,36 @@ export interface ReplicaTimes {
   readonly graceMs: number
   /** First pause after a failure; doubles */
   readonly pauseMs: number
+  /** How long a node that agreed to hold a copy may take until it does */
+  readonly placeMs: number
   readonly maxPauseMs: number
 }
-export const REPLICA_TIMES: ReplicaTimes = { graceMs: 30_000, pauseMs: 500, maxPauseMs: 60_000 }
+export const REPLICA_TIMES: ReplicaTimes = { graceMs: 30_000, placeMs: 300_000, pauseMs: 500, maxPauseMs: 60_000 }
 
 export interface ReplicaStep {
   readonly state: ReplicaState
   readonly effects: readonly ReplicaEffect[]
 }
 
+/**
+ * The state of an artifact at rest: all linked holders were told what is held. Whoever learns otherwise says `untold`, or `changed` after a change; what happened
+ * while nobody looked (a crash, a lost link) comes up when digests are compared on each new link.
+ */
 export function startReplica(
-  facts: Pick<ReplicaState, 'owner' | 'contract' | 'heads'> & { readonly holders?: ReadonlyMap<string, Holder> },
+  facts: Pick<ReplicaState, 'owner' | 'contract' | 'heads' | 'holders'>,
+  link: Surroundings['link'],
 ): ReplicaState {
+  const digest = headsDigest(facts.heads)
+  const linked = [...facts.holders.keys()].flatMap((peer) => {
+    const number = link(peer)
+    return number === undefined ? [] : [[peer, { link: number, digest }] as const]
+  })
   return {
     ...facts,
-    holders: facts.holders ?? new Map(),
-    told: new Map(),
+    told: new Map(linked),
     fetching: undefined,
     fetchPauses: new Map(),
-    asking: new Set(),
+    asking: new Map(),
     askPauses: new Map(),
     releasing: new Set(),
   }
@@ -127,10 +138,12 @@ export function stepReplica(
 function take(state: ReplicaState, input: ReplicaInput, around: Surroundings, times: ReplicaTimes): ReplicaState {
   switch (input.type) {
     case 'changed':
-      return { ...state, heads: input.heads, contract: input.contract }
+      return { ...state, heads: input.heads, contract: input.contract, told: new Map() }
     case 'holding': {
       const { peer, heads, placed } = input
-      return { ...state, holders: withEntry(state.holders, peer, { heads, placed }) }
+      const holders = withEntry(state.holders, peer, { heads, placed })
+      // An empty one is hearsay: it is told of us, and counts until it says otherwise
+      return heads.size === 0 ? { ...state, holders } : { ...state, holders, asking: without(state.asking, peer) }
     }
     case 'gone':
       return { ...state, holders: without(state.holders, input.peer), told: without(state.told, input.peer) }
@@ -141,8 +154,9 @@ function take(state: ReplicaState, input: ReplicaInput, around: Surroundings, ti
       return { ...state, fetching: undefined, fetchPauses: pauses }
     }
     case 'asked': {
-      const pauses = paused(state.askPauses, input.peer, input.accepted, around, times)
-      return { ...state, asking: excluding(state.asking, input.peer), askPauses: pauses }
+      if (!state.asking.has(input.peer)) return state
+      if (!input.accepted) return refusedBy(state, input.peer, around, times)
+      return { ...state, asking: withEntry(state.asking, input.peer, around.now + times.placeMs) }
     }
     case 'released': {
       const releasing = excluding(state.releasing, input.peer)
@@ -151,8 +165,15 @@ function take(state: ReplicaState, input: ReplicaInput, around: Surroundings, ti
       return { ...state, releasing, holders: without(state.holders, input.peer), told: without(state.told, input.peer) }
     }
     case 'tick':
-      return state
+      return [...state.asking]
+        .filter(([peer, until]) => until <= around.now || around.link(peer) === undefined)
+        .reduce((rest, [peer]) => refusedBy(rest, peer, around, times), state)
   }
+}
+
+function refusedBy(state: ReplicaState, peer: string, around: Surroundings, times: ReplicaTimes): ReplicaState {
+  const askPauses = paused(state.askPauses, peer, false, around, times)
+  return { ...state, asking: without(state.asking, peer), askPauses }
 }
 
 /** Whether this node is the one that places copies now (R3). */
@@ -262,7 +283,7 @@ class Draft {
     const { self, now } = this.#around
     const isPaused = (this.state.askPauses.get(peer)?.until ?? 0) > now
     if (peer === self || isPaused || this.state.asking.has(peer)) return false
-    this.state = { ...this.state, asking: new Set([...this.state.asking, peer]) }
+    this.state = { ...this.state, asking: withEntry(this.state.asking, peer, now + this.#times.graceMs) }
     this.effects.push({ type: 'ask', peer })
     return true
   }
