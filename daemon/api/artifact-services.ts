@@ -4,6 +4,7 @@ import type {
   ArtifactPatch,
   ArtifactRoutes,
   ArtifactView,
+  Attribution,
   AuditPage,
   CommitRequest,
   CommitResult,
@@ -50,6 +51,8 @@ export interface ArtifactServices {
   fetch(id: string, signal: AbortSignal): Promise<ArtifactView>
   refs(id: string, query: Query<'GET /v0/artifacts/:id/refs'>): Promise<Reply<'GET /v0/artifacts/:id/refs'>>
   commit(id: string, request: CommitRequest, subject: Subject): Promise<CommitResult>
+  /** The same for work that a task did, with its own attribution */
+  commitFor(id: string, request: CommitRequest, by: Attribution): Promise<CommitResult>
   log(id: string, query: Query<'GET /v0/artifacts/:id/commits'>): Promise<LogPage>
   file(id: string, query: Query<'GET /v0/artifacts/:id/file'>): Promise<FileView>
   tree(id: string, query: Query<'GET /v0/artifacts/:id/tree'>): Promise<TreePage>

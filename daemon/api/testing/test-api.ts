@@ -94,6 +94,7 @@ function fakeServices(tasks: FakeTasks, events: MeshEventLog, shutdowns: (number
       render: async () => 'manyhands_up 1\n',
       request: () => undefined,
     },
+    git: () => Promise.reject(new MeshError('E_NO_ARTIFACTS', 'This fake offers none')),
     artifacts: () => Promise.reject(new MeshError('E_NO_ARTIFACTS', 'This fake offers none')),
     compile: (program) => ({
       main: 'main.js',
