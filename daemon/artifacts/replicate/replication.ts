@@ -32,7 +32,6 @@ import { Replicas } from './replicas.ts'
 import { FetchServer } from './serve-fetch.ts'
 import { Slots } from './slots.ts'
 import { type ReplicationStatus, statusOf } from './status.ts'
-import { takeOverFrom } from './take-over.ts'
 import { Teller } from './teller.ts'
 
 export interface ReplicationOptions {
@@ -271,10 +270,10 @@ export class Replication {
       if (theirs !== undefined && !this.#stopping.signal.aborted) {
         const order = { peer, artifact, theirs, signal: this.#stopping.signal }
         const idle = idleMs === undefined ? {} : { idleMs }
-        const { taken } = await fetchArtifact(order, { net, store, isMember, ...idle })
+        const { taken, frozen } = await fetchArtifact(order, { net, store, isMember, ...idle })
         this.#emit({ type: 'fetched', artifact, peer, records: taken })
         // None although there is news: of writers whose records are not taken. Not to be asked again at once.
-        ok = taken > 0
+        ok = taken + frozen.length > 0
       }
     } catch (error) {
       this.#fault('fetching an artifact', error, { artifact, peer })
@@ -366,7 +365,6 @@ export class Replication {
     if (type === 'updated') this.#run(() => this.#keepToAudience(artifact))
     if (type === 'created' || type === 'updated') this.#publish(artifact)
     this.#changed(artifact)
-    if (type === 'adopted') this.#run(() => this.#takeOver(event))
   }
 
   /** The label index is public to the mesh: it names artifacts that every member may know of, and no others. */
@@ -384,12 +382,6 @@ export class Replication {
     for (const { holding } of await this.#book.of(artifact)) {
       if (!mayKnow(holding.holder, view.owner, view.settings)) await this.#gone(artifact, holding.holder)
     }
-  }
-
-  async #takeOver(event: ArtifactEvent): Promise<void> {
-    const refs = await takeOverFrom(event, this.#options.store, this.#stopping.signal)
-    if (refs.length > 0)
-      this.#options.note?.('taken over from a delegate', { artifact: event.artifact, writer: event.writer, refs })
   }
 
   #onNet(event: NetEvent): void {
