@@ -29,6 +29,8 @@ export interface ReviewParts {
 }
 
 interface Found {
+  /** Where this node sees the ref of the proposal, from before the events were read: an act that comes in between is a conflict */
+  readonly shown: string | null
   readonly proposal: Proposal
   readonly events: readonly SealedEvent[]
 }
@@ -58,7 +60,7 @@ export class Reviews {
     const title = (request.title ?? (await titleOf(artifact, head))).slice(0, 256) || from
     const act: ProposalAct = { type: 'create', from, into, title, head, ...(text === undefined ? {} : { text }) }
     const sealed = this.#seal(artifact, undefined, [], act, by)
-    await this.#append(artifact, sealed, undefined, by)
+    await this.#append(artifact, sealed, { old: null, parent: null }, by)
     return this.show(artifact, sealed.proposal)
   }
 
@@ -147,11 +149,10 @@ export class Reviews {
     make: (proposal: Proposal) => ProposalAct,
   ): Promise<ProposalView> {
     for (let attempt = 1; ; attempt++) {
-      const { proposal, events } = await this.#find(artifact, id)
+      const { proposal, events, shown } = await this.#find(artifact, id)
       const sealed = this.#seal(artifact, id, events, make(proposal), by)
       try {
-        const own = this.#ownTip(artifact, id, events)
-        await this.#append(artifact, sealed, own, by)
+        await this.#append(artifact, sealed, { old: shown, parent: this.#ownTip(events) }, by)
         return await this.show(artifact, id)
       } catch (error) {
         const raced = error instanceof MeshError && error.code === 'E_REF_CONFLICT'
@@ -186,22 +187,22 @@ export class Reviews {
   }
 
   /** Commit of this node's newest event: made again from its events, since it follows from them. */
-  #ownTip(artifact: string, id: string, events: readonly SealedEvent[]): string | undefined {
-    const { store } = this.#parts
-    const own = events.filter(({ event }) => event.writer === store.writer)
+  #ownTip(events: readonly SealedEvent[]): string | null {
     let tip: string | null = null
-    for (const { text } of own) tip = recordCommit(text, tip).oid
-    const shown = store.refs(artifact, { as: store.writer }).get(proposalRef(id))
-    // Another act of this node came in between, which the events read before do not know
-    if (tip !== null && shown !== undefined && shown !== tip)
-      throw new MeshError('E_REF_CONFLICT', 'Cannot add to the proposal: another act came in between')
-    return tip ?? undefined
+    for (const { event, text } of events)
+      if (event.writer === this.#parts.store.writer) tip = recordCommit(text, tip).oid
+    return tip
   }
 
-  async #append(artifact: string, sealed: SealedEvent, own: string | undefined, by: Attribution): Promise<void> {
+  async #append(
+    artifact: string,
+    sealed: SealedEvent,
+    at: { readonly old: string | null; readonly parent: string | null },
+    by: Attribution,
+  ): Promise<void> {
     const { store, onEvent } = this.#parts
-    const commit = recordCommit(sealed.text, own ?? null)
-    const move = { ref: proposalRef(sealed.proposal), old: own ?? null, new: commit.oid }
+    const commit = recordCommit(sealed.text, at.parent)
+    const move = { ref: proposalRef(sealed.proposal), old: at.old, new: commit.oid }
     await store.transact(artifact, [move], { by, objects: [EMPTY_TREE, commit] })
     onEvent(artifact, sealed.proposal, sealed.event.act.type)
   }
@@ -215,9 +216,10 @@ export class Reviews {
   }
 
   async #read(artifact: string, id: string): Promise<Found | undefined> {
+    const shown = this.#parts.store.refs(artifact).get(proposalRef(id)) ?? null
     const events = await readEvents(this.#parts.store, artifact, id)
     const proposal = foldProposal(id, events, { mergers: this.#mergers(artifact) })
-    return proposal === undefined ? undefined : { proposal, events }
+    return proposal === undefined ? undefined : { proposal, events, shown }
   }
 
   #mergers(artifact: string): ReadonlySet<string> {
