@@ -8,6 +8,7 @@ import type { Attribution } from '../../../protocol/artifact/record.ts'
 import type { ArtifactView, Staging } from '../store/artifact-store.ts'
 import type { DoorStore } from './door-store.ts'
 import { runGit } from '../store/git-process.ts'
+import { makeSkeleton } from '../store/repository-files.ts'
 import { acceptPack, type AcceptedPack } from './accept-pack.ts'
 import { bodyChunks, isAnnouncedAbove } from './body.ts'
 import { type DoorLimits, FIXED } from './limits.ts'
@@ -133,6 +134,7 @@ async function takePack(
   limits: DoorLimits,
 ): Promise<AcceptedPack> {
   const repository = await store.repository(view.id)
+  await makeSkeleton(repository, view.defaultBranch)
   return acceptPack({ repository, staging, tips, chunks: reader.rest(), packBytes, limits, signal })
 }
 

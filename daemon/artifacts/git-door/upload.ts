@@ -4,6 +4,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactView } from '../store/artifact-store.ts'
 import type { DoorStore } from './door-store.ts'
 import { spawnGit } from '../store/git-process.ts'
+import { makeSkeleton } from '../store/repository-files.ts'
 import { type ProtocolVersion, protocolVersion, refListing } from './advertisement.ts'
 import { wholeBody } from './body.ts'
 import { type FetchRequest, readFetchRequest } from './fetch-request.ts'
@@ -64,6 +65,7 @@ async function serveFetch(
       if (!shown.has(ref))
         throw new MeshError('E_NOT_FOUND', `Cannot serve the fetch: there is no such ref to leave out`)
     const repository = await store.repository(view.id)
+    await makeSkeleton(repository, view.defaultBranch)
     await checkWants(repository, asked.wants, new Set(shown.values()), signal)
     const input = asked.encode((ref) => refs.physicalName(view, ref))
     await answer(repository, input, version, limits, response, signal)
