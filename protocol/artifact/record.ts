@@ -40,7 +40,10 @@ export const attributionSchema = z.strictObject({
   agent: label.optional(),
   /** Name of the API or Git token that acted */
   subject: label.optional(),
-  task: label.optional(),
+  task: z
+    .string()
+    .regex(/^[\w.:-]{1,128}$/)
+    .optional(),
   /** Digest or id of the grant that allowed it */
   grant: label.optional(),
   /** sha256 of the payload of the receipt of the run that did it, hex */

@@ -7,6 +7,7 @@
 import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
 import type { Attribution, RecordEnvelope, RefMove, SealedRecord } from '../../../protocol/artifact/record.ts'
 import type { Genesis } from '../../../protocol/artifact/genesis.ts'
+import type { Head } from '../../../protocol/artifact/heads.ts'
 import type { GitObject } from './git-object.ts'
 
 export interface NewArtifact {
@@ -89,14 +90,9 @@ export interface Transacted {
 }
 
 /** What is held of one writer. */
-export interface WriterHead {
-  readonly sequence: number
-  /** sha256 of the payload of its newest record, hex */
-  readonly digest: string
+export interface WriterHead extends Head {
   /** Commit of its newest record */
   readonly commit: string
-  /** Sequence under which two different records exist; its refs move no further */
-  readonly frozen?: number
 }
 
 export interface ArtifactEvent {
@@ -172,6 +168,8 @@ export interface ArtifactStore {
   envelopes(id: string, writer: string, after?: number, limit?: number): Promise<readonly string[]>
   /** One record. @throws MeshError E_NOT_FOUND */
   record(id: string, writer: string, sequence: number): Promise<SealedRecord>
+  /** The two envelopes that prove that a frozen writer signed two histories; empty for others. */
+  proofs(id: string, writer: string): Promise<readonly string[]>
   /** Called after the fact is durable; an error of a listener is logged and changes nothing. @returns ends it */
   on(listener: (event: ArtifactEvent) => void): () => void
   /** Packs what is loose, drops what nothing reaches. Waits its turn; refused while something is staged for it. */
