@@ -33,7 +33,7 @@ export interface ReviewRules {
 export interface ArtifactView {
   readonly id: string
   /** On this node; another node may call it otherwise */
-  readonly name?: string
+  readonly name: string
   readonly description?: string
   /** Node id */
   readonly owner: string
@@ -62,12 +62,12 @@ export interface ArtifactView {
 }
 
 export interface ArtifactCreate {
-  /** 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit; unique on this node. @default none */
+  /** 1 to 64 of a-z 0-9 . _ -, beginning and ending with a letter or digit; unique on this node. @default made from its id */
   readonly name?: string
   readonly description?: string
   /** @default "main" */
   readonly defaultBranch?: string
-  /** @default "private" */
+  /** @default "mesh" */
   readonly visibility?: Visibility
   readonly replicas?: Partial<ReplicaContract>
   readonly review?: Partial<ReviewRules>
@@ -253,23 +253,29 @@ export interface GitTokenReply extends GitTokenView {
 export interface HolderView {
   readonly node: string
   readonly name?: string
-  /** Of the owner's record it acknowledged last, signed */
+  /** Newest record of the owner that it says to hold */
   readonly sequence: number
-  /** Whether it is as far as the owner's newest record here */
+  /** Whether it holds all that this node holds */
   readonly current: boolean
   readonly connected: boolean
   readonly rttMs?: number
-  /** Display only */
-  readonly at?: string
+  /** When it said so; display only */
+  readonly at: string
+  /** Its signed word: a DSSE envelope as JSON text */
+  readonly signed: string
 }
 
 export interface ReplicationView {
   readonly artifact: string
   readonly contract: ReplicaContract
-  /** `kept`: at least `min` nodes hold the newest record. `lacking`: fewer do, and it is worked on. */
-  readonly state: 'kept' | 'lacking'
+  /** `healthy`: enough nodes, all named ones among them, hold everything. `catching-up`: enough hold it, some lag. `short`: copies are missing */
+  readonly state: 'healthy' | 'catching-up' | 'short'
+  /** Newest record of the owner that is held here */
   readonly sequence: number
+  /** This node first */
   readonly holders: readonly HolderView[]
+  /** Nodes that the contract names and that do not hold it */
+  readonly missing: readonly string[]
 }
 
 export interface RecordView {

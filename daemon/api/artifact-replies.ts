@@ -39,7 +39,7 @@ const review = z.object({ checks: texts, approvals: number })
 export const artifactView = describes<ArtifactView>()(
   z.object({
     id: text,
-    name: maybe,
+    name: text,
     description: maybe,
     owner: text,
     defaultBranch: text,
@@ -114,16 +114,18 @@ const holderView = describes<HolderView>()(
     current: flag,
     connected: flag,
     rttMs: number.exactOptional(),
-    at: maybe,
+    at: text,
+    signed: text,
   }),
 )
 export const replicationView = describes<ReplicationView>()(
   z.object({
     artifact: text,
     contract,
-    state: z.enum(['kept', 'lacking']),
+    state: z.enum(['healthy', 'catching-up', 'short']),
     sequence: number,
     holders: z.array(holderView),
+    missing: texts,
   }),
 )
 const attribution = describes<Attribution>()(

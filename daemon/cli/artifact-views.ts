@@ -104,9 +104,8 @@ export function replicationText(view: ReplicationView, width: Width): string {
     view.holders,
     width,
   )
-  const current = view.holders.filter((one) => one.current).length
-  const state = view.state === 'kept' ? 'kept' : `LACKING: ${current} of ${contract.min}`
-  return `record ${view.sequence}, ${contract.min} to ${contract.max} holders wanted: ${state}\n${holders}`
+  const lines = [`record ${view.sequence}, ${contract.min} to ${contract.max} holders wanted: ${view.state}`, holders]
+  return [...lines, ...view.missing.map((node) => `missing on ${safeLine(node)}`)].join('\n')
 }
 
 export function verifyText(view: VerifyView, width: Width): string {

@@ -39,7 +39,7 @@ const contract = object<ReplicaContract>({ min: number, max: number, mustInclude
 
 const artifact = object<ArtifactView>({
   id: text,
-  name: maybe,
+  name: text,
   description: maybe,
   owner: text,
   defaultBranch: text,
@@ -92,7 +92,7 @@ const gitTokens = object<{ readonly tokens: readonly GitTokenView[] }>({
 const replication = object<ReplicationView>({
   artifact: text,
   contract,
-  state: oneOf('kept', 'lacking'),
+  state: oneOf('healthy', 'catching-up', 'short'),
   sequence: number,
   holders: list(
     object<HolderView>({
@@ -102,9 +102,11 @@ const replication = object<ReplicationView>({
       current: flag,
       connected: flag,
       rttMs: optional(number),
-      at: maybe,
+      at: text,
+      signed: text,
     }),
   ),
+  missing: texts,
 })
 const attribution = object<Attribution>({
   agent: maybe,

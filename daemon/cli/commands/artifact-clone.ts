@@ -18,7 +18,7 @@ export async function clone(context: Context, from: string, folder: string | und
       hint: 'Start it with --port 0',
     })
   const { token } = await artifact.tokens.create({ name: 'clone' })
-  const target = folder ?? name ?? id
+  const target = folder ?? name
   const code = await git(['clone', '--origin', 'origin', '--', gitUrl, target], token, signal, output.io.writeErr)
   if (code !== 0) return code
   await keepToken(target, gitUrl, token)

@@ -129,10 +129,7 @@ export async function importFrom(
 export async function remove({ mesh, output }: Context, name: string): Promise<undefined> {
   const artifact = await (await mesh()).artifact(name)
   await artifact.remove()
-  await output.answer(
-    { removed: artifact.id },
-    () => `removed ${safeLine(artifact.view.name ?? artifact.id)} from this node`,
-  )
+  await output.answer({ removed: artifact.id }, () => `removed ${safeLine(artifact.view.name)} from this node`)
 }
 
 export interface ReplicateFlags {
@@ -159,11 +156,11 @@ export async function replicate({ mesh, output }: Context, name: string, flags: 
   await output.answer(view, () => replicationText(view, output.io.columns))
 }
 
-/** Exit code 1 while fewer nodes hold the newest than shall. */
+/** Exit code 1 while it is not held as it shall be. */
 export async function status({ mesh, output }: Context, name: string): Promise<number> {
   const view = await (await (await mesh()).artifact(name)).replication()
   await output.answer(view, () => replicationText(view, output.io.columns))
-  return view.state === 'kept' ? 0 : 1
+  return view.state === 'healthy' ? 0 : 1
 }
 
 /** Exit code 65 when something does not verify. */
