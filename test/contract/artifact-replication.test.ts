@@ -1,9 +1,8 @@
 /** Replication of artifacts between nodes with real stores and real Git, over both networks. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { ArtifactMesh, type Wire } from '../support/artifact-mesh.ts'
-import { type ArtifactNode, commitFile } from '../support/artifact-node.ts'
+import { type ArtifactNode, commitFile, eventually } from '../support/artifact-node.ts'
 import { gitOutput } from '../../daemon/artifacts/store/git-process.ts'
-import { until } from '../support/memory-mesh.ts'
 
 const MAIN = 'refs/heads/main'
 const TIMES = { graceMs: 400, pauseMs: 50, maxPauseMs: 400 }
@@ -23,9 +22,9 @@ afterEach(async () => mesh.close())
 
 const copies = (min: number, max = 8, mustInclude: string[] = []) => ({ replicas: { min, max, mustInclude } })
 const holds = (id: string, ...nodes: ArtifactNode[]) =>
-  until('all hold it', () => nodes.every((node) => node.store.get(id) !== undefined))
+  eventually('all hold it', () => nodes.every((node) => node.store.get(id) !== undefined))
 const isAt = (id: string, oid: string, ...nodes: ArtifactNode[]) =>
-  until('all are there', () => nodes.every((node) => at(node, id) === oid))
+  eventually('all are there', () => nodes.every((node) => at(node, id) === oid))
 const stateIs = async (node: ArtifactNode, id: string, wanted: string) => {
   for (const end = Date.now() + 10_000; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
     const { state } = await node.replication.status(id)
@@ -67,10 +66,8 @@ describe.each<Wire>(['memory', 'libp2p'])('over %s', (wire) => {
 describe('holders that come and go', () => {
   test('the copy of a lost holder is made anew elsewhere, and given up when it comes back', async () => {
     const [a, b, c, d] = await meshOf('memory', 4)
-    const isAble = (node: string) => node !== d.id
     const { id } = await a.store.create({ name: 'notes', settings: copies(3, 3) })
-    await until('two others hold it', () => [b, c, d].filter((node) => node.store.get(id)).length === 2)
-    expect(isAble(a.id)).toBe(true)
+    await eventually('two others hold it', () => [b, c, d].filter((node) => node.store.get(id)).length === 2)
     await stateIs(a, id, 'healthy')
     const lost = [b, c, d].find((node) => node.store.get(id)) ?? b
     const spare = [b, c, d].find((node) => !node.store.get(id)) ?? d
@@ -81,7 +78,7 @@ describe('holders that come and go', () => {
     const back = await mesh.again(lost)
     const holders = () =>
       [back, ...mesh.nodes].filter((node, index, all) => all.indexOf(node) === index && node.store.get(id))
-    await until('one too many is given up', () => holders().length === 3)
+    await eventually('one too many is given up', () => holders().length === 3)
     for (const node of holders()) await isAt(id, oid, node)
   })
 
@@ -128,16 +125,16 @@ describe('writers apart', () => {
     await holds(id, b, c)
     await isAt(id, oid, b, c)
     mesh.network.partition([[a.id], [b.id, c.id]])
-    await until('the link is gone', () => !a.net.isConnected(b.id) && !c.net.isConnected(a.id))
+    await eventually('the link is gone', () => !a.net.isConnected(b.id) && !c.net.isConnected(a.id))
     const mine = await commitFile(a, id, 'by the owner', 'refs/heads/own')
     const forward = await commitFile(b, id, 'by the delegate')
     const other = await commitFile(c, id, 'by another', 'refs/heads/third')
-    await until('c has what b wrote', () => c.store.heads(id).get(b.id)?.sequence === forward.sequence)
+    await eventually('c has what b wrote', () => c.store.heads(id).get(b.id)?.sequence === forward.sequence)
     mesh.network.heal()
     await mesh.connect()
     const heads = (node: ArtifactNode) => JSON.stringify([...node.store.heads(id)].sort())
     await isAt(id, forward.oid, a, b, c)
-    await until('all hold the same', () => heads(a) === heads(b) && heads(b) === heads(c))
+    await eventually('all hold the same', () => heads(a) === heads(b) && heads(b) === heads(c))
     expect(at(c, id, 'refs/heads/own')).toBe(mine.oid)
     // c is no delegate: what it wrote stays its own
     expect(at(a, id, 'refs/heads/third')).toBeUndefined()
@@ -151,19 +148,21 @@ describe('writers apart', () => {
     await commitFile(a, id, 'base')
     const copy = await mesh.copyOf(c)
     mesh.network.partition([[a.id], [b.id], [c.id]])
-    await until('all are apart', () => !b.net.isConnected(c.id) && !a.net.isConnected(c.id))
+    await eventually('all are apart', () => !b.net.isConnected(c.id) && !a.net.isConnected(c.id))
     const one = await commitFile(c, id, 'one history', 'refs/heads/c')
     mesh.network.partition([[a.id], [b.id, c.id]])
     await mesh.connect()
-    await until('b has it', () => b.store.heads(id).get(c.id)?.sequence === one.sequence)
+    await eventually('b has it', () => b.store.heads(id).get(c.id)?.sequence === one.sequence)
     const twin = await mesh.replace(c, copy)
     await commitFile(twin, id, 'another', 'refs/heads/c')
     mesh.network.partition([[a.id, twin.id], [b.id]])
     await mesh.connect()
-    await until('a has the other', () => a.store.heads(id).get(c.id) !== undefined)
+    await eventually('a has the other', () => a.store.heads(id).get(c.id) !== undefined)
     mesh.network.heal()
     await mesh.connect()
-    await until('both froze it', () => [a, b].every((node) => node.store.heads(id).get(c.id)?.frozen !== undefined))
+    await eventually('both froze it', () =>
+      [a, b].every((node) => node.store.heads(id).get(c.id)?.frozen !== undefined),
+    )
     const status = await a.replication.status(id)
     expect(status.holders.find(({ node }) => node === b.id)?.frozen).toEqual([c.id])
   })

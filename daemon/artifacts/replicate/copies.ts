@@ -28,6 +28,7 @@ export interface CopiesOptions {
   readonly minRoomBytes?: number
   /** Whether this node takes copies for others. @default true */
   readonly lends?: boolean
+  readonly idleMs?: number
   /** A copy is here, or is asked for anew: who else holds it, as far as `from` knows */
   readonly onCopy: (
     artifact: string,
@@ -148,9 +149,12 @@ export class Copies {
   }
 
   async #take({ peer, text, holding, holders }: Found, signal: AbortSignal): Promise<void> {
-    const { store, net, isMember, book, onCopy } = this.#options
+    const { store, net, isMember, book, onCopy, idleMs } = this.#options
     const { artifact } = holding
-    await fetchArtifact({ peer, artifact, theirs: holding.heads, signal }, { net, store, isMember })
+    await fetchArtifact(
+      { peer, artifact, theirs: holding.heads, signal },
+      { net, store, isMember, ...(idleMs === undefined ? {} : { idleMs }) },
+    )
     await book.keep(holding, text)
     onCopy(artifact, { holding, text }, holders)
   }

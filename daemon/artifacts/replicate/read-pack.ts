@@ -7,10 +7,13 @@ import type { Pkt, PktReader } from './pkt-line.ts'
 
 /** Packets before the pack: none is asked for. */
 const MAX_LINES = 16
+/** Progress in one answer, bytes: none is asked for either, but Git keeps a slow stream alive with empty packets. */
+const MAX_PROGRESS = 64 << 10
 
 /** The pack's bytes; each piece is valid until the next is asked for. @throws MeshError E_PROTOCOL */
 export async function* readPack(packets: PktReader): AsyncGenerator<Uint8Array> {
   await skipToPack(packets)
+  let progress = 0
   for (;;) {
     const pkt = await need(packets)
     if (pkt.type === 'flush') return
@@ -19,6 +22,7 @@ export async function* readPack(packets: PktReader): AsyncGenerator<Uint8Array> 
     if (band === 1) yield pkt.bytes.subarray(1)
     else if (band === 3) throw broken('it could not make a pack')
     else if (band !== 2) throw broken('a packet of the pack names no band')
+    else if ((progress += pkt.bytes.length) > MAX_PROGRESS) throw broken('it talks and sends no pack')
   }
 }
 

@@ -137,6 +137,7 @@ export class Replication {
       ...{ net, store, book, held, links: this.#links, isMember },
       ...(options.lends === undefined ? {} : { lends: options.lends }),
       ...(options.minRoomBytes === undefined ? {} : { minRoomBytes: options.minRoomBytes }),
+      ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
       onCopy: (artifact, from, others) => this.#copied(artifact, from.holding, others),
       providers: (artifact, signal) => net.findProviders(labelOf(artifact), signal),
       onFailure: (what, error) => this.#fault(what, error),
