@@ -77,7 +77,6 @@ export interface ArtifactCreate {
 export interface ArtifactPatch {
   readonly name?: string
   readonly description?: string
-  readonly defaultBranch?: string
   readonly visibility?: Visibility
   readonly readers?: readonly string[]
   readonly delegates?: readonly string[]
@@ -471,12 +470,10 @@ export type ArtifactEvent =
       readonly sequence: number
       readonly by: Attribution
     }
-  | {
-      readonly type: 'artifact-replicated'
-      readonly artifact: string
-      readonly node: string
-      readonly sequence: number
-    }
+  /** Another node says that it holds what this one has */
+  | { readonly type: 'artifact-held'; readonly artifact: string; readonly node: string }
+  /** Records of others came from that node */
+  | { readonly type: 'artifact-fetched'; readonly artifact: string; readonly node: string; readonly records: number }
   | { readonly type: 'artifact-frozen'; readonly artifact: string; readonly writer: string }
   | {
       readonly type: 'proposal'

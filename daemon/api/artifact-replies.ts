@@ -220,7 +220,8 @@ export const ARTIFACT_EVENTS = [
     sequence: number,
     by: attribution,
   }),
-  z.object({ type: z.literal('artifact-replicated'), ...ofArtifact, node: text, sequence: number }),
+  z.object({ type: z.literal('artifact-held'), ...ofArtifact, node: text }),
+  z.object({ type: z.literal('artifact-fetched'), ...ofArtifact, node: text, records: number }),
   z.object({ type: z.literal('artifact-frozen'), ...ofArtifact, writer: text }),
   z.object({
     type: z.literal('proposal'),

@@ -4,7 +4,6 @@ import type {
   ArtifactPatch,
   ArtifactRoutes,
   ArtifactView,
-  Attribution,
   AuditPage,
   CommitRequest,
   CommitResult,
@@ -32,6 +31,7 @@ import type {
   UndoView,
   VerifyView,
 } from '../../protocol/api.ts'
+import type { Attribution } from '../../protocol/artifact/record.ts'
 
 type Query<R extends keyof ArtifactRoutes> = ArtifactRoutes[R]['query']
 type Reply<R extends keyof ArtifactRoutes> = ArtifactRoutes[R]['reply']

@@ -185,11 +185,12 @@ export const ARTIFACT_EVENTS: { readonly [Name in ArtifactEvent['type']]: Shape<
     sequence: number,
     by: attribution,
   }),
-  'artifact-replicated': object<Event<'artifact-replicated'>>({
-    type: literal('artifact-replicated'),
+  'artifact-held': object<Event<'artifact-held'>>({ type: literal('artifact-held'), artifact: text, node: text }),
+  'artifact-fetched': object<Event<'artifact-fetched'>>({
+    type: literal('artifact-fetched'),
     artifact: text,
     node: text,
-    sequence: number,
+    records: number,
   }),
   'artifact-frozen': object<Event<'artifact-frozen'>>({
     type: literal('artifact-frozen'),
