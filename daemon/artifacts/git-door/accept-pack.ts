@@ -2,19 +2,22 @@
  * Takes a pack that came from outside into a quarantine, or finds out why not. One jail, three runs of Git in it:
  *
  *   index-pack   every object parses, passes Git's strict check and has what it links to; thin packs are completed
- *   cat-file     kind and size of each, against the limits
  *   rev-list     from the new tips everything is there (connectivity), and no path is longer or deeper than a host can check out
+ *   cat-file     kind and size of each object, against the limits
  *
- * The objects lie in a folder of their own until all three said yes; only then are they moved into the staging repository.
+ * A small pack's objects are read out and given to the store one by one, which makes them durable with the append that moves the refs: two syncs of files
+ * and two of folders less than moving the pack itself. Its other objects, which no tip leads to, are left behind. The pack of a larger push is moved into the
+ * staging repository once all three said yes.
  */
 import { mkdir, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { Staging } from '../store/artifact-store.ts'
-import { type GitChild, type GitEnd, spawnGit } from '../store/git-process.ts'
+import type { GitObject } from '../store/git-object.ts'
+import { type GitChild, type GitEnd, runGit, spawnGit } from '../store/git-process.ts'
 import { write } from './flow.ts'
 import type { DoorLimits } from './limits.ts'
+import { type ListedObject, PackReport, tooLarge } from './pack-report.ts'
 
 export interface PackOffer {
   readonly repository: string
@@ -23,6 +26,8 @@ export interface PackOffer {
   readonly tips: readonly string[]
   /** Begins with the pack's header */
   readonly chunks: AsyncIterable<Buffer>
+  /** Whether it is known to be small */
+  readonly isSmall: boolean
   /** Most bytes of the pack */
   readonly packBytes: number
   readonly limits: DoorLimits
@@ -30,52 +35,77 @@ export interface PackOffer {
 }
 
 export interface AcceptedPack {
-  readonly objects: number
   /** "commit", "tree", "blob" or "tag" of the tips that came with the pack */
   readonly kinds: ReadonlyMap<string, string>
+  /** The objects themselves; absent: they are in the staging repository */
+  readonly objects?: readonly GitObject[]
 }
 
+/** Objects of the quarantine alone */
+const LIST_ALL =
+  'GIT_ALTERNATE_OBJECT_DIRECTORIES= "$0" cat-file --batch-all-objects --unordered --buffer --batch-check || exit 12'
+
 /** $0 git, $1 most bytes of the pack, then the tips. Exit codes tell which run failed. */
-const SCRIPT = `
+const SCRIPTS = {
+  /** The last one is told on standard input what is wanted */
+  small: `
 "$0" index-pack --stdin --fix-thin --strict --max-input-size="$1" || exit 11
 echo =
-GIT_ALTERNATE_OBJECT_DIRECTORIES= "$0" cat-file --batch-all-objects --unordered --buffer --batch-check='%(objectname) %(objecttype) %(objectsize)' || exit 12
+shift
+"$0" rev-list --objects "$@" --not --all || exit 13
+echo =
+"$0" cat-file --batch-command --buffer || exit 12`,
+  large: `
+"$0" index-pack --stdin --fix-thin --strict --max-input-size="$1" || exit 11
 echo =
 shift
-"$0" rev-list --objects "$@" --not --all || exit 13`
+"$0" rev-list --objects "$@" --not --all || exit 13
+echo =
+${LIST_ALL}`,
+}
 
+/** Content of the objects of a small push, together: more of it is moved as a pack */
+const CARRIED_BYTES = 512 << 10
 /** Beyond the pack itself: what completes a thin one, and the index */
 const FILE_FACTOR = 4
 const FILE_SLACK = 64 << 20
+/** The store makes what it takes durable, and nothing in a quarantine need be */
+const CONFIG = { 'core.fsync': 'none' }
 
 /** @throws MeshError E_OBJECT, E_TOO_LARGE, E_TIMEOUT; what `chunks` throws; the signal's reason. The staging is the caller's to discard. */
 export async function acceptPack(offer: PackOffer): Promise<AcceptedPack> {
-  const objects = join(offer.staging.path, 'incoming')
-  await mkdir(join(objects, 'pack'), { recursive: true })
+  const { limits, tips, staging } = offer
+  const folder = join(staging.path, 'incoming')
+  await mkdir(join(folder, 'pack'), { recursive: true })
+  const report = new PackReport(limits, tips, offer.isSmall)
+  await examine(offer, folder, report)
+  if (report.contents !== undefined) return { kinds: report.kinds, objects: report.contents }
+  // What no tip leads to would come along, and was not looked at
+  if (offer.isSmall) await examineAll(offer, folder, report)
+  await moveInto(join(folder, 'pack'), join(staging.objects, 'pack'))
+  return { kinds: report.kinds }
+}
+
+async function examine(offer: PackOffer, folder: string, report: PackReport): Promise<void> {
+  const { limits, signal, packBytes, isSmall } = offer
   const child = await spawnGit({
-    args: [String(offer.packBytes), ...offer.tips],
-    script: SCRIPT,
+    args: [String(packBytes), ...offer.tips],
+    script: isSmall ? SCRIPTS.small : SCRIPTS.large,
     repository: offer.repository,
-    objects,
+    objects: folder,
     foreign: true,
-    limits: {
-      wallMs: offer.limits.wallMs,
-      cpuSeconds: 300,
-      fileBytes: offer.packBytes * FILE_FACTOR + FILE_SLACK,
-    },
-    signal: offer.signal,
+    config: CONFIG,
+    limits: { wallMs: limits.wallMs, cpuSeconds: 300, fileBytes: packBytes * FILE_FACTOR + FILE_SLACK },
+    signal,
   })
   try {
-    const report = new PackReport(offer.limits, offer.tips)
     // Reading ends when the process does, and that when it has the pack or is killed
-    const [fed, read] = await Promise.allSettled([feed(child, offer), readReport(child.stdout, report, child)])
+    const [fed, read] = await Promise.allSettled([feed(child, offer), readReport(child, report, isSmall)])
     if (fed.status === 'rejected') throw fed.reason
     const end = await child.ended
-    offer.signal.throwIfAborted()
+    signal.throwIfAborted()
     if (read.status === 'rejected') throw read.reason
     if (end.code !== 0 || end.cut !== undefined) throw failure(end)
-    await moveInto(join(objects, 'pack'), join(offer.staging.objects, 'pack'))
-    return { objects: report.objects, kinds: report.kinds }
   } finally {
     child.kill()
     await child.ended
@@ -83,7 +113,7 @@ export async function acceptPack(offer: PackOffer): Promise<AcceptedPack> {
 }
 
 /** Passes the pack on. When Git wants no more of it, the rest is still taken, within a bound, so that the client stays to hear why. */
-async function feed(child: GitChild, { chunks, packBytes, limits }: PackOffer): Promise<void> {
+async function feed(child: GitChild, { chunks, packBytes, limits, isSmall }: PackOffer): Promise<void> {
   let gone = false
   void child.ended.then(() => {
     gone = true
@@ -97,21 +127,28 @@ async function feed(child: GitChild, { chunks, packBytes, limits }: PackOffer): 
       // A closed pipe says that Git has ended: its report tells more
       if (!gone) await write(child.stdin, chunk, limits.wallMs).catch(() => {})
     }
-    child.stdin.end()
+    // With a small one the questions follow
+    if (!isSmall) child.stdin.end()
   } catch (error) {
     child.kill()
     throw error
   }
 }
 
-async function readReport(stdout: Readable, report: PackReport, child: GitChild): Promise<void> {
-  let rest = ''
+async function readReport(child: GitChild, report: PackReport, isSmall: boolean): Promise<void> {
+  let asked: 'nothing' | 'sizes' | 'contents' = 'nothing'
   try {
-    for await (const chunk of stdout) {
-      const lines = (rest + String(chunk)).split('\n')
-      rest = lines.pop() ?? ''
-      for (const line of lines) report.take(line)
-      if (rest.length > report.longestLine) report.take(rest)
+    for await (const chunk of child.stdout) {
+      if (Buffer.isBuffer(chunk)) report.take(chunk)
+      if (!isSmall || report.part < 2) continue
+      if (asked === 'nothing') {
+        asked = 'sizes'
+        child.stdin.write(`${report.reached.map((oid) => `info ${oid}\n`).join('')}flush\n`)
+      }
+      if (asked === 'sizes' && report.listed.length === report.reached.length) {
+        asked = 'contents'
+        child.stdin.end(isCarried(report.listed) ? contentsOf(report) : undefined)
+      }
     }
   } catch (error) {
     child.kill()
@@ -119,48 +156,24 @@ async function readReport(stdout: Readable, report: PackReport, child: GitChild)
   }
 }
 
-/** What the three runs say, line by line. */
-class PackReport {
-  readonly kinds = new Map<string, string>()
-  readonly longestLine: number
-  objects = 0
-  readonly #limits: DoorLimits
-  readonly #tips: ReadonlySet<string>
-  #part = 0
-
-  constructor(limits: DoorLimits, tips: readonly string[]) {
-    this.#limits = limits
-    this.#tips = new Set(tips)
-    this.longestLine = limits.pathBytes + 64
-  }
-
-  /** @throws MeshError E_TOO_LARGE */
-  take(line: string): void {
-    if (line === '=') this.#part += 1
-    else if (this.#part === 1) this.#object(line)
-    else if (this.#part === 2) this.#path(line.slice(41))
-  }
-
-  #object(line: string): void {
-    const [oid = '', kind = '', size = ''] = line.split(' ')
-    const { objects, blobBytes, treeBytes, commitBytes } = this.#limits
-    this.objects += 1
-    if (this.objects > objects) throw tooLarge(`it holds more than ${objects} objects`)
-    const most = kind === 'blob' ? blobBytes : kind === 'tree' ? treeBytes : commitBytes
-    if (Number(size) > most) throw tooLarge(`${kind} ${oid} has ${size} bytes, ${most} are allowed`)
-    if (this.#tips.has(oid)) this.kinds.set(oid, kind)
-  }
-
-  #path(path: string): void {
-    const { pathBytes, pathDepth } = this.#limits
-    if (path.length > pathBytes) throw tooLarge(`a path has more than ${pathBytes} bytes`)
-    if (path.length > pathDepth && path.split('/').length > pathDepth)
-      throw tooLarge(`a path has more than ${pathDepth} parts`)
-  }
+function isCarried(objects: readonly ListedObject[]): boolean {
+  return objects.reduce((sum, { size }) => sum + size, 0) <= CARRIED_BYTES
 }
 
-function tooLarge(why: string): MeshError {
-  return new MeshError('E_TOO_LARGE', `Cannot take the push: ${why}`)
+function contentsOf(report: PackReport): string {
+  report.expectContents()
+  return report.reached.map((oid) => `contents ${oid}\n`).join('')
+}
+
+async function examineAll(
+  { repository, limits, signal }: PackOffer,
+  objects: string,
+  report: PackReport,
+): Promise<void> {
+  const call = { args: [], script: LIST_ALL, repository, objects, foreign: true, signal }
+  const listing = await runGit({ ...call, limits: { wallMs: limits.wallMs } })
+  if (listing.code !== 0) throw failure(listing)
+  for (const line of listing.stdout.toString('latin1').split('\n')) if (line !== '') report.object(line)
 }
 
 function failure({ code, cut, stderr }: GitEnd): MeshError {

@@ -15,6 +15,12 @@ export function isAnnouncedAbove(request: IncomingMessage, bytes: number): boole
   return Number(request.headers['content-length'] ?? 0) > bytes
 }
 
+/** Whether it says beforehand that it sends no more than that. */
+export function isAnnouncedWithin(request: IncomingMessage, bytes: number): boolean {
+  const { 'content-length': length, 'content-encoding': encoding } = request.headers
+  return length !== undefined && encoding === undefined && Number(length) <= bytes
+}
+
 /**
  * @throws MeshError E_MEDIA_TYPE for an unknown encoding, E_TOO_LARGE beyond the limit, E_SLOW, E_BAD_REQUEST when it does not unpack or is cut
  */

@@ -10,7 +10,7 @@ import type { DoorStore } from './door-store.ts'
 import { runGit } from '../store/git-process.ts'
 import { makeSkeleton } from '../store/repository-files.ts'
 import { acceptPack, type AcceptedPack } from './accept-pack.ts'
-import { bodyChunks, isAnnouncedAbove } from './body.ts'
+import { bodyChunks, isAnnouncedAbove, isAnnouncedWithin } from './body.ts'
 import { type DoorLimits, FIXED } from './limits.ts'
 import { packObjects, PieceReader } from './pack-stream.ts'
 import { PushAnswer } from './push-answer.ts'
@@ -26,11 +26,16 @@ export interface ReceiveParts {
   readonly onFault: (error: MeshError) => void
 }
 
+/** A push of at most so many bytes is one of a few objects, which need not be moved as a pack */
+const SMALL_BYTES = 64 << 10
+
 interface Push {
   readonly view: ArtifactView
   readonly request: PushRequest
   readonly reader: PieceReader
   readonly packBytes: number
+  /** The client said so beforehand */
+  readonly isSmall: boolean
   readonly by: Attribution
   readonly signal: AbortSignal
 }
@@ -54,7 +59,8 @@ export async function serveReceive(
   if (asked === undefined || asked.commands.length === 0) return void response.end()
   const release = await parts.slots.take(signal)
   try {
-    await carryOut(parts, { view, request: asked, reader, packBytes, by: attributed(by, asked), signal }, response)
+    const push = { view, request: asked, reader, packBytes, isSmall: isAnnouncedWithin(request, SMALL_BYTES), signal }
+    await carryOut(parts, { ...push, by: attributed(by, asked) }, response)
   } finally {
     release()
   }
@@ -118,7 +124,8 @@ async function takePush({ store, limits }: ReceiveParts, push: Push): Promise<Pu
         by,
         signal,
         checked: true,
-        ...(staging === undefined ? {} : { staging }),
+        ...(accepted.objects === undefined ? {} : { objects: accepted.objects }),
+        ...(staging === undefined || accepted.objects !== undefined ? {} : { staging }),
       })
     return checked
   } finally {
@@ -128,19 +135,19 @@ async function takePush({ store, limits }: ReceiveParts, push: Push): Promise<Pu
 
 async function takePack(
   store: DoorStore,
-  { view, reader, packBytes, signal }: Push,
+  { view, reader, isSmall, packBytes, signal }: Push,
   staging: Staging,
   tips: readonly string[],
   limits: DoorLimits,
 ): Promise<AcceptedPack> {
   const repository = await store.repository(view.id)
   await makeSkeleton(repository, view.defaultBranch)
-  return acceptPack({ repository, staging, tips, chunks: reader.rest(), packBytes, limits, signal })
+  return acceptPack({ repository, staging, tips, chunks: reader.rest(), isSmall, packBytes, limits, signal })
 }
 
 async function emptyPack(reader: PieceReader): Promise<AcceptedPack> {
   await drained(reader)
-  return { objects: 0, kinds: new Map() }
+  return { objects: [], kinds: new Map() }
 }
 
 /** Kinds of all tips. Those that did not come with the pack must be here, and reachable: a name is no way to something that was cut off. */
