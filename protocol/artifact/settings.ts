@@ -1,6 +1,8 @@
 /** What the owner of an artifact decides about it. Every record of the owner that changes one carries them all. */
 import * as z from 'zod'
+import { LIMITS } from '../limits.ts'
 import { isNodeId } from '../node-id.ts'
+import { isRefName } from './ref-name.ts'
 
 const NAME_SHAPE = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/
 const nodeId = z.string().refine(isNodeId, 'not a node id')
@@ -24,11 +26,16 @@ const replicas = z
 
 export const settingsSchema = z.strictObject({
   name: z.string().refine(isArtifactName, 'not a name'),
+  /** Short name of the branch that HEAD points to. @default that of the genesis */
+  defaultBranch: z
+    .string()
+    .refine((name) => isRefName(`refs/heads/${name}`), 'not the name of a branch')
+    .optional(),
   description: z.string().max(1_000).default(''),
   /** private: only the owner and `readers`; mesh: every member */
   visibility: z.enum(['private', 'mesh']).default('mesh'),
   /** Nodes that may read and hold it while it is private */
-  readers: z.array(nodeId).max(1_000).default([]),
+  readers: z.array(nodeId).max(LIMITS.readers).default([]),
   /** Writers whose work counts towards the canonical refs */
   delegates: z.array(nodeId).max(64).default([]),
   /** How many of owner and delegates must agree on a canonical ref; 1: the owner alone decides */

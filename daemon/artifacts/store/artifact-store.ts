@@ -20,6 +20,8 @@ export interface NewArtifact {
   readonly defaultBranch?: string
   /** Further settings; see protocol/artifact/settings.ts */
   readonly settings?: Partial<Omit<ArtifactSettings, 'name' | 'description' | 'visibility'>>
+  /** The artifact whose content it starts with; named in the event */
+  readonly forkOf?: string
   /** Who makes it; `by.agent` is whose quota it counts against */
   readonly by?: Attribution
 }

@@ -12,7 +12,7 @@ import { pendingWrite, type Repositories } from './repositories.ts'
 import { syncPack, takeObjects, writePack } from './repository-files.ts'
 import { type ArtifactFact, encodeRow, type HeadRow, TABLES, taskKey } from './rows.ts'
 import type { Settler } from './settler.ts'
-import type { ArtifactState } from './state.ts'
+import { type ArtifactState, defaultBranchOf } from './state.ts'
 import type { Usage } from './usage.ts'
 
 /** Objects above it, packed, are synced into the repository themselves instead of standing in the journal. Bytes. */
@@ -111,6 +111,9 @@ export class Committer {
     this.#catalog.put(state)
     const fault = await this.#repositories.apply(state, isCarried ? pack : undefined, change.objects)
     if (fault !== undefined) this.#onFault('a repository is behind its journal until it is used again', fault)
+    // HEAD is written when the files are compared
+    if (before !== undefined && defaultBranchOf(before.row) !== defaultBranchOf(state.row))
+      this.#repositories.distrust(id)
     if (isCarried) this.#settler.note(id, pack.bytes.length)
     return state
   }

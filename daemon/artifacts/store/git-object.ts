@@ -3,6 +3,7 @@
  * A tree is a row of "<mode> <name>\0<20 bytes of id>", sorted by name as if a folder's name ended in "/".
  */
 import { createHash } from 'node:crypto'
+import { MeshError } from '../../../protocol/errors.ts'
 
 export type ObjectType = 'blob' | 'tree' | 'commit' | 'tag'
 
@@ -39,6 +40,31 @@ export function encodeTree(entries: Iterable<TreeEntry>): GitObject {
     Buffer.from(entry.oid, 'hex'),
   ])
   return gitObject('tree', Buffer.concat(parts))
+}
+
+/** @throws MeshError E_STORAGE for what is no tree: it was accepted as one before */
+export function decodeTree(content: Uint8Array): TreeEntry[] {
+  const bytes = Buffer.from(content.buffer, content.byteOffset, content.byteLength)
+  const entries: TreeEntry[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const space = bytes.indexOf(0x20, at)
+    const end = bytes.indexOf(0, space)
+    const mode = modeOf(bytes.toString('latin1', at, Math.max(at, space)))
+    if (mode === undefined || end < 0 || end + 21 > bytes.length)
+      throw new MeshError('E_STORAGE', 'Cannot read a folder of an artifact: it is damaged')
+    entries.push({ mode, name: bytes.toString('utf8', space + 1, end), oid: bytes.toString('hex', end + 1, end + 21) })
+    at = end + 21
+  }
+  return entries
+}
+
+/** Undefined for what no Git writes today. */
+export function modeOf(text: string): TreeMode | undefined {
+  // old versions wrote group-writable files
+  if (text === '100664') return '100644'
+  return text === '40000' || text === '100644' || text === '100755' || text === '120000' || text === '160000'
+    ? text
+    : undefined
 }
 
 export interface Person {

@@ -39,7 +39,7 @@ import { makePack } from './pack-file.ts'
 import { writePack } from './repository-files.ts'
 import { Settler } from './settler.ts'
 import { Stagings } from './staging.ts'
-import { type ArtifactState, headsOf, shownRefs, viewOf } from './state.ts'
+import { type ArtifactState, defaultBranchOf, headsOf, shownRefs, viewOf } from './state.ts'
 import { checkTips } from './tips.ts'
 import { Turns } from './turns.ts'
 import { DEFAULT_QUOTAS, type Quotas, Usage } from './usage.ts'
@@ -145,7 +145,9 @@ class JournalStore implements OpenStore {
           writes: [...stateWrites(undefined, state), birth, ...usage()],
         }),
       )
-      this.#emit({ type: 'created', artifact: id, name: row.name, writer: this.writer, sequence: 1, moves: [], by })
+      const { forkOf } = artifact
+      const event = { artifact: id, name: row.name, writer: this.writer, sequence: 1, moves: [], by } as const
+      this.#emit({ ...event, type: 'created', ...(forkOf === undefined ? {} : { forkOf }) })
       return viewOf(row, this.writer)
     })
   }
@@ -240,7 +242,11 @@ class JournalStore implements OpenStore {
       throw new MeshError('E_BAD_REQUEST', 'Cannot take objects: that is not the id of an artifact')
     const known = this.#catalog.row(id)
     if (this.room(id) === 0) throw new MeshError('E_QUOTA', 'Cannot take objects: the quota is used up')
-    return this.#stagings.open(id, known && (await this.repository(id)), known?.genesis.defaultBranch ?? 'main')
+    return this.#stagings.open(
+      id,
+      known && (await this.repository(id)),
+      known === undefined ? 'main' : defaultBranchOf(known),
+    )
   }
 
   room(id: string): number {

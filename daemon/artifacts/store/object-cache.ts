@@ -1,8 +1,8 @@
 /** Objects that were read or made lately, by repository: what one may see is never answered to another. Bounded in bytes; the longest unused goes first. */
 import type { GitObject } from './git-object.ts'
 
-const MAX_BYTES = 24 << 20
-const MAX_OBJECT_BYTES = 256 << 10
+const MAX_BYTES = 32 << 20
+const MAX_OBJECT_BYTES = 1 << 20
 /** What an entry takes beside its content, roughly */
 const OVERHEAD_BYTES = 400
 

@@ -31,7 +31,7 @@ import {
   writeRefs,
 } from './repository-files.ts'
 import { encodeRow, pendingKey, TABLES } from './rows.ts'
-import { type ArtifactState, physicalRefs } from './state.ts'
+import { type ArtifactState, defaultBranchOf, physicalRefs } from './state.ts'
 
 /** Repositories known to be as the journal says; beyond it they are just compared again. */
 const MAX_PREPARED = 4_096
@@ -63,7 +63,7 @@ export class Repositories {
     const { row } = state
     const path = this.path(row.id)
     if (this.#prepared.has(row.id)) return path
-    await makeSkeleton(path, row.genesis.defaultBranch)
+    await makeSkeleton(path, defaultBranchOf(row))
     for (const pack of await this.#owed(state)) await writePack(path, pack)
     await writeRefs(path, packedRefs(physicalRefs(state)))
     if (this.#prepared.size >= MAX_PREPARED) this.#prepared.clear()

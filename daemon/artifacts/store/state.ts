@@ -56,7 +56,12 @@ export function headsOf({ heads }: ArtifactState): Map<string, WriterHead> {
 
 export function viewOf(row: ArtifactRow, self: string): ArtifactView {
   const { id, name, genesis, settings, agent, bytes, sequence, frozen } = row
-  const { owner, defaultBranch, createdAt } = genesis
+  const { owner, createdAt } = genesis
+  const defaultBranch = defaultBranchOf(row)
   const view = { id, name, owner, mine: owner === self, defaultBranch, settings, createdAt, sequence, bytes, frozen }
   return agent === undefined ? view : { ...view, agent }
+}
+
+export function defaultBranchOf({ settings, genesis }: ArtifactRow): string {
+  return settings.defaultBranch ?? genesis.defaultBranch
 }
