@@ -168,6 +168,13 @@ export function taskText(task: TaskView): string {
     ['progress', progress && progressText(progress, new Map())],
     ['used', used],
     ['note', task.note],
+    ['took', task.commits?.input && `${task.commits.input.commit} of ${task.commits.input.artifact}`],
+    [
+      'gave',
+      task.commits?.output &&
+        `${task.commits.output.commit} to ${task.commits.output.ref} of ${task.commits.output.artifact}`,
+    ],
+    ['refused', task.commits?.refused],
     ['error', error && `${error.message} [${error.code}]`],
     ['output', task.output === undefined ? undefined : JSON.stringify(task.output)],
   ]

@@ -36,7 +36,7 @@ export interface UndoParts {
 }
 
 /** Moves of one task that are looked at; more is refused. */
-const MAX_MOVES = 10_000
+const MAX_MOVES = 9_999
 
 export async function undoTask(parts: UndoParts, task: string, dryRun: boolean, by: Attribution): Promise<UndoView> {
   const plans: Plan[] = []

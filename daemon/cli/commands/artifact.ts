@@ -86,7 +86,9 @@ export async function cat({ mesh, output }: Context, name: string, what: string)
   const [rev, path] = split(what, ':')
   const options = { rev: rev === '' ? undefined : rev }
   if (path === '' || path.endsWith('/')) {
-    const page = await artifact.list({ ...options, path: path === '' ? undefined : path.replace(/\/+$/, '') })
+    const folder = path.replace(/\/+$/, '')
+    const page = await artifact.list({ ...options, path: folder === '' ? undefined : folder, limit: 500 })
+    if (page.next !== undefined && !output.json) output.note('more than is shown: ask for a folder, or use --json')
     return output.answer(page, () => treeText(page.entries)).then(() => undefined)
   }
   const file = await artifact.file(path, options)
@@ -205,7 +207,7 @@ export async function note(
     return 0
   }
   const text = await artifact.note(about)
-  await output.answer({ text: text ?? null }, () => safeText(text ?? 'No note.'))
+  await output.answer({ text: text ?? null }, () => safeText(text?.trimEnd() ?? 'No note.'))
   return text === undefined ? 1 : 0
 }
 
