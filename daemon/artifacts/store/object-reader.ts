@@ -23,6 +23,8 @@ export interface ReaderOptions {
   readonly processes?: number
   /** How long one is kept without being asked, milliseconds. @default 20,000 */
   readonly idleMs?: number
+  /** For repositories that are not this node's own: Git reads them in a jail. @default false */
+  readonly foreign?: boolean
 }
 
 /** Questions that wait for one process. */
@@ -43,6 +45,7 @@ interface Question {
 export class ObjectReader {
   readonly #limit: number
   readonly #idleMs: number
+  readonly #foreign: boolean
   /** Least recently asked first */
   readonly #kept = new Map<string, Promise<KeptProcess>>()
   readonly #cache = new ObjectCache()
@@ -51,6 +54,7 @@ export class ObjectReader {
   constructor(options: ReaderOptions = {}) {
     this.#limit = options.processes ?? 8
     this.#idleMs = options.idleMs ?? 20_000
+    this.#foreign = options.foreign ?? false
   }
 
   /**
@@ -131,7 +135,7 @@ export class ObjectReader {
     const started = spawnGit({
       args: ['cat-file', '--batch-command', '-z'],
       repository,
-      foreign: false,
+      foreign: this.#foreign,
       limits: { wallMs: LIFE_MS, cpuSeconds: LIFE_MS / 1000 },
     }).then((child) => new KeptProcess(child, this.#idleMs, forget))
     started.catch(forget)
