@@ -101,31 +101,37 @@ class Door implements GitDoor {
     response.setHeader('cache-control', 'no-cache, no-store, must-revalidate')
     response.setHeader('x-content-type-options', 'nosniff')
     const target = doorTarget(request.method ?? '', request.url ?? '')
+    const entry = { isAdmitted: false }
     try {
       signal.throwIfAborted()
       if (target === undefined)
         throw new MeshError('E_NOT_FOUND', 'Cannot serve it: this server speaks smart HTTP only')
-      await this.#serve(target, request, response, signal)
+      await this.#serve(target, entry, request, response, signal)
     } catch (thrown) {
       const error = toMeshError(thrown)
       if (error.code === 'E_INTERNAL' || error.code === 'E_STORAGE') this.#parts.onFault(error)
-      refuse(target, request, response, error)
+      refuse(entry.isAdmitted ? target : undefined, request, response, error)
     }
   }
 
   async #serve(
     target: DoorTarget,
+    entry: { isAdmitted: boolean },
     request: IncomingMessage,
     response: ServerResponse,
     signal: AbortSignal,
   ): Promise<void> {
-    const enter = (wanted: 'read' | 'write'): Admitted =>
-      admit(
-        { store: this.#parts.store, tokens: this.tokens, callerOf: this.#parts.callerOf },
+    const enter = (wanted: 'read' | 'write'): Admitted => {
+      const { store, callerOf } = this.#parts
+      const admitted = admit(
+        { store, tokens: this.tokens, callerOf },
         target.name,
         wanted,
         request.headers.authorization,
       )
+      entry.isAdmitted = true
+      return admitted
+    }
     if (target.kind === 'advertise') return this.#advertise(target, enter, request, response)
     if (target.kind === 'serve') return this.#serveGit(target, enter, request, response, signal)
     return this.#serveFiles(target, (wanted) => enter(wanted).view, request, response)
@@ -190,7 +196,7 @@ class Door implements GitDoor {
   }
 }
 
-/** An error in the words of the protocol that was spoken, as far as it can still be said. */
+/** An error in the words of the protocol that was spoken, as far as it can still be said. @param target of a caller that was let in */
 function refuse(
   target: DoorTarget | undefined,
   request: IncomingMessage,
@@ -209,9 +215,9 @@ function refuse(
     request.resume()
     response.once('finish', () => setTimeout(() => request.destroy(), LINGER_MS).unref())
   }
-  if (target?.kind.startsWith('lfs') === true) return sendLfsError(response, status, error.message)
-  // A client shows what the server says only in an answer it understands, but asks for a token only after a 401
-  if (target?.kind === 'serve' && target.service === 'git-upload-pack' && ![401, 403, 404].includes(status)) {
+  if ((request.url ?? '').includes('/info/lfs/')) return sendLfsError(response, status, error.message)
+  // A client shows what the server says only in an answer it understands
+  if (target?.kind === 'serve' && target.service === 'git-upload-pack') {
     response.statusCode = 200
     return refuseUpload(response, error)
   }

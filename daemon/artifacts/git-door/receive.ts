@@ -150,7 +150,7 @@ async function emptyPack(reader: PieceReader): Promise<AcceptedPack> {
   return { objects: [], kinds: new Map() }
 }
 
-/** Kinds of all tips. Those that did not come with the pack must be here, and reachable: a name is no way to something that was cut off. */
+/** Kinds of all tips. Those that did not come with the pack must be here already, with everything they need. */
 async function kindsOf(
   store: DoorStore,
   { view, signal }: Push,
