@@ -114,9 +114,16 @@ export const ARTIFACT_LEAVES: Readonly<Record<string, Leaf>> = {
     run: async (context, [name = '']) => (await artifact()).status(context, name),
   },
   'artifact verify': {
-    usage: 'verify <artifact>',
+    usage: 'verify [artifact]',
     about: 'check its whole chain of records; exit code 65 when something is wrong',
-    run: async (context, [name = '']) => (await artifact()).verify(context, name),
+    options: [
+      ['--clone <folder>', 'check a plain clone instead, without a daemon; it must have fetched refs/manyhands/*'],
+    ],
+    examples: [
+      'manyhands artifact verify notes',
+      "git fetch origin 'refs/manyhands/*:refs/manyhands/*' && manyhands artifact verify --clone .",
+    ],
+    run: async (context, [name = ''], flags) => (await artifact()).verify(context, name, flags),
   },
   'artifact audit': {
     usage: 'audit <artifact>',

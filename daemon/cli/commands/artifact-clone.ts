@@ -42,7 +42,9 @@ async function find({ mesh, output, signal }: Context, id: string): Promise<Arti
     // What this node holds is worth cloning also when nobody else can be asked
     const alone = error instanceof ManyhandsError && ['E_UNREACHABLE', 'E_TIMEOUT', 'E_NOT_FOUND'].includes(error.code)
     if (!alone) throw error
-    return artifacts.get(id)
+    return artifacts.get(id).catch(() => {
+      throw error
+    })
   }
 }
 

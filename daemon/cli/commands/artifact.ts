@@ -1,5 +1,5 @@
 /** Artifacts: Git repositories that replicate between nodes. */
-import { type Artifact, ManyhandsError } from '../../../sdk/src/index.ts'
+import { type Artifact, ManyhandsError, verifyArtifactClone } from '../../../sdk/src/index.ts'
 import {
   artifactsText,
   artifactText,
@@ -166,8 +166,15 @@ export async function status({ mesh, output }: Context, name: string): Promise<n
 }
 
 /** Exit code 65 when something does not verify. */
-export async function verify({ mesh, output, signal }: Context, name: string): Promise<number> {
-  const view = await (await (await mesh()).artifact(name)).verify(signal)
+export async function verify(
+  { mesh, output, signal }: Context,
+  name: string,
+  { clone }: { readonly clone?: string },
+): Promise<number> {
+  if ((name === '') === (clone === undefined))
+    throw new ManyhandsError('E_BAD_REQUEST', 'Cannot verify: either an artifact or --clone <folder> is wanted')
+  const view =
+    clone === undefined ? await (await (await mesh()).artifact(name)).verify(signal) : await verifyArtifactClone(clone)
   await output.answer(view, () => verifyText(view, output.io.columns))
   return view.valid ? 0 : 65
 }
