@@ -207,25 +207,32 @@ async function benchPush(node: BenchNode): Promise<void> {
   })
 }
 
+/** Parts named on the command line, or all: clones, push, checks. */
+const wanted = (part: string): boolean => process.argv.length === 2 || process.argv.includes(part)
+
+async function benchClones(node: BenchNode, peer: Peer, folder: string): Promise<void> {
+  const small = join(folder, 'small.git')
+  const text = (index: number): Buffer =>
+    Buffer.from(`file ${index}\n${'line of text\n'.repeat(20)}${Math.sin(index)}\n`)
+  const smallTip = await makeRepository(small, 20_000, text)
+  await benchClone(node, peer, { what: '20,000 files', bar: '1.4', path: small, tip: smallTip }, folder)
+  const large = join(folder, 'large.git')
+  const largeTip = await makeRepository(large, 100, () => randomBytes(1 << 20))
+  await benchClone(node, peer, { what: '100 MB', bar: '1.8', path: large, tip: largeTip }, folder)
+}
+
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'mh-bench-'))
   const node = await artifactBenchNode(Buffer.alloc(32, 11))
   const first = await startPeer(node)
   const peers = [first]
   try {
-    const small = join(folder, 'small.git')
-    const text = (index: number): Buffer =>
-      Buffer.from(`file ${index}\n${'line of text\n'.repeat(20)}${Math.sin(index)}\n`)
-    const smallTip = await makeRepository(small, 20_000, text)
-    await benchClone(node, first, { what: '20,000 files', bar: '1.4', path: small, tip: smallTip }, folder)
-    const large = join(folder, 'large.git')
-    const largeTip = await makeRepository(large, 100, () => randomBytes(1 << 20))
-    await benchClone(node, first, { what: '100 MB', bar: '1.8', path: large, tip: largeTip }, folder)
+    if (wanted('clones')) await benchClones(node, first, folder)
     const second = await startPeer(node)
     peers.push(second)
-    await benchPush(node)
+    if (wanted('push')) await benchPush(node)
     second.child.disconnect()
-    await benchChecks(node, first)
+    if (wanted('checks')) await benchChecks(node, first)
   } finally {
     for (const { child } of peers) if (child.connected) child.disconnect()
     await node.close()

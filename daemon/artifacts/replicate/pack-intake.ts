@@ -61,16 +61,27 @@ export async function takePack(intake: PackIntake): Promise<void> {
 }
 
 async function pipeIn(pack: AsyncIterable<Uint8Array>, git: GitChild, signal: AbortSignal): Promise<void> {
+  const { stdin } = git
   let isOver = false
+  let isCorked = false
   void git.ended.then(() => {
     isOver = true
   })
   for await (const bytes of pack) {
     // What Git refused is read no further; `ended` tells why.
     if (isOver) return
-    if (!git.stdin.write(Buffer.from(bytes))) await drained(git, signal)
+    // All packets of one piece of the stream go to Git in one write.
+    if (!isCorked) {
+      isCorked = true
+      stdin.cork()
+      process.nextTick(() => {
+        isCorked = false
+        stdin.uncork()
+      })
+    }
+    if (!stdin.write(bytes)) await drained(git, signal)
   }
-  git.stdin.end()
+  stdin.end()
 }
 
 async function drained(git: GitChild, signal: AbortSignal): Promise<void> {

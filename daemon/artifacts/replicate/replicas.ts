@@ -70,6 +70,11 @@ export class Replicas {
     void this.#load(artifact)
   }
 
+  /** What a peer said it holds; known while something is under way. */
+  heads(artifact: string, peer: string): Heads | undefined {
+    return this.#active.get(artifact)?.state.holders.get(peer)?.heads
+  }
+
   /** For those with a state in memory alone. */
   inputActive(input: ReplicaInput): void {
     for (const [artifact, active] of [...this.#active]) this.#step(artifact, active, input)

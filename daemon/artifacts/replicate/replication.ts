@@ -267,7 +267,7 @@ export class Replication {
     const { net, store, isMember, idleMs } = this.#options
     let ok = false
     try {
-      const theirs = this.#book.get(artifact, peer)?.heads
+      const theirs = this.#replicas.heads(artifact, peer)
       if (theirs !== undefined && !this.#stopping.signal.aborted) {
         const order = { peer, artifact, theirs, signal: this.#stopping.signal }
         const idle = idleMs === undefined ? {} : { idleMs }
@@ -329,10 +329,12 @@ export class Replication {
   async #heard(holding: Holding, text: string): Promise<void> {
     const { artifact, holder: peer, heads, placed } = holding
     if (!this.#held.isFor(artifact, peer)) return
-    await this.#book.keep(holding, text)
+    // The holder's word is about its own disk; that it was heard may reach ours meanwhile
+    const kept = this.#book.keep(holding, text)
     this.#acknowledgements.heard(holding)
     this.#replicas.input(artifact, { type: 'holding', peer, heads, placed })
     this.#emit({ type: 'held', artifact, peer })
+    await kept
   }
 
   async #gone(artifact: string, peer: string): Promise<void> {

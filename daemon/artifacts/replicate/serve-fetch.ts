@@ -94,44 +94,69 @@ export class FetchServer {
       const { store, mayKnow } = this.#options
       // One answer for what is not here and for what the asker may not know of
       if (!mayKnow(stream.peer, header.artifact)) throw new MeshError('E_NOT_FOUND', 'There is no such artifact here')
-      for await (const packet of missingRecords(store, header)) await stream.write(packet, dog.signal)
-      await stream.write(FLUSH, dog.signal)
-      await this.#answerObjects(stream, packets, header.artifact, dog)
+      // Git starts while the asker looks at the records
+      const git = await this.#startGit(header.artifact, dog.signal)
+      try {
+        for await (const packet of missingRecords(store, header)) await stream.write(packet, dog.signal)
+        await stream.write(FLUSH, dog.signal)
+        const wanted = await readFetchRequest(packets)
+        if (wanted === undefined) return
+        git.stdin.end(fetchRequest(wanted))
+        await pipeOut(git, stream, dog)
+      } finally {
+        git.kill()
+      }
     } finally {
       await packets.close()
     }
   }
 
-  async #answerObjects(stream: ByteStream, packets: PktReader, artifact: string, dog: Watchdog): Promise<void> {
+  async #startGit(artifact: string, signal: AbortSignal): Promise<GitChild> {
     const repository = await this.#options.store.repository(artifact)
-    const wanted = await readFetchRequest(packets)
-    if (wanted === undefined) return
-    const git = await spawnGit({
+    return spawnGit({
       args: ['upload-pack', '--strict', '--stateless-rpc', repository],
       repository,
       protocol: 'version=2',
       foreign: true,
       limits: { wallMs: 3_600_000 },
-      signal: dog.signal,
+      signal,
     })
-    try {
-      git.stdin.end(fetchRequest(wanted))
-      await pipeOut(git, stream, dog)
-    } finally {
-      git.kill()
-    }
   }
 }
 
 async function pipeOut(git: GitChild, stream: ByteStream, dog: Watchdog): Promise<void> {
-  for await (const chunk of git.stdout) {
-    if (!(chunk instanceof Uint8Array)) throw new TypeError('A pipe gives bytes')
+  for await (const chunk of gathered(git)) {
     await stream.write(chunk, dog.signal)
     dog.alive()
   }
   const { code } = await git.ended
   dog.signal.throwIfAborted()
   if (code !== 0) throw new MeshError('E_INTERNAL', 'Cannot serve a fetch: Git could not make the pack')
+}
+
+/** What Git has written since, as one piece: it writes packets of some kilobytes, and each piece on the stream has its price. */
+async function* gathered({ stdout }: GitChild): AsyncGenerator<Uint8Array> {
+  let wake = (): void => {}
+  let isOver = false
+  const onReadable = (): void => wake()
+  const onEnd = (): void => {
+    isOver = true
+    wake()
+  }
+  stdout.on('readable', onReadable).on('end', onEnd).on('close', onEnd)
+  try {
+    for (;;) {
+      const waiting = new Promise<void>((resolve) => {
+        wake = resolve
+      })
+      const chunk: unknown = stdout.read()
+      if (chunk instanceof Uint8Array) yield chunk
+      else if (isOver) return
+      else await waiting
+    }
+  } finally {
+    stdout.off('readable', onReadable).off('end', onEnd).off('close', onEnd)
+  }
 }
 
 async function readHeader(packets: PktReader): Promise<FetchHeader> {
