@@ -128,6 +128,8 @@ export interface CommitRequest {
   readonly message: string
   /** @default the default branch */
   readonly branch?: string
+  /** Branch, tag or commit at which a branch begins that does not exist yet. @default an empty history */
+  readonly from?: string
   /** Refused with E_REF_CONFLICT unless the branch is there; null: the branch must not exist. @default whatever it is now */
   readonly expectedHead?: string | null
   /** Shown as author. @default the caller at this node */

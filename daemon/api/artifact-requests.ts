@@ -110,6 +110,7 @@ export const commitRequest = describes<CommitRequest>()(
     files: z.array(fileChange).min(1).max(LIMITS.commitFiles),
     message,
     branch: ref.exactOptional(),
+    from: rev.exactOptional(),
     expectedHead: oid.nullable().exactOptional(),
     author: z
       .strictObject({ name: z.string().min(1).max(128), email: z.string().max(256).exactOptional() })
