@@ -11,6 +11,7 @@ import { advertisement, protocolVersion } from './advertisement.ts'
 import { admit, type Admitted, CHALLENGE, type CallerOf } from './door-access.ts'
 import { type DoorTarget, doorTarget } from './door-path.ts'
 import { GitTokens } from './git-tokens.ts'
+import { Intakes } from './intake.ts'
 import { receiveFile, sendFile, sendLfsError, serveBatch, verifyFile } from './lfs.ts'
 import { LfsStore } from './lfs-store.ts'
 import { DOOR_LIMITS, type DoorLimits } from './limits.ts'
@@ -54,6 +55,7 @@ class Door implements GitDoor {
   readonly #limits: DoorLimits
   readonly #refs: RefShow
   readonly #files: LfsStore
+  readonly #intakes: Intakes
   readonly #uploads: Slots
   readonly #pushes: Slots
   readonly #running = new Map<AbortController, Promise<void>>()
@@ -64,6 +66,7 @@ class Door implements GitDoor {
     this.#limits = { ...DOOR_LIMITS, ...parts.limits }
     this.tokens = new GitTokens(parts.journal, parts.wallMs)
     this.#refs = new RefShow(parts.store)
+    this.#intakes = new Intakes(parts.store, this.#limits, (error) => this.#parts.onFault(toMeshError(error)))
     this.#files = new LfsStore(parts.store, parts.journal, this.#limits)
     const { uploads, pushes, waiting, waitMs } = this.#limits
     this.#uploads = new Slots('clones and fetches', { slots: uploads, waiting, waitMs })
@@ -95,6 +98,7 @@ class Door implements GitDoor {
     this.#closed = true
     for (const stop of this.#running.keys()) stop.abort(new MeshError('E_STOPPING', 'The daemon is shutting down'))
     await Promise.all(this.#running.values())
+    await this.#intakes.close()
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> {
@@ -151,6 +155,7 @@ class Door implements GitDoor {
     const isShort = isFetch && version === 2
     const nothing = { refs: new Map<string, string>(), head: '', peeled: new Map<string, string>() }
     const shown = isShort ? nothing : await this.#refs.show(view, { system: false, peel: isFetch })
+    if (!isFetch) this.#intakes.expect(view)
     const bytes = advertisement(service, version, shown)
     response.setHeader('content-type', `application/x-${service}-advertisement`)
     response.setHeader('content-length', bytes.length)
@@ -170,7 +175,14 @@ class Door implements GitDoor {
     if (request.headers['content-type'] !== `application/x-${service}-request`)
       throw new MeshError('E_MEDIA_TYPE', `Cannot serve it: a body of type application/x-${service}-request is wanted`)
     if (service === 'git-receive-pack')
-      return serveReceive({ store, slots: this.#pushes, limits, onFault }, view, by, request, response, signal)
+      return serveReceive(
+        { store, intakes: this.#intakes, slots: this.#pushes, limits, onFault },
+        view,
+        by,
+        request,
+        response,
+        signal,
+      )
     return serveUpload({ store, refs: this.#refs, slots: this.#uploads, limits }, view, request, response, signal)
   }
 
@@ -209,9 +221,8 @@ function refuse(
   if (status === 401) response.setHeader('www-authenticate', CHALLENGE)
   if (error.retryAfterMs !== undefined) response.setHeader('retry-after', Math.ceil(error.retryAfterMs / 1000))
   response.removeHeader('content-length')
-  // The rest of a body is not read: this connection is of no more use, but its answer shall arrive
+  // The rest of a body is of no use. Were the connection ended at once, the answer would be lost with what is still under way
   if (!request.complete && request.method !== 'GET') {
-    response.setHeader('connection', 'close')
     request.resume()
     response.once('finish', () => setTimeout(() => request.destroy(), LINGER_MS).unref())
   }

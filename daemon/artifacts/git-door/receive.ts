@@ -5,12 +5,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MeshError, toMeshError } from '../../../protocol/errors.ts'
 import type { Attribution } from '../../../protocol/artifact/record.ts'
-import type { ArtifactView, Staging } from '../store/artifact-store.ts'
+import type { ArtifactView } from '../store/artifact-store.ts'
 import type { DoorStore } from './door-store.ts'
 import { runGit } from '../store/git-process.ts'
-import { makeSkeleton } from '../store/repository-files.ts'
 import { acceptPack, type AcceptedPack } from './accept-pack.ts'
 import { bodyChunks, isAnnouncedAbove, isAnnouncedWithin } from './body.ts'
+import type { Intake, Intakes } from './intake.ts'
 import { type DoorLimits, FIXED } from './limits.ts'
 import { packObjects, PieceReader } from './pack-stream.ts'
 import { PushAnswer } from './push-answer.ts'
@@ -20,6 +20,7 @@ import type { Slots } from './slots.ts'
 
 export interface ReceiveParts {
   readonly store: DoorStore
+  readonly intakes: Intakes
   readonly slots: Slots
   readonly limits: DoorLimits
   /** Told of failures that are ours */
@@ -101,7 +102,7 @@ async function carryOut(parts: ReceiveParts, push: Push, response: ServerRespons
 }
 
 /** @throws MeshError for what concerns the push as a whole; nothing moved then */
-async function takePush({ store, limits }: ReceiveParts, push: Push): Promise<PushPlan> {
+async function takePush({ store, intakes, limits }: ReceiveParts, push: Push): Promise<PushPlan> {
   const { view, request, reader, by, signal } = push
   const isAtomic = request.capabilities.has('atomic')
   const plan = planPush(request, store.refs(view.id), `refs/heads/${view.defaultBranch}`)
@@ -113,36 +114,29 @@ async function takePush({ store, limits }: ReceiveParts, push: Push): Promise<Pu
   if (count !== undefined && count > limits.objects)
     throw new MeshError('E_TOO_LARGE', `Cannot take the push: it holds ${count} objects, ${limits.objects} are allowed`)
   const tips = [...new Set(plan.moves.flatMap(({ new: oid }) => (oid === null ? [] : [oid])))]
-  const staging = count === undefined || count === 0 ? undefined : await store.stage(view.id)
+  const intake = count === undefined || count === 0 ? undefined : await intakes.take(view)
   try {
-    const accepted =
-      staging === undefined ? await emptyPack(reader) : await takePack(store, push, staging, tips, limits)
+    const accepted = intake === undefined ? await emptyPack(reader) : await takePack(push, intake, tips, limits)
     const kinds = await kindsOf(store, push, tips, accepted)
     const checked = checkKinds(plan, kinds, isAtomic)
+    const { objects } = accepted
+    const incoming = objects !== undefined ? { objects } : intake === undefined ? {} : { staging: intake.staging }
     if (checked.moves.length > 0)
-      await store.transact(view.id, checked.moves, {
-        by,
-        signal,
-        checked: true,
-        ...(accepted.objects === undefined ? {} : { objects: accepted.objects }),
-        ...(staging === undefined || accepted.objects !== undefined ? {} : { staging }),
-      })
+      await store.transact(view.id, checked.moves, { by, signal, checked: true, ...incoming })
     return checked
   } finally {
-    await staging?.discard()
+    await intake?.end()
+    await intake?.staging.discard()
   }
 }
 
-async function takePack(
-  store: DoorStore,
-  { view, reader, isSmall, packBytes, signal }: Push,
-  staging: Staging,
+function takePack(
+  { reader, isSmall, packBytes, signal }: Push,
+  intake: Intake,
   tips: readonly string[],
   limits: DoorLimits,
 ): Promise<AcceptedPack> {
-  const repository = await store.repository(view.id)
-  await makeSkeleton(repository, view.defaultBranch)
-  return acceptPack({ repository, staging, tips, chunks: reader.rest(), isSmall, packBytes, limits, signal })
+  return acceptPack({ intake, tips, chunks: reader.rest(), isSmall, packBytes, limits, signal })
 }
 
 async function emptyPack(reader: PieceReader): Promise<AcceptedPack> {
