@@ -146,7 +146,7 @@ function take(state: ReplicaState, input: ReplicaInput, around: Surroundings, ti
       return heads.size === 0 ? { ...state, holders } : { ...state, holders, asking: without(state.asking, peer) }
     }
     case 'gone':
-      return { ...state, holders: without(state.holders, input.peer), told: without(state.told, input.peer) }
+      return withoutHolder({ ...state, releasing: excluding(state.releasing, input.peer) }, input.peer)
     case 'untold':
       return { ...state, told: without(state.told, input.peer) }
     case 'fetched': {
@@ -162,13 +162,17 @@ function take(state: ReplicaState, input: ReplicaInput, around: Surroundings, ti
       const releasing = excluding(state.releasing, input.peer)
       const pauses = paused(state.askPauses, input.peer, input.done, around, times)
       if (!input.done) return { ...state, releasing, askPauses: pauses }
-      return { ...state, releasing, holders: without(state.holders, input.peer), told: without(state.told, input.peer) }
+      return withoutHolder({ ...state, releasing }, input.peer)
     }
     case 'tick':
       return [...state.asking]
         .filter(([peer, until]) => until <= around.now || around.link(peer) === undefined)
         .reduce((rest, [peer]) => refusedBy(rest, peer, around, times), state)
   }
+}
+
+function withoutHolder(state: ReplicaState, peer: string): ReplicaState {
+  return { ...state, holders: without(state.holders, peer), told: without(state.told, peer) }
 }
 
 function refusedBy(state: ReplicaState, peer: string, around: Surroundings, times: ReplicaTimes): ReplicaState {

@@ -172,7 +172,7 @@ async function readHeader(packets: PktReader): Promise<FetchHeader> {
 async function* missingRecords(store: ArtifactStore, { artifact, have }: FetchHeader): AsyncGenerator<Buffer> {
   let records = 0
   let bytes = 0
-  for (const [writer, { sequence }] of store.heads(artifact)) {
+  for (const [writer, { sequence, frozen }] of store.heads(artifact)) {
     let after = have[writer] ?? 0
     while (after < sequence) {
       const page = await store.envelopes(artifact, writer, after, PAGE)
@@ -183,6 +183,9 @@ async function* missingRecords(store: ArtifactStore, { artifact, have }: FetchHe
       }
       after += page.length
     }
+    // Who asks from the start lacks the proof, or wants to compare
+    if (frozen === undefined || have[writer] !== undefined) continue
+    for (const text of await store.proofs(artifact, writer)) yield recordPackets(text)
   }
 }
 
