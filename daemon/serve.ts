@@ -82,9 +82,8 @@ async function startApi(
   const { config } = loaded
   const metrics = startMetrics(parts, tasks, () => server.clients())
   const tokens = await openTokens(paths.tokenFile, paths.tokensFile)
-  const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, tokens, url: () => address?.url })
+  const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, tokens })
   onClose('artifacts', () => artifacts.close())
-  let address: ApiAddress | undefined
   const server: ApiServer = createApiServer({
     services: {
       tasks: artifacts.tasks,
@@ -111,7 +110,7 @@ async function startApi(
     logger,
   })
   onClose('local API', (drainMs) => server.close(Math.min(drainMs, 1_000)))
-  address = await server.listen()
-  artifacts.begin()
-  return { api: address, metrics }
+  const api = await server.listen()
+  artifacts.begin(api.url)
+  return { api, metrics }
 }

@@ -15,8 +15,6 @@ export interface LazyOptions {
   readonly parts: Pick<ServeParts, 'setting' | 'journal' | 'net' | 'membership' | 'directory' | 'events' | 'onLabels'>
   readonly tasks: Tasks
   readonly tokens: Tokens
-  /** Of the loopback listener, once it is there */
-  readonly url: () => string | undefined
 }
 
 /** After the API answers, so that what a user does first is not held up, milliseconds. */
@@ -27,6 +25,7 @@ export class LazyArtifacts {
   readonly tasks: Tasks
   readonly #options: LazyOptions
   readonly #files: ArtifactTasks
+  readonly #url = Promise.withResolvers<string | undefined>()
   #loading: Promise<ArtifactParts> | undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -48,8 +47,9 @@ export class LazyArtifacts {
   /** @throws as `services` */
   readonly git = async (): Promise<GitHandler> => (await this.#load()).git
 
-  /** Loads them soon, without anyone waiting for it. */
-  begin(): void {
+  /** Loads them soon, without anyone waiting for it. @param url of the loopback listener; undefined: there is none */
+  begin(url: string | undefined): void {
+    this.#url.resolve(url)
     const { setting } = this.#options.parts
     if (!setting.loaded.config.artifacts.enabled) return
     this.#timer = setTimeout(() => {
@@ -66,6 +66,7 @@ export class LazyArtifacts {
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#timer)
+    this.#url.resolve(undefined)
     const parts = await this.#loading?.catch(() => undefined)
     await parts?.close()
   }
@@ -83,7 +84,7 @@ export class LazyArtifacts {
   }
 
   async #compose(): Promise<ArtifactParts> {
-    const { parts, tokens, url } = this.#options
+    const { parts, tokens } = this.#options
     const { setting, journal, net, membership, directory, events, onLabels } = parts
     const { loaded, paths, identity, logger } = setting
     const config = loaded.config.artifacts
@@ -96,7 +97,7 @@ export class LazyArtifacts {
       ...{ config, identity, journal, net, membership, directory, tokens, logger },
       folder: paths.artifactsDir,
       tasks: this.tasks,
-      url: url(),
+      url: await this.#url.promise,
       onEvent: (event) => events.add(event),
     })
     onLabels([ARTIFACT_LABEL])

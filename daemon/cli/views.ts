@@ -223,7 +223,9 @@ export function taskEventText(event: TaskEvent): string {
 
 export function meshEventText(event: MeshEvent): string {
   const { type, ...rest } = event
-  const facts = Object.entries(rest).map(([key, value]) => `${key}=${safeLine(String(value))}`)
+  const facts = Object.entries(rest).map(
+    ([key, value]) => `${key}=${safeLine(typeof value === 'string' ? value : JSON.stringify(value))}`,
+  )
   return `${type}  ${facts.join('  ')}`
 }
 

@@ -60,9 +60,13 @@ export async function verifyArtifactClone(folder: string): Promise<VerifyView> {
 }
 
 async function git(folder: string, ...args: string[]): Promise<string> {
-  const env = { PATH: process.env['PATH'] ?? '', GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0', LC_ALL: 'C' }
   try {
-    return (await run('git', ['-C', folder, ...args], { env, maxBuffer: MAX_OUTPUT, encoding: 'utf8' })).stdout
+    return (
+      await run('git', ['-C', folder, '-c', 'core.fsmonitor=false', ...args], {
+        maxBuffer: MAX_OUTPUT,
+        encoding: 'utf8',
+      })
+    ).stdout
   } catch (error) {
     throw new ManyhandsError('E_NOT_FOUND', `Cannot verify ${folder}: git cannot read it`, { cause: error })
   }
