@@ -89,6 +89,8 @@ export class Content {
     const name = rev ?? this.#store.require(id).defaultBranch
     const named = isObjectId(name) ? name : namesOf(name).flatMap((ref) => refs.get(ref) ?? [])[0]
     // a tag may name a tag object
+    // nothing but a commit is ever under a branch; a tag may name a tag
+    if (named !== undefined && named === refs.get(`refs/heads/${name}`)) return named
     const found = named && (await this.#store.reader.info(await this.#store.repository(id), `${named}^{commit}`))
     if (found !== undefined && found !== '') return found.oid
     throw new MeshError(
@@ -142,7 +144,7 @@ export class Content {
     const repository = await this.#store.repository(id)
     const tree = await this.#store.reader.info(repository, path === '' ? `${commit}^{tree}` : `${commit}:${path}`)
     if (tree?.type !== 'tree') throw new MeshError('E_NOT_FOUND', `Cannot list ${path}: there is no such folder`)
-    return { commit, ...(await listTree(tree.oid, { path, recursive, after, limit }, this.#treeReader(repository))) }
+    return { commit, ...(await listTree(tree.oid, { path, recursive, after, limit }, this.#treeReader(id))) }
   }
 
   /** Newest first. @param options.after commit id that a page ended with @param options.limit default 50, at most 1,000 */
@@ -190,14 +192,9 @@ export class Content {
     const message = commitMessage(input.message)
     const ref = this.#branch(id, input.branch)
     return this.#turns.run(id, async () => {
-      const repository = await this.#store.repository(id)
       const head = this.#expected(id, ref, input.expectedHead)
-      const old = head === null ? undefined : await this.#treeOf(repository, head)
-      const { oid, objects } = await changeTree(
-        old === EMPTY_TREE.oid ? undefined : old,
-        files,
-        this.#treeReader(repository),
-      )
+      const old = head === null ? undefined : await this.#treeOf(id, head)
+      const { oid, objects } = await changeTree(old === EMPTY_TREE.oid ? undefined : old, files, this.#treeReader(id))
       const tree = oid ?? EMPTY_TREE.oid
       if (head !== null && tree === old) return { commit: head, ref, sequence: this.#sequence(id), changed: false }
       const commit = this.#encode(tree, head === null ? [] : [head], message, input)
@@ -332,14 +329,14 @@ export class Content {
     return this.#store.heads(id).get(this.#store.writer)?.sequence ?? 0
   }
 
-  async #treeOf(repository: string, commit: string): Promise<string> {
-    const { tree } = await readCommit((oid) => this.#store.reader.read(repository, oid), commit)
+  async #treeOf(id: string, commit: string): Promise<string> {
+    const { tree } = await readCommit((oid) => this.#store.object(id, oid), commit)
     return tree
   }
 
-  #treeReader(repository: string): (oid: string) => Promise<Uint8Array> {
+  #treeReader(id: string): (oid: string) => Promise<Uint8Array> {
     return async (oid) => {
-      const found = await this.#store.reader.read(repository, oid, MAX_READ)
+      const found = await this.#store.object(id, oid, MAX_READ)
       if (found?.type === 'tree') return found.content
       throw new MeshError('E_STORAGE', 'Cannot read a folder of an artifact: it is missing', {
         hint: 'Fetch the artifact again from another holder.',

@@ -17,7 +17,7 @@ import { EMPTY_TREE, type GitObject } from './git-object.ts'
 import type { ObjectReader } from './object-reader.ts'
 import { makePack } from './pack-file.ts'
 import type { Repositories } from './repositories.ts'
-import { writePack } from './repository-files.ts'
+import { small, writePack } from './repository-files.ts'
 import type { ArtifactRow, HeadRow } from './rows.ts'
 import { type ArtifactState, canonicalOf, headsOf } from './state.ts'
 import { checkTips } from './tips.ts'
@@ -77,14 +77,15 @@ export async function adoptRecords(
       throw new MeshError('E_TOO_LARGE', `Cannot take a record: the artifact has ${MAX_WRITERS} writers already`)
     }
     const moves = movesOf(before, draft)
-    await checkTips(context.reader, path, [...moves.values()].flat(), { staging })
+    await checkTips(context.reader, async () => path, [...moves.values()].flat(), { staging })
     const where = staging?.path ?? path
-    if ((draft.settings ?? before.row.settings).threshold > 1) await writePack(path, makePack(distinct(draft.objects)))
+    if ((draft.settings ?? before.row.settings).threshold > 1)
+      await writePack(path, small(makePack(distinct(draft.objects))))
     const name =
       draft.settings === undefined || before.row.genesis.owner === context.self
         ? before.row.name
         : context.nameFor(draft.settings.name, id)
-    const voted = await context.committer.withHeads(before, draft.heads, draft.settings, where, name)
+    const voted = await context.committer.withHeads(before, draft.heads, draft.settings, async () => where, name)
     const next = await withoutContained(voted, context.self, where)
     const state = await context.committer.commit(held, next, {
       type: 'artifact.adopted',

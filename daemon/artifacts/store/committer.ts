@@ -34,30 +34,21 @@ export class Committer {
   readonly #repositories: Repositories
   readonly #usage: Usage
   readonly #settler: Settler
-  readonly #onFault: (what: string, error: unknown) => void
 
-  constructor(
-    journal: Journal,
-    catalog: Catalog,
-    repositories: Repositories,
-    usage: Usage,
-    settler: Settler,
-    onFault: (what: string, error: unknown) => void,
-  ) {
+  constructor(journal: Journal, catalog: Catalog, repositories: Repositories, usage: Usage, settler: Settler) {
     this.#journal = journal
     this.#catalog = catalog
     this.#repositories = repositories
     this.#usage = usage
     this.#settler = settler
-    this.#onFault = onFault
   }
 
-  /** The state with other heads and settings, and the canonical refs that follow. @param where a repository that sees all objects the heads name */
+  /** The state with other heads and settings, and the canonical refs that follow. @param where gives a repository that sees all objects the heads name */
   async withHeads(
     state: ArtifactState,
     heads: ReadonlyMap<string, HeadRow>,
     settings: ArtifactSettings | undefined,
-    where: string,
+    where: () => Promise<string>,
     name = state.row.name,
   ): Promise<ArtifactState> {
     const all = new Map([...state.heads, ...heads])
@@ -109,8 +100,8 @@ export class Committer {
       },
     )
     this.#catalog.put(state)
-    const fault = await this.#repositories.apply(state, isCarried ? pack : undefined, change.objects)
-    if (fault !== undefined) this.#onFault('a repository is behind its journal until it is used again', fault)
+    failpoint('artifact.after-append')
+    this.#repositories.changed(state, change.objects)
     // HEAD is written when the files are compared
     if (before !== undefined && defaultBranchOf(before.row) !== defaultBranchOf(state.row))
       this.#repositories.distrust(id)
@@ -149,11 +140,11 @@ async function elected(
   owner: string,
   { delegates, threshold }: ArtifactSettings,
   heads: ReadonlyMap<string, HeadRow>,
-  where: string,
+  where: () => Promise<string>,
 ): Promise<ReadonlyMap<string, string>> {
   const sound = [...heads].filter(([, head]) => head.proof === undefined)
   const refsOf = new Map(sound.map(([writer, head]) => [writer, new Map(Object.entries(head.refs))]))
   const voting: Voting = { owner, delegates, threshold, refsOf }
-  const reaches = await ancestors(where, ancestryQuestions(voting))
+  const reaches = await ancestors(await where(), ancestryQuestions(voting))
   return canonicalRefs(voting, reaches).refs
 }

@@ -1,7 +1,7 @@
 /** The artifact store on the journal and a folder of bare repositories; artifact-store.ts says what it promises, repositories.ts how it survives. */
 import { artifactId, type Genesis, isArtifactId } from '../../../protocol/artifact/genesis.ts'
 import { sealRecord } from '../../../protocol/artifact/record.ts'
-import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
+
 import { MeshError } from '../../../protocol/errors.ts'
 import type { Signer } from '../../../protocol/signing/signing.ts'
 import { failpoint } from '../../failpoint.ts'
@@ -36,7 +36,7 @@ import { checkMoves, planMoves } from './plan-moves.ts'
 import { Repositories } from './repositories.ts'
 import { encodeRow, headKey, TABLES } from './rows.ts'
 import { makePack } from './pack-file.ts'
-import { writePack } from './repository-files.ts'
+import { small, writePack } from './repository-files.ts'
 import { Settler } from './settler.ts'
 import { Stagings } from './staging.ts'
 import { type ArtifactState, defaultBranchOf, headsOf, shownRefs, viewOf } from './state.ts'
@@ -61,8 +61,10 @@ export interface StoreOptions {
 }
 
 export interface OpenStore extends ArtifactStore {
-  /** For reading objects that were accepted; the content API's. */
+  /** For reading objects that were accepted, by path of the repository */
   readonly reader: ObjectReader
+  /** One object, from memory where it can be: then no file is looked at. @param name as for `ObjectReader.read` @param maxBytes default 64 MiB */
+  object(id: string, name: string, maxBytes?: number): Promise<GitObject | undefined>
 }
 
 /** Opens the store and finishes what a crash left. @throws MeshError E_STORAGE, E_JOURNAL_VERSION */
@@ -105,14 +107,7 @@ class JournalStore implements OpenStore {
     this.#catalog = new Catalog(journal)
     this.#repositories = new Repositories(root, journal, this.#catalog, this.reader)
     this.#settler = new Settler((id) => this.#settle(id), this.#onFault)
-    this.#committer = new Committer(
-      journal,
-      this.#catalog,
-      this.#repositories,
-      this.#usage,
-      this.#settler,
-      this.#onFault,
-    )
+    this.#committer = new Committer(journal, this.#catalog, this.#repositories, this.#usage, this.#settler)
     this.#stagings = new Stagings(() => this.#repositories.stagingFolder())
     this.#chain = new RecordChain(this.reader)
   }
@@ -234,6 +229,12 @@ class JournalStore implements OpenStore {
     const { row } = this.#state(id)
     if (this.#repositories.isPrepared(row.id)) return this.#repositories.path(row.id)
     return this.#turns.run(row.id, () => this.#repositories.prepare(this.#state(row.id)))
+  }
+
+  async object(id: string, name: string, maxBytes = 64 << 20): Promise<GitObject | undefined> {
+    const known = this.reader.known(this.#repositories.path(this.#state(id).row.id), name)
+    if (known !== undefined && known.content.length <= maxBytes) return known
+    return this.reader.read(await this.repository(id), name, maxBytes)
   }
 
   async stage(id: string): Promise<Staging> {
@@ -364,8 +365,8 @@ class JournalStore implements OpenStore {
     const own = state.heads.get(this.writer)
     if (own?.proof !== undefined) throw frozen()
     const refs = planMoves(state, this.writer, moves)
-    const path = await this.#repositories.prepare(state)
-    await checkTips(this.reader, path, moves, options)
+    const where = (): Promise<string> => this.#repositories.prepare(state)
+    await checkTips(this.reader, where, moves, options)
     const settings = patch === undefined ? undefined : checkedSettings({ ...state.row.settings, ...patch })
     const sealed = sealRecord(
       this.#signer,
@@ -390,8 +391,9 @@ class JournalStore implements OpenStore {
       ...(hidden.length === 0 ? {} : { hidden }),
     }
     const objects: GitObject[] = [...(options.objects ?? []), commit, ...(sequence === 1 ? [EMPTY_TREE] : [])]
-    const where = await this.#whereVotesAreSeen(state, settings, path, objects, options.staging)
-    const next = await this.#committer.withHeads(state, new Map([[this.writer, head]]), settings, where, settings?.name)
+    const votes = (): Promise<string> => this.#whereVotesAreSeen(state, objects, options.staging)
+    const next = await this.#committer.withHeads(state, new Map([[this.writer, head]]), settings, votes, settings?.name)
+    if (options.staging !== undefined) await where()
     await this.#committer.commit(state, next, {
       type: 'artifact.moved',
       writer: this.writer,
@@ -407,13 +409,12 @@ class JournalStore implements OpenStore {
 
   /** A quorum is counted by Git, which must see the new commits for that. */
   async #whereVotesAreSeen(
-    { row }: ArtifactState,
-    settings: ArtifactSettings | undefined,
-    path: string,
+    state: ArtifactState,
     objects: readonly GitObject[],
     staging: Staging | undefined,
   ): Promise<string> {
-    if ((settings ?? row.settings).threshold > 1) await writePack(path, makePack(objects))
+    const path = await this.#repositories.prepare(state)
+    await writePack(path, small(makePack(objects)))
     return staging?.path ?? path
   }
 

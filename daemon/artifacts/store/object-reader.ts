@@ -71,6 +71,11 @@ export class ObjectReader {
     return answer
   }
 
+  /** What is in memory; undefined says nothing. */
+  known(repository: string, name: string): GitObject | undefined {
+    return this.#cache.get(repository, name)
+  }
+
   /** The same without content. */
   async info(repository: string, name: string): Promise<ObjectInfo | undefined> {
     const known = this.#cache.get(repository, name)

@@ -84,13 +84,19 @@ async function sizeOf(path: string): Promise<number | undefined> {
   )
 }
 
-/** Takes small packs away that another pack replaces. */
-export async function dropPacks(path: string, names: readonly string[]): Promise<void> {
-  for (const name of names) {
-    // the index first: a pack without one is not looked at
-    await rm(join(path, 'objects', 'pack', `${name}.idx`), { force: true })
-    await rm(join(path, 'objects', 'pack', `${name}.pack`), { force: true })
-  }
+/** Beginning of the names of packs that the journal answers for. Nothing that comes from outside can have such a name: see `isObjectFile`. */
+const SMALL = 'pack-small-'
+
+export function small(pack: SmallPack): SmallPack {
+  return { ...pack, name: pack.name.replace(/^pack-/, SMALL) }
+}
+
+/** When another pack holds what they hold. */
+export async function dropSmallPacks(path: string): Promise<void> {
+  const folder = join(path, 'objects', 'pack')
+  const names = (await readdir(folder)).filter((name) => name.startsWith(SMALL))
+  // the index first: a pack without one is not looked at
+  for (const name of names.sort()) await rm(join(folder, name), { force: true })
 }
 
 /** Makes everything of a repository but other packs survive a loss of power. @param parents also the folders above it, up to the root */

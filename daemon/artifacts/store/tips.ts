@@ -12,10 +12,10 @@ export interface TipSources {
   readonly checked?: boolean
 }
 
-/** @throws MeshError E_BAD_REQUEST when an object is missing or is no commit where one is wanted */
+/** @param where the repository, when it is needed @throws MeshError E_BAD_REQUEST when an object is missing or is no commit where one is wanted */
 export async function checkTips(
   reader: ObjectReader,
-  repository: string,
+  where: () => Promise<string>,
   moves: readonly Pick<RefMove, 'ref' | 'new'>[],
   sources: TipSources,
 ): Promise<void> {
@@ -24,9 +24,7 @@ export async function checkTips(
   const wanted = moves.flatMap(({ ref, new: tip }) => (tip === null ? [] : [{ ref, tip }]))
   const asked = new Set(wanted.filter(({ tip }) => !given.has(tip)).map(({ tip }) => tip))
   const found =
-    sources.staging === undefined
-      ? await typesIn(reader, repository, asked)
-      : await typesStaged(sources.staging.path, asked)
+    sources.staging === undefined ? await typesIn(reader, where, asked) : await typesStaged(sources.staging.path, asked)
   for (const { ref, tip } of wanted) {
     const type = given.get(tip) ?? found.get(tip)
     if (type === undefined) throw bad(ref, `${tip} is not in the artifact`)
@@ -37,10 +35,12 @@ export async function checkTips(
 
 async function typesIn(
   reader: ObjectReader,
-  repository: string,
+  where: () => Promise<string>,
   oids: ReadonlySet<string>,
 ): Promise<Map<string, ObjectType>> {
   const found = new Map<string, ObjectType>()
+  if (oids.size === 0) return found
+  const repository = await where()
   const answers = await Promise.all([...oids].map((oid) => reader.info(repository, oid)))
   for (const info of answers) if (info !== undefined) found.set(info.oid, info.type)
   return found
