@@ -1,9 +1,7 @@
 /** Who moved what, and whether all of it holds: the records of an artifact, read back and checked. */
 import type { AuditPage, RecordView, VerifyView } from '../../../protocol/api.ts'
-import { artifactId } from '../../../protocol/artifact/genesis.ts'
 import { openRecord, type SealedRecord } from '../../../protocol/artifact/record.ts'
-import { toMeshError } from '../../../protocol/errors.ts'
-import { runGit } from '../store/git-process.ts'
+import { verifyRepository } from '../records/verify.ts'
 import type { OpenStore } from '../store/journal-store.ts'
 
 /** Records of one writer, newest first. @param after sequence before which the page begins */
@@ -29,69 +27,19 @@ function viewOf({ record, digest }: SealedRecord): RecordView {
   return { writer, sequence, digest, moves, by: attribution, at: new Date(at).toISOString() }
 }
 
-const PAGE = 500
-const MAX_FAULTS = 100
-const FSCK_MS = 10 * 60_000
-
 /**
- * Reads every record of every writer and checks signature, chain, genesis and refs, and that the repository holds every object they name. A plain clone that
- * fetched refs/manyhands/* can do the same: nothing here needs the journal but the list of writers.
+ * Reads every record of every writer and checks signature, chain, genesis, refs and objects, from the repository alone, as a plain clone could; and that it holds
+ * the records which were acknowledged here, which only the journal knows.
  */
 export async function verifyArtifact(store: OpenStore, id: string, signal: AbortSignal): Promise<VerifyView> {
-  const { owner, frozen } = store.require(id)
-  const faults: string[] = frozen.map(
-    (writer) => `${writer} signed two different records under one number: its refs are frozen`,
-  )
-  const writers: { writer: string; sequence: number; records: number }[] = []
-  for (const [writer, head] of store.heads(id)) {
-    let records = 0
-    let last: SealedRecord | undefined
-    try {
-      for (;;) {
-        signal.throwIfAborted()
-        const texts = await store.envelopes(id, writer, records, PAGE)
-        for (const text of texts) {
-          const sealed = openRecord(text)
-          const fault = linkFault(sealed, last, { id, owner, writer })
-          if (fault !== undefined) faults.push(`record ${records + 1} of ${writer}: ${fault}`)
-          last = sealed
-          records++
-        }
-        if (texts.length < PAGE) break
-      }
-      if (last?.digest !== head.digest)
-        faults.push(`the newest record of ${writer} is not the one that was acknowledged`)
-    } catch (error) {
-      if (signal.aborted) throw error
-      faults.push(`record ${records + 1} of ${writer}: ${toMeshError(error).message}`)
-    }
-    writers.push({ writer, sequence: head.sequence, records })
-  }
-  const repository = await store.repository(id)
-  const fsck = await runGit({
-    args: ['fsck', '--full', '--no-dangling', '--no-progress', '--connectivity-only'],
-    repository,
-    foreign: true,
-    limits: { wallMs: FSCK_MS },
-    signal,
+  const { owner } = store.require(id)
+  const { faults, writers } = await verifyRepository(await store.repository(id), { artifact: id, signal })
+  const found = new Map(writers.map(({ writer, sequence }) => [writer, sequence]))
+  const behind = [...store.heads(id)].flatMap(([writer, { sequence }]) => {
+    const at = found.get(writer) ?? 0
+    return at >= sequence ? [] : [`record ${sequence} of ${writer} was acknowledged, and the repository ends at ${at}`]
   })
-  if (fsck.code !== 0)
-    faults.push(`the repository lacks objects or holds damaged ones: ${fsck.stderr.split('\n')[0] ?? ''}`)
-  return { valid: faults.length === 0, faults: faults.slice(0, MAX_FAULTS), owner, writers }
-}
-
-function linkFault(
-  { record }: SealedRecord,
-  last: SealedRecord | undefined,
-  of: { readonly id: string; readonly owner: string; readonly writer: string },
-): string | undefined {
-  if (record.artifact !== of.id) return 'it is of another artifact'
-  if (record.writer !== of.writer) return 'it is of another writer'
-  if (record.sequence !== (last?.record.sequence ?? 0) + 1) return 'its number does not follow the one before'
-  if (record.previous !== (last?.digest ?? null)) return 'it does not name the one before'
-  if (last !== undefined && record.epoch < last.record.epoch) return 'its epoch is lower than the one before'
-  if (of.writer !== of.owner || record.sequence > 1) return undefined
-  if (record.genesis === undefined || artifactId(record.genesis) !== of.id)
-    return 'it is not the birth of this artifact'
-  return undefined
+  const all = [...faults, ...behind]
+  const shown = writers.map(({ writer, sequence, records }) => ({ writer, sequence, records }))
+  return { valid: all.length === 0, faults: all, owner, writers: shown }
 }
