@@ -8,6 +8,7 @@ import { openRecord, type SealedRecord } from '../../../protocol/artifact/record
 import { encodeMessage, GIT_STREAM } from '../../../protocol/artifact/replication-messages.ts'
 import type { Heads } from '../../../protocol/artifact/heads.ts'
 import { MeshError } from '../../../protocol/errors.ts'
+import { failpoint } from '../../failpoint.ts'
 import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
 import type { Adopted, ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { fetchRequest } from './fetch-request.ts'
@@ -144,6 +145,7 @@ class Fetch {
     try {
       if (staging !== undefined) await this.#objects(staging, { wants, complete, haves })
       await this.#stream.end(this.#dog.signal)
+      failpoint('artifact.fetch.before-adopt')
       const texts = taken.map(({ sealed }) => sealed.text)
       return await store.adopt(artifact, texts, { ...(staging && { staging }), signal: this.#dog.signal })
     } finally {
