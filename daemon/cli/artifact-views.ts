@@ -15,6 +15,7 @@ import type {
 import { pairs, table } from './table.ts'
 import { safeLine, safeText } from './terminal.ts'
 import { formatDuration, formatSize } from './units.ts'
+import { countOf } from './views.ts'
 
 type Width = number | undefined
 const short = (oid: string): string => oid.slice(0, 10)
@@ -53,7 +54,7 @@ export function artifactText(view: ArtifactView, refs: readonly RefView[]): stri
       'review',
       view.review.checks.length === 0 && view.review.approvals === 0
         ? undefined
-        : `${view.review.approvals} approvals${view.review.checks.map((name) => `, check ${name}`).join('')}`,
+        : `${countOf(view.review.approvals, 'approval')}${view.review.checks.map((name) => `, check ${name}`).join('')}`,
     ],
     ['delegates', view.delegates.join(' ') || undefined],
     ['FROZEN', view.frozen.join(' ') || undefined],
@@ -211,7 +212,7 @@ function actorText(actor: ProposalView['author']): string {
 export function undoText(view: UndoView, dryRun: boolean): string {
   if (view.artifacts.length === 0) return 'This task changed no artifact of this node.'
   const lines = view.artifacts.map((one) => {
-    const where = `${safeLine(one.name ?? one.artifact)} ${safeLine(one.ref)}: ${one.commits.length} commits`
+    const where = `${safeLine(one.name ?? one.artifact)} ${safeLine(one.ref)}: ${countOf(one.commits.length, 'commit')}`
     if (one.refused !== undefined) return `${where}, REFUSED: ${safeLine(one.refused)}`
     return one.commit === undefined ? where : `${where}, taken back by ${short(one.commit)}`
   })
