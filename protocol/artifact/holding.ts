@@ -49,11 +49,11 @@ export interface Holding {
 }
 
 export function sealHolding(signer: Signer, { artifact, heads, placed, at }: Omit<Holding, 'holder'>): string {
-  const listed = [...heads].map(([writer, { sequence, digest, frozen }]) => [
-    writer,
-    { sequence, digest, ...(frozen === true ? { frozen } : {}) },
-  ])
-  const payload = { v: 1, artifact, holder: signer.nodeId, heads: Object.fromEntries(listed), placed, at }
+  const listed: Record<string, z.infer<typeof headSchema>> = {}
+  for (const [writer, { sequence, digest, frozen }] of heads) {
+    listed[writer] = { sequence, digest, ...(frozen === true ? { frozen } : {}) }
+  }
+  const payload = { v: 1, artifact, holder: signer.nodeId, heads: listed, placed, at }
   return canonicalJson(sealEnvelope(signer, HOLDING_TYPE, Buffer.from(canonicalJson(payload))))
 }
 

@@ -12,6 +12,7 @@ import type { Heads } from '../../protocol/artifact/heads.ts'
 import { sealHolding } from '../../protocol/artifact/holding.ts'
 import { type ArtifactRecord, sealRecord } from '../../protocol/artifact/record.ts'
 import { ARTIFACT_METHODS, encodeMessage, GIT_STREAM } from '../../protocol/artifact/replication-messages.ts'
+import { MeshError } from '../../protocol/errors.ts'
 import { settingsSchema } from '../../protocol/artifact/settings.ts'
 import { type Signer, signerFromSeed } from '../../protocol/signing/signing.ts'
 import { ArtifactMesh } from '../support/artifact-mesh.ts'
@@ -91,6 +92,11 @@ const commitOf = (tree: string, more = '') =>
 const rawTree = (mode: string, name: string, oid: string) =>
   gitObject('tree', Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(oid, 'hex')]))
 
+const codeOf = (work: Promise<unknown>) =>
+  work.then(
+    () => 'no error',
+    (error: unknown) => (error instanceof MeshError ? error.code : String(error)),
+  )
 const blob = gitObject('blob', Buffer.from('x'))
 
 beforeEach(async () => {
@@ -162,9 +168,7 @@ describe('objects from a hostile node', () => {
     const peer = await rogue()
     const bait = artifactOf(peer.signer, { [MAIN]: '3'.repeat(40) })
     serve(peer, bait, [bait.sealed.text], send)
-    await expect(a.replication.clone(bait.artifact)).rejects.toMatchObject({
-      code: expect.stringMatching(/E_TIMEOUT|E_PROTOCOL/),
-    })
+    expect(['E_TIMEOUT', 'E_PROTOCOL']).toContain(await codeOf(a.replication.clone(bait.artifact)))
     expect(a.store.get(bait.artifact)).toBeUndefined()
   })
 
@@ -197,9 +201,7 @@ describe('records from a hostile node', () => {
     const [foreign = ''] = await a.store.envelopes(mine, a.id)
     for (const texts of [[foreign], [forged], [bait.sealed.text, gap.text], [gap.text]]) {
       serve(peer, bait, texts)
-      await expect(a.replication.clone(bait.artifact)).rejects.toMatchObject({
-        code: expect.stringMatching(/E_PROTOCOL|E_SIGNATURE/),
-      })
+      expect(['E_PROTOCOL', 'E_SIGNATURE']).toContain(await codeOf(a.replication.clone(bait.artifact)))
     }
     expect(other.digest).not.toBe(bait.sealed.digest)
     expect(a.store.get(bait.artifact)).toBeUndefined()

@@ -20,6 +20,11 @@ const at = (node: ArtifactNode, id: string, ref = MAIN) =>
 
 afterEach(async () => mesh.close())
 
+const headsText = (node: ArtifactNode, id: string) =>
+  [...node.store.heads(id)]
+    .map((head) => JSON.stringify(head))
+    .sort()
+    .join()
 const copies = (min: number, max = 8, mustInclude: string[] = []) => ({ replicas: { min, max, mustInclude } })
 const holds = (id: string, ...nodes: ArtifactNode[]) =>
   eventually('all hold it', () => nodes.every((node) => node.store.get(id) !== undefined))
@@ -132,7 +137,7 @@ describe('writers apart', () => {
     await eventually('c has what b wrote', () => c.store.heads(id).get(b.id)?.sequence === forward.sequence)
     mesh.network.heal()
     await mesh.connect()
-    const heads = (node: ArtifactNode) => JSON.stringify([...node.store.heads(id)].sort())
+    const heads = (node: ArtifactNode) => headsText(node, id)
     await isAt(id, forward.oid, a, b, c)
     await eventually('all hold the same', () => heads(a) === heads(b) && heads(b) === heads(c))
     expect(at(c, id, 'refs/heads/own')).toBe(mine.oid)

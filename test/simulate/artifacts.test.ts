@@ -118,7 +118,7 @@ describe('replication simulated', () => {
       sim.run(5_000)
       write(sim, 'n1', 'art')
       sim.run(2_000)
-      const backup = structuredClone(sim.durable('n1').get('held'))
+      const backup = sim.node('n1').backup()
       sim.partition((id) => (id === 'n3' || id === 'n4' ? 1 : 0))
       write(sim, 'n1', 'art', 'one')
       sim.run(2_000)

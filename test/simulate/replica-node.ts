@@ -53,6 +53,17 @@ export type ReplicaMessage =
 const TIMES = { ...REPLICA_TIMES, graceMs: 5_000, placeMs: 10_000 }
 const TICK_MS = 250
 const CHECK_MS = 10_000
+/** All of it, by artifact. */
+class HeldSet extends Map<string, Held> {
+  copy(): HeldSet {
+    const copied = [...this].map(([id, held]): [string, Held] => [
+      id,
+      { ...held, chains: new Map(held.chains), frozen: new Map(held.frozen), holders: new Map(held.holders) },
+    ])
+    return new HeldSet(copied)
+  }
+}
+
 type Sender = Out<ReplicaMessage>
 
 export class ReplicaNode implements SimNode<ReplicaMessage> {
@@ -63,7 +74,7 @@ export class ReplicaNode implements SimNode<ReplicaMessage> {
   readonly #downAt = new Map<string, number>()
   /** Fetches of artifacts that are not here yet, for a peer that asked */
   readonly #taking = new Map<string, string>()
-  #held = new Map<string, Held>()
+  #held = new HeldSet()
   #startedAt = 0
   #count = 0
 
@@ -74,12 +85,17 @@ export class ReplicaNode implements SimNode<ReplicaMessage> {
 
   start(durable: Map<string, unknown>, now: number, out: Sender): void {
     const stored = durable.get('held')
-    if (stored instanceof Map) this.#held = stored
+    if (stored instanceof HeldSet) this.#held = stored
     else durable.set('held', this.#held)
     this.#startedAt = now
     for (const artifact of this.#held.keys()) this.#input(artifact, { type: 'tick' }, now, out)
     out.wake(TICK_MS, 'tick')
     out.wake(CHECK_MS, 'check')
+  }
+
+  /** What is on its disk now, to be put back later. */
+  backup(): unknown {
+    return this.#held.copy()
   }
 
   held(artifact: string): boolean {

@@ -25,7 +25,7 @@ const EMPTY = Buffer.alloc(0)
 
 /** Cuts a stream of bytes into packets, pulling no more than it needs. Holds at most one packet and one chunk. */
 export class PktReader {
-  readonly #source: AsyncIterator<Uint8Array>
+  readonly #source: AsyncIterator<Uint8Array, unknown>
   #buffer: Buffer = EMPTY
 
   constructor(source: AsyncIterable<Uint8Array>) {
@@ -55,15 +55,14 @@ export class PktReader {
 
   async #fill(length: number): Promise<boolean> {
     while (this.#buffer.length < length) {
-      const { value, done } = await this.#source.next()
-      if (done === true) {
+      const next = await this.#source.next()
+      if (next.done === true) {
         if (this.#buffer.length > 0) throw broken('it is cut off')
         return false
       }
-      this.#buffer =
-        this.#buffer.length === 0
-          ? Buffer.from(value.buffer, value.byteOffset, value.length)
-          : Buffer.concat([this.#buffer, value])
+      const { value } = next
+      const piece = Buffer.from(value.buffer, value.byteOffset, value.length)
+      this.#buffer = this.#buffer.length === 0 ? piece : Buffer.concat([this.#buffer, piece])
     }
     return true
   }
