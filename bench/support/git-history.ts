@@ -24,7 +24,7 @@ async function importAll(path: string, stream: string): Promise<void> {
     stdio: ['pipe', 'inherit', 'inherit'],
   })
   child.stdin.end(stream)
-  const [code] = await once(child, 'exit')
+  const [code] = (await once(child, 'exit')) as unknown[]
   if (code !== 0) throw new Error(`git fast-import ended with ${String(code)}`)
 }
 

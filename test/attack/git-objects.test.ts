@@ -70,7 +70,9 @@ describe('GIT-04 zlib bomb', () => {
     // Within the limits, and so small on the way that its objects would be carried one by one
     const mild = blob(Buffer.alloc(40 << 20))
     const fine = tree(['100644', 'zeros', mild])
-    expect((await pushObjects(kit, name, 'refs/heads/main', mild, fine, commitOf(fine))).text).toMatch(/ok refs\/heads\/main/)
+    expect((await pushObjects(kit, name, 'refs/heads/main', mild, fine, commitOf(fine))).text).toMatch(
+      /ok refs\/heads\/main/,
+    )
     expect(kit.store.require(name).bytes).toBeLessThan(256 << 10)
   })
 })

@@ -134,10 +134,8 @@ describe('GIT-03 big push', () => {
     expect(await push(kit, 'notes', body, { 'content-length': String(body.length) })).toMatchObject({ status: 413 })
     // Unannounced, but ending: the client is told in its own words
     const told = await push(kit, 'notes', body, { 'transfer-encoding': 'chunked' })
-    expect(told).toMatchObject({
-      status: 200,
-      text: expect.stringMatching(/Cannot take the push: its pack is larger.*\n.*unpack its pack is larger/s),
-    })
+    expect(told.status).toBe(200)
+    expect(told.text).toMatch(/Cannot take the push: its pack is larger.*\n.*unpack its pack is larger/s)
     expect(refs().size).toBe(0)
     expect(quarantines()).toEqual([])
   })
@@ -165,7 +163,7 @@ describe('GIT-03 big push', () => {
       })
     })
     expect(status).toBe(413)
-    const bomb = gzipSync(Buffer.alloc(256 << 20), { level: 9 })
+    const bomb = gzipSync(Buffer.alloc(64 << 20), { level: 1 })
     const answer = await upload(kit, 'notes', bomb, 'version=2', { 'content-encoding': 'gzip' })
     expect(answer.text).toMatch(/ERR Cannot take the request: its body is larger/)
     expect((await push(kit, 'notes', bomb, { 'content-encoding': 'gzip' })).status).toBe(400)
@@ -290,7 +288,7 @@ describe('GIT-16 read abuse', () => {
 
   it('frees the turns of clients that stop reading, and refuses what cannot wait', async () => {
     await opened({ limits: { uploads: 2, waiting: 6, waitMs: 20_000, stallMs: 400 } })
-    const objects = tiny('big', randomBytes(24 << 20))
+    const objects = tiny('big', randomBytes(16 << 20))
     expect((await pushObjects(kit, 'notes', 'refs/heads/main', ...objects)).status).toBe(200)
     const args = [`want ${objects[2].oid}`, 'done'].map((text) => line(`${text}\n`))
     const body = Buffer.concat([

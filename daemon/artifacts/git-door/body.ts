@@ -25,7 +25,7 @@ export function isAnnouncedWithin(request: IncomingMessage, bytes: number): bool
  * @throws MeshError E_MEDIA_TYPE for an unknown encoding, E_TOO_LARGE beyond the limit, E_SLOW, E_BAD_REQUEST when it does not unpack or is cut
  */
 export async function* bodyChunks(request: IncomingMessage, limits: BodyLimits): AsyncGenerator<Buffer, void> {
-  const source = unpacked(request)[Symbol.asyncIterator]()
+  const source: AsyncIterator<unknown, unknown> = unpacked(request)[Symbol.asyncIterator]()
   let total = 0
   const pace = { waitedMs: 0, bytes: 0 }
   for (;;) {

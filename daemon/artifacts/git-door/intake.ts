@@ -6,9 +6,9 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ArtifactView, Staging } from '../store/artifact-store.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
-import { makeSkeleton } from '../store/repository-files.ts'
 import type { DoorStore } from './door-store.ts'
 import type { DoorLimits } from './limits.ts'
+import { keepUntouched } from './untouched.ts'
 
 export interface Intake {
   readonly repository: string
@@ -82,7 +82,7 @@ export class Intakes {
     this.#warm.delete(view.id)
     const intake = await ready.made
     // The repository may have been changed by others meanwhile
-    await makeSkeleton(intake.repository, view.defaultBranch)
+    await keepUntouched(intake.repository, view.defaultBranch)
     return intake
   }
 
@@ -113,7 +113,7 @@ export class Intakes {
       const folder = join(staging.path, 'incoming')
       await Promise.all([
         mkdir(join(folder, 'pack'), { recursive: true }),
-        makeSkeleton(repository, view.defaultBranch),
+        keepUntouched(repository, view.defaultBranch),
       ])
       const child = await spawnGit({
         args: [],

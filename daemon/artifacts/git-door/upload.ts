@@ -4,7 +4,6 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactView } from '../store/artifact-store.ts'
 import type { DoorStore } from './door-store.ts'
 import { spawnGit } from '../store/git-process.ts'
-import { makeSkeleton } from '../store/repository-files.ts'
 import { type ProtocolVersion, protocolVersion, refListing } from './advertisement.ts'
 import { wholeBody } from './body.ts'
 import { type FetchRequest, readFetchRequest } from './fetch-request.ts'
@@ -14,6 +13,7 @@ import { packet } from './pkt-line.ts'
 import { checkWants } from './reachable.ts'
 import { type RefShow, SYSTEM_PREFIX } from './shown-refs.ts'
 import type { Slots } from './slots.ts'
+import { keepUntouched } from './untouched.ts'
 
 export interface UploadParts {
   readonly store: DoorStore
@@ -65,7 +65,7 @@ async function serveFetch(
       if (!shown.has(ref))
         throw new MeshError('E_NOT_FOUND', `Cannot serve the fetch: there is no such ref to leave out`)
     const repository = await store.repository(view.id)
-    await makeSkeleton(repository, view.defaultBranch)
+    await keepUntouched(repository, view.defaultBranch)
     await checkWants(repository, asked.wants, new Set(shown.values()), signal)
     const input = asked.encode((ref) => refs.physicalName(view, ref))
     await answer(repository, input, version, limits, response, signal)

@@ -6,7 +6,16 @@
  * of its own would say the same and costs as much as all else together), and where no filter is known there is that namespace.
  * Paths are the same inside and outside, so that arguments and alternates need no translation.
  */
-import type { GitTools } from './git-tools.ts'
+export interface GitTools {
+  /** Absolute path of `git` */
+  readonly git: string
+  /** Of the C library's loader and of what git links, as the loader names them */
+  readonly libraries: readonly string[]
+  /** Absolute path of bubblewrap; absent: git runs as a plain process of this user */
+  readonly bwrap?: string
+  /** To be loaded by bubblewrap; lets git start its own helpers, but no network */
+  readonly seccomp?: Buffer
+}
 
 export interface JailView {
   /** Absolute paths that can be read */

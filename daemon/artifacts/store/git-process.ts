@@ -9,8 +9,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { MeshError } from '../../../protocol/errors.ts'
-import { type JailView, jailedGit } from './git-jail.ts'
-import { type GitTools, probeGit } from './git-tools.ts'
+import { type GitTools, type JailView, jailedGit } from './git-jail.ts'
+import { probeGit } from './git-tools.ts'
 
 export interface GitLimits {
   /** From start to end, milliseconds */

@@ -3,18 +3,7 @@ import { execFile } from 'node:child_process'
 import type { Grade } from '../../exec/executor.ts'
 import { findTools, sharedObjects, TOOL_FOLDERS } from '../../exec/isolate/jail-probe.ts'
 import { seccompFilter } from '../../exec/isolate/seccomp.ts'
-import { jailedGit } from './git-jail.ts'
-
-export interface GitTools {
-  /** Absolute path of `git` */
-  readonly git: string
-  /** Of the C library's loader and of what git links, as the loader names them */
-  readonly libraries: readonly string[]
-  /** Absolute path of bubblewrap; absent: git runs as a plain process of this user */
-  readonly bwrap?: string
-  /** To be loaded by bubblewrap; lets git start its own helpers, but no network */
-  readonly seccomp?: Buffer
-}
+import { type GitTools, jailedGit } from './git-jail.ts'
 
 export type GitReport =
   | {
@@ -103,7 +92,7 @@ function run(file: string, args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(file, [...args], options, (error, stdout) => {
       if (error === null) resolve(stdout)
-      else reject(error)
+      else reject(new Error(`${file} failed`, { cause: error }))
     })
   })
 }
