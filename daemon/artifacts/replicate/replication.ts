@@ -3,12 +3,7 @@
  * decisions out.
  */
 import { type Holding, openHolding } from '../../../protocol/artifact/holding.ts'
-import {
-  REPLICA_TIMES,
-  type ReplicaEffect,
-  type ReplicaTimes,
-  type Surroundings,
-} from '../../../protocol/artifact/replication.ts'
+import { REPLICA_TIMES, type ReplicaTimes, type Surroundings } from '../../../protocol/artifact/replication.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import {
   ARTIFACT_METHODS,
@@ -22,15 +17,15 @@ import type { Journal } from '../../journal/journal.ts'
 import type { MeshNet, NetEvent } from '../../net/mesh-net.ts'
 import type { ArtifactEvent, ArtifactStore } from '../store/artifact-store.ts'
 import { type Acknowledgement, Acknowledgements } from './acknowledgements.ts'
-import { fetchArtifact } from './ask-fetch.ts'
 import { Checks } from './checks.ts'
 import { Copies } from './copies.ts'
+import { Errands } from './errands.ts'
 import { HeldArtifacts } from './held.ts'
 import { HoldingBook } from './holding-book.ts'
 import { Links } from './links.ts'
 import { Replicas } from './replicas.ts'
+import { pause, Rounds } from './rounds.ts'
 import { FetchServer } from './serve-fetch.ts'
-import { Slots } from './slots.ts'
 import { type ReplicationStatus, statusOf } from './status.ts'
 import { Teller } from './teller.ts'
 
@@ -67,10 +62,6 @@ export type ReplicationEvent =
   | { readonly type: 'fetched'; readonly artifact: string; readonly peer: string; readonly records: number }
 
 const TICK_MS = 250
-const SCAN_PAGE = 500
-const SCAN_PAUSE_MS = 50
-/** Artifacts with a state at which scans wait. */
-const SCAN_ACTIVE = 1_024
 const CHECK_TIMEOUT_MS = 60_000
 /** A peer may serve us later than we serve it, by the time of a hello. */
 const CHECK_RETRY_MS = 500
@@ -90,8 +81,8 @@ export class Replication {
   readonly #checks: Checks
   readonly #copies: Copies
   readonly #server: FetchServer
-  readonly #fetches = new Slots(6, 3)
-  readonly #asks = new Slots(32, 8)
+  readonly #errands: Errands
+  readonly #rounds: Rounds
   readonly #acknowledgements = new Acknowledgements()
   readonly #listeners = new Set<(event: ReplicationEvent) => void>()
   readonly #checkAt = new Map<string, number>()
@@ -115,7 +106,7 @@ export class Replication {
       facts: (artifact) => this.#facts(artifact),
       holders: async (artifact) => new Map((await book.of(artifact)).map(({ holding }) => [holding.holder, holding])),
       around: (artifact) => this.#around(artifact),
-      act: (artifact, effect) => this.#act(artifact, effect),
+      act: (artifact, effect) => this.#errands.run(artifact, effect),
       onFault: (what, error) => this.#fault(what, error),
     })
     this.#teller = new Teller({
@@ -144,6 +135,17 @@ export class Replication {
       signal: this.#stopping.signal,
     })
     const idle = options.idleMs === undefined ? {} : { idleMs: options.idleMs }
+    const { signal } = this.#stopping
+    this.#errands = new Errands({
+      ...{ net, store, isMember, book, signal, ...idle },
+      copies: this.#copies,
+      teller: this.#teller,
+      theirs: (artifact, peer) => this.#replicas.heads(artifact, peer),
+      input: (artifact, input) => this.#replicas.input(artifact, input),
+      onFetched: (artifact, peer, records) => this.#emit({ type: 'fetched', artifact, peer, records }),
+      onFailure: (what, error, facts) => this.#fault(what, error, facts),
+    })
+    this.#rounds = new Rounds({ store, book, busy: () => this.#replicas.size, signal })
     this.#server = new FetchServer({ net, store, mayKnow: (peer, artifact) => held.isFor(artifact, peer), ...idle })
   }
 
@@ -159,7 +161,8 @@ export class Replication {
     const timer = setInterval(() => this.#tick(), TICK_MS)
     timer.unref()
     this.#ends.push(() => clearInterval(timer))
-    this.#run(() => this.#scan())
+    // Contracts that were not fulfilled when this node stopped
+    this.#run(() => this.#rounds.contracted((artifact) => this.#replicas.input(artifact, { type: 'tick' })))
   }
 
   /** Says that a peer is served from now on: hellos were exchanged. */
@@ -175,7 +178,7 @@ export class Replication {
   expelled(peer: string): void {
     this.#server.end(new MeshError('E_REVOKED', 'The node was put out of the mesh'), peer)
     this.#links.down(peer)
-    this.#run(() => this.#eachShared(peer, (artifact) => this.#gone(artifact, peer)))
+    this.#run(() => this.#rounds.shared(peer, (artifact) => this.#gone(artifact, peer)))
   }
 
   /** Brings an artifact here from the nearest holder. @throws MeshError E_NOT_FOUND, E_QUOTA, E_UNREACHABLE, E_PROTOCOL; the reason of `signal` */
@@ -248,61 +251,6 @@ export class Replication {
       .peers()
       .filter((peer) => this.#held.isFor(artifact, peer) && isAble(peer))
       .sort((a, b) => near(a) - near(b))
-  }
-
-  #act(artifact: string, { type, peer }: ReplicaEffect): void {
-    switch (type) {
-      case 'tell':
-        return this.#teller.tell(peer, artifact)
-      case 'fetch':
-        return this.#fetches.add(peer, () => this.#fetch(artifact, peer))
-      case 'ask':
-        return this.#asks.add(peer, () => this.#ask(artifact, peer))
-      case 'release':
-        return this.#asks.add(peer, () => this.#release(artifact, peer))
-    }
-  }
-
-  async #fetch(artifact: string, peer: string): Promise<void> {
-    const { net, store, isMember, idleMs } = this.#options
-    let ok = false
-    try {
-      const theirs = this.#replicas.heads(artifact, peer)
-      if (theirs !== undefined && !this.#stopping.signal.aborted) {
-        const order = { peer, artifact, theirs, signal: this.#stopping.signal }
-        const idle = idleMs === undefined ? {} : { idleMs }
-        const { taken, frozen } = await fetchArtifact(order, { net, store, isMember, ...idle })
-        this.#emit({ type: 'fetched', artifact, peer, records: taken })
-        // None although there is news: of writers whose records are not taken. Not to be asked again at once.
-        ok = taken + frozen.length > 0
-      }
-    } catch (error) {
-      this.#fault('fetching an artifact', error, { artifact, peer })
-    }
-    this.#replicas.input(artifact, { type: 'fetched', peer, ok })
-  }
-
-  async #ask(artifact: string, peer: string): Promise<void> {
-    let accepted = false
-    try {
-      await this.#copies.ask(peer, artifact)
-      accepted = true
-    } catch (error) {
-      this.#fault('asking for a copy', error, { artifact, peer })
-    }
-    this.#replicas.input(artifact, { type: 'asked', peer, accepted })
-  }
-
-  async #release(artifact: string, peer: string): Promise<void> {
-    let done = false
-    try {
-      await this.#copies.release(peer, artifact)
-      await this.#book.forget(artifact, peer)
-      done = true
-    } catch (error) {
-      this.#fault('giving a copy up', error, { artifact, peer })
-    }
-    this.#replicas.input(artifact, { type: 'released', peer, done })
   }
 
   #told(artifact: string, peer: string, told: 'known' | 'unknown' | 'lost'): void {
@@ -394,7 +342,7 @@ export class Replication {
     this.#replicas.inputActive({ type: 'tick' })
     const timer = setTimeout(() => {
       this.#lostTimers.delete(peer)
-      this.#run(() => this.#eachShared(peer, async (artifact) => this.#replicas.input(artifact, { type: 'tick' })))
+      this.#run(() => this.#rounds.shared(peer, async (artifact) => this.#replicas.input(artifact, { type: 'tick' })))
     }, this.#times.graceMs + 1)
     timer.unref()
     this.#lostTimers.set(peer, timer)
@@ -425,37 +373,6 @@ export class Replication {
     })
   }
 
-  /** Looks once, without haste, for contracts that were not fulfilled when this node stopped. */
-  async #scan(): Promise<void> {
-    const { store } = this.#options
-    for (let after: string | undefined; !this.#stopping.signal.aborted; ) {
-      const ids = await store.ids({ limit: SCAN_PAGE, ...(after === undefined ? {} : { after }) })
-      for (const id of ids) {
-        const { min, mustInclude } = store.get(id)?.settings.replicas ?? { min: 1, mustInclude: [] }
-        if (min > 1 || mustInclude.length > 0) this.#replicas.input(id, { type: 'tick' })
-      }
-      after = ids.at(-1)
-      if (after === undefined) return
-      await this.#calm()
-    }
-  }
-
-  async #eachShared(peer: string, act: (artifact: string) => Promise<void>): Promise<void> {
-    for (let after: string | undefined; !this.#stopping.signal.aborted; ) {
-      const ids = await this.#book.sharedWith(peer, after, SCAN_PAGE)
-      for (const id of ids) await act(id)
-      after = ids.at(-1)
-      if (after === undefined) return
-      await this.#calm()
-    }
-  }
-
-  /** Waits while much is under way. */
-  async #calm(): Promise<void> {
-    do await pause(SCAN_PAUSE_MS, this.#stopping.signal)
-    while (this.#replicas.size > SCAN_ACTIVE && !this.#stopping.signal.aborted)
-  }
-
   #run(work: () => Promise<void>): void {
     if (this.#stopping.signal.aborted) return
     const running = work()
@@ -477,17 +394,4 @@ export class Replication {
 
 function labelOf(artifact: string): string {
   return `artifact/${artifact}`
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    timer.unref()
-    signal.addEventListener('abort', done, { once: true })
-  })
 }
