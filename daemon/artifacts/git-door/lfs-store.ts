@@ -13,13 +13,14 @@ import type { DoorStore } from './door-store.ts'
 import type { DoorLimits } from './limits.ts'
 
 /** Kinds of record this module appends: the journal must know them. */
-export const LFS_RECORDS = ['lfs.stored'] as const
+export const LFS_RECORDS = ['lfs.stored', 'lfs.forgotten'] as const
 
+const FORGET_AT_ONCE = 500
 /** An upload that was left behind by a crash */
 const STALE_MS = 24 * 3_600_000
 
 export class LfsStore {
-  readonly #store: DoorStore
+  readonly #store: Pick<DoorStore, 'repository'>
   readonly #journal: Journal
   readonly #limits: DoorLimits
   /** Bytes under way by artifact: two uploads may not use the same room */
@@ -27,7 +28,7 @@ export class LfsStore {
   /** One append of sums at a time */
   #counting: Promise<unknown> = Promise.resolve()
 
-  constructor(store: DoorStore, journal: Journal, limits: DoorLimits) {
+  constructor(store: Pick<DoorStore, 'repository'>, journal: Journal, limits: DoorLimits) {
     this.#store = store
     this.#journal = journal
     this.#limits = limits
@@ -82,6 +83,16 @@ export class LfsStore {
     if ((await stat(path).catch(() => undefined))?.size !== size)
       throw new MeshError('E_STORAGE', 'Cannot send the file: it is damaged here')
     return { size, stream: createReadStream(path, { highWaterMark: 256 << 10 }) }
+  }
+
+  /** Forgets what an artifact had that is removed; its files went with the repository. @throws MeshError E_STORAGE */
+  async forget(artifact: string): Promise<void> {
+    for (;;) {
+      const rows = await this.#journal.range('lfs', { prefix: `${artifact}/`, limit: FORGET_AT_ONCE })
+      if (rows.length === 0 && this.#used(artifact) === 0) return
+      const writes = [...rows.map(({ key }) => ({ table: 'lfs', key })), { table: 'lfs-use', key: artifact }]
+      await this.#journal.append({ type: 'lfs.forgotten', body: Buffer.from(artifact), writes })
+    }
   }
 
   #used(artifact: string): number {
