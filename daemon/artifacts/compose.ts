@@ -21,6 +21,7 @@ import { Reviews } from './review/reviews.ts'
 import type { ArtifactEvent } from './store/artifact-store.ts'
 import { probeGit } from './store/git-tools.ts'
 import { openArtifactStore, type OpenStore } from './store/journal-store.ts'
+import type { Quotas } from './store/usage.ts'
 import { TriggerBook } from './triggers/trigger-book.ts'
 
 export interface ArtifactPartsOptions {
@@ -67,8 +68,14 @@ export async function composeArtifacts(options: ArtifactPartsOptions): Promise<A
   return connect(options, store, note)
 }
 
-function quotasOf({ artifactBytes, agentBytes, agentArtifacts, nodeBytes, nodeArtifacts }: Config['artifacts']) {
-  return { artifactBytes, agentBytes, agentArtifacts, nodeBytes, nodeArtifacts }
+function quotasOf(config: Config['artifacts']): Quotas {
+  return {
+    artifactBytes: config.artifactBytes,
+    agentBytes: config.agentBytes,
+    agentArtifacts: config.agentArtifacts,
+    nodeBytes: config.nodeBytes,
+    nodeArtifacts: config.nodeArtifacts,
+  }
 }
 
 async function connect(

@@ -11,6 +11,7 @@ export const ARTIFACT_JOURNAL_RECORDS = [
   'artifact.forgotten',
   'git-token.made',
   'git-token.revoked',
+  'lfs.forgotten',
   'lfs.stored',
   'task-files.pinned',
   'task-files.changed',
