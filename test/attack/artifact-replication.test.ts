@@ -5,7 +5,8 @@ import { gitObject, type GitObject } from '../../daemon/artifacts/store/git-obje
 import { makePack } from '../../daemon/artifacts/store/pack-file.ts'
 import { gitOutput } from '../../daemon/artifacts/store/git-process.ts'
 import { DELIM, FLUSH, PktReader, pktLine } from '../../daemon/artifacts/replicate/pkt-line.ts'
-import { recordPackets } from '../../daemon/artifacts/replicate/record-stream.ts'
+import { fetchRequest } from '../../daemon/artifacts/replicate/fetch-request.ts'
+import { readRecords, recordPackets } from '../../daemon/artifacts/replicate/record-stream.ts'
 import type { ByteStream, MeshNet } from '../../daemon/net/mesh-net.ts'
 import { artifactId } from '../../protocol/artifact/genesis.ts'
 import type { Heads } from '../../protocol/artifact/heads.ts'
@@ -265,6 +266,25 @@ describe('P2P-17 what is not for everyone', () => {
     const named: string[] = []
     for await (const provider of peer.net.findProviders(`artifact/${id}`)) named.push(provider)
     expect(named).toEqual([])
+  })
+
+  test('GIT-16 an object that no record names is not served, though it lies there', async () => {
+    const { id } = await a.store.create({ name: 'notes' })
+    const first = await commitFile(a, id, 'withdrawn')
+    const { oid } = await commitFile(a, id, 'kept', 'refs/heads/other')
+    await a.store.transact(id, [{ ref: MAIN, old: first.oid, new: null }], { by: {} })
+    const peer = await rogue()
+    const wants = async (want: string) => {
+      const stream = await peer.net.openStream(a.id, GIT_STREAM)
+      await stream.write(Buffer.concat([pktLine(JSON.stringify({ v: 1, artifact: id, have: {} })), FLUSH]))
+      const packets = new PktReader(stream.chunks())
+      await readRecords(packets)
+      await stream.write(fetchRequest({ wants: [want], haves: [] }))
+      const answer = await packets.next()
+      return answer?.type === 'data' ? Buffer.from(answer.bytes).toString().trim() : String(answer?.type)
+    }
+    expect(await wants(oid)).toBe('packfile')
+    expect(await wants(first.oid)).toBe('ERR E_FORBIDDEN')
   })
 
   test('who is no longer a reader hears no more of it', async () => {

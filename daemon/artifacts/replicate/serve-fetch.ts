@@ -97,10 +97,12 @@ export class FetchServer {
       // Git starts while the asker looks at the records
       const git = await this.#startGit(header.artifact, dog.signal)
       try {
-        for await (const packet of missingRecords(store, header)) await stream.write(packet, dog.signal)
+        const sent = new Map<string, number>()
+        for await (const packet of missingRecords(store, header, sent)) await stream.write(packet, dog.signal)
         await stream.write(FLUSH, dog.signal)
         const wanted = await readFetchRequest(packets)
         if (wanted === undefined) return
+        await checkWants(store, header.artifact, sent, wanted.wants)
         git.stdin.end(fetchRequest(wanted))
         await pipeOut(git, stream, dog)
       } finally {
@@ -168,8 +170,28 @@ async function readHeader(packets: PktReader): Promise<FetchHeader> {
   return header
 }
 
-/** Records the asker lacks, in packets; stops after what one stream may carry. */
-async function* missingRecords(store: ArtifactStore, { artifact, have }: FetchHeader): AsyncGenerator<Buffer> {
+/** Git itself would give any object that lies there; here only what the records name that were just sent. @throws MeshError E_FORBIDDEN */
+async function checkWants(
+  store: ArtifactStore,
+  artifact: string,
+  sent: ReadonlyMap<string, number>,
+  wants: readonly string[],
+): Promise<void> {
+  const named = new Set<string>()
+  for (const [writer, sequence] of sent) {
+    const { record } = await store.record(artifact, writer, sequence)
+    for (const tip of Object.values(record.refs)) named.add(tip)
+  }
+  if (wants.every((oid) => named.has(oid))) return
+  throw new MeshError('E_FORBIDDEN', 'Cannot serve a fetch: it wants an object that no record names')
+}
+
+/** Records the asker lacks, in packets; stops after what one stream may carry. @param sent the last sequence that went out, by writer */
+async function* missingRecords(
+  store: ArtifactStore,
+  { artifact, have }: FetchHeader,
+  sent: Map<string, number>,
+): AsyncGenerator<Buffer> {
   let records = 0
   let bytes = 0
   for (const [writer, { sequence, frozen }] of store.heads(artifact)) {
@@ -179,9 +201,9 @@ async function* missingRecords(store: ArtifactStore, { artifact, have }: FetchHe
       if (page.length === 0) break
       for (const text of page) {
         if (++records > RECORDS_PER_FETCH || (bytes += text.length) > RECORD_BYTES_PER_FETCH) return
+        sent.set(writer, ++after)
         yield recordPackets(text)
       }
-      after += page.length
     }
     // Who asks from the start lacks the proof, or wants to compare
     if (frozen === undefined || have[writer] !== undefined) continue
