@@ -127,9 +127,9 @@ async function connect(
     store.on((event: ArtifactEvent) => {
       for (const told of eventsOf(event)) onEvent(told)
       if (event.type === 'removed')
-        door.tokens
+        door
           .forget(event.artifact)
-          .catch((error: unknown) => note('tokens of a removed artifact stay', { err: error }))
+          .catch((error: unknown) => note('tokens or large files of a removed artifact stay', { err: error }))
     }),
     replication.on((event) => {
       if (event.type === 'held') onEvent({ type: 'artifact-held', artifact: event.artifact, node: event.peer })

@@ -5,7 +5,7 @@
  * durable first, then one append moves refs, record, quota and indexes together, then files that Git reads are derived from it.
  */
 import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
-import type { Attribution, RecordEnvelope, RefMove, SealedRecord } from '../../../protocol/artifact/record.ts'
+import type { Attribution, RefMove, SealedRecord } from '../../../protocol/artifact/record.ts'
 import type { Genesis } from '../../../protocol/artifact/genesis.ts'
 import type { Head } from '../../../protocol/artifact/heads.ts'
 import type { GitObject } from './git-object.ts'
@@ -180,4 +180,4 @@ export interface ArtifactStore {
   close(): Promise<void>
 }
 
-export type { Attribution, GitObject, RecordEnvelope, RefMove }
+export type { Attribution, GitObject, RefMove }

@@ -7,7 +7,7 @@ import type { ArtifactState } from './state.ts'
 
 const MAX_KEPT = 256
 
-export interface Page {
+interface Page {
   readonly keys: readonly string[]
   readonly next?: string
 }

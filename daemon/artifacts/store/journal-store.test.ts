@@ -1,3 +1,4 @@
+import { MeshError } from '../../../protocol/errors.ts'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -104,7 +105,12 @@ describe('transact', () => {
     const winner = outcomes.findIndex(({ status }) => status === 'fulfilled')
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
     expect(
-      outcomes.filter((outcome) => outcome.status === 'rejected' && outcome.reason.code === 'E_REF_CONFLICT'),
+      outcomes.filter(
+        (outcome) =>
+          outcome.status === 'rejected' &&
+          outcome.reason instanceof MeshError &&
+          outcome.reason.code === 'E_REF_CONFLICT',
+      ),
     ).toHaveLength(19)
     expect(store.refs(id).get(main)).toBe(commits[winner]?.oid)
   })

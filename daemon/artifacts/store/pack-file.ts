@@ -88,7 +88,10 @@ export function packIndex(pack: SmallPack): Buffer {
   head.writeUInt32BE(0xff744f63, 0)
   head.writeUInt32BE(2, 4)
   const counts = new Uint32Array(256)
-  for (const { oid } of parts) counts[Number.parseInt(oid.slice(0, 2), 16)]! += 1
+  for (const { oid } of parts) {
+    const first = Number.parseInt(oid.slice(0, 2), 16)
+    counts[first] = (counts[first] ?? 0) + 1
+  }
   let total = 0
   for (const [first, count] of counts.entries()) {
     total += count

@@ -59,7 +59,12 @@ export function testCommit(text: string, parents: readonly string[] = [], path =
 
 /** Plain Git on a repository, as a user would run it. */
 export function git(repository: string, ...args: string[]): string {
-  const env = { PATH: process.env.PATH, GIT_CONFIG_NOSYSTEM: '1', HOME: '/nonexistent', GIT_CONFIG_GLOBAL: '/dev/null' }
+  const env = {
+    PATH: '/usr/local/bin:/usr/bin:/bin',
+    GIT_CONFIG_NOSYSTEM: '1',
+    HOME: '/nonexistent',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+  }
   const safe = ['-c', 'safe.directory=*', '-c', 'user.name=Ada', '-c', 'user.email=ada@example.com']
   return execFileSync('git', [...safe, '-C', repository, ...args], {
     encoding: 'utf8',
