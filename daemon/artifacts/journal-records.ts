@@ -13,7 +13,6 @@ export const ARTIFACT_JOURNAL_RECORDS = [
   'git-token.revoked',
   'lfs.forgotten',
   'lfs.stored',
-  'lfs.forgotten',
   'task-files.pinned',
   'task-files.changed',
   'trigger.set',
