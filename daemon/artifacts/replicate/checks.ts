@@ -3,7 +3,6 @@
  * to time, it finds whatever a lost message, a crash or a partition left behind; the asker does it for what it believes the peer holds, and both sides ask.
  */
 import { type Holding, openHolding } from '../../../protocol/artifact/holding.ts'
-import { headsDigest } from '../../../protocol/artifact/heads.ts'
 import {
   ARTIFACT_METHODS,
   CHECK_ITEMS,
@@ -57,7 +56,10 @@ export class Checks {
   /** The same for some. At most `CHECK_ITEMS`. */
   async checkThese(peer: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
     const { net, held, onDiffers, onAbsent } = this.#options
-    const items = ids.flatMap((id) => (held.isFor(id, peer) ? [[id, headsDigest(held.heads(id))] as const] : []))
+    const items = ids.flatMap((id) => {
+      const digest = held.digestFor(id, peer)
+      return digest === undefined ? [] : [[id, digest] as const]
+    })
     if (items.length === 0) return
     const bytes = await net.request(peer, ARTIFACT_METHODS.check, encodeMessage({ items }), { signal })
     const { differ, absent } = decodeMessage(checkAnswer, bytes, 'an answer to a check')
@@ -80,9 +82,10 @@ export class Checks {
     const absent: number[] = []
     let bytes = 0
     for (const [index, [id, digest]] of items.entries()) {
-      if (!held.isFor(id, peer)) absent.push(index)
+      const own = held.digestFor(id, peer)
+      if (own === undefined) absent.push(index)
       // Also when the peer was not known to hold it: it then tells what it holds
-      else if (bytes < ANSWER_BYTES && (headsDigest(held.heads(id)) !== digest || !book.knows(id, peer))) {
+      else if (bytes < ANSWER_BYTES && (own !== digest || !book.knows(id, peer))) {
         const text = held.holding(id)
         bytes += text.length
         differ.push(text)

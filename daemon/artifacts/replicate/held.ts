@@ -1,6 +1,7 @@
 /** What this node holds, as others may see it. */
-import type { Heads } from '../../../protocol/artifact/heads.ts'
+import { headsDigest, type Heads } from '../../../protocol/artifact/heads.ts'
 import { sealHolding } from '../../../protocol/artifact/holding.ts'
+import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
 import { mayKnow } from '../../../protocol/artifact/visibility.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { Signer } from '../../../protocol/signing/signing.ts'
@@ -16,8 +17,18 @@ export interface HeldOptions {
   readonly wallMs?: () => number
 }
 
+interface Summary {
+  readonly owner: string
+  readonly settings: ArtifactSettings
+  readonly digest: string
+}
+
+/** About half a kilobyte each. The oldest goes first. */
+const MAX_SUMMARIES = 16_384
+
 export class HeldArtifacts {
   readonly #options: HeldOptions
+  readonly #summaries = new Map<string, Summary>()
 
   constructor(options: HeldOptions) {
     this.#options = options
@@ -47,6 +58,30 @@ export class HeldArtifacts {
         { sequence, digest, frozen: frozen !== undefined },
       ]),
     )
+  }
+
+  /** Digest of what is held, if the peer may know of it. Remembered until `changed`, since checks ask for the same thousands again and again. */
+  digestFor(artifact: string, peer: string): string | undefined {
+    const known = this.#summaries.get(artifact) ?? this.#summarise(artifact)
+    if (known === undefined || !this.#options.isMember(peer) || !mayKnow(peer, known.owner, known.settings))
+      return undefined
+    return known.digest
+  }
+
+  /** What was remembered of an artifact no longer holds. */
+  changed(artifact: string): void {
+    this.#summaries.delete(artifact)
+  }
+
+  #summarise(artifact: string): Summary | undefined {
+    const view = this.#options.store.get(artifact)
+    if (view?.id !== artifact) return undefined
+    const { owner, settings } = view
+    const summary = { owner, settings, digest: headsDigest(this.heads(artifact)) }
+    const [oldest] = this.#summaries.size < MAX_SUMMARIES ? [] : this.#summaries.keys()
+    if (oldest !== undefined) this.#summaries.delete(oldest)
+    this.#summaries.set(artifact, summary)
+    return summary
   }
 
   /** Signed. */

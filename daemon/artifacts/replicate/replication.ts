@@ -309,6 +309,7 @@ export class Replication {
 
   #onStore(event: ArtifactEvent): void {
     const { artifact, type } = event
+    this.#held.changed(artifact)
     if (type === 'removed') {
       this.#replicas.forget(artifact)
       return this.#run(() => this.#book.forgetAll(artifact))
