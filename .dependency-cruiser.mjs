@@ -12,13 +12,14 @@ const homes = {
   commander: ['commander/', 'daemon/cli/'],
   esbuild: ['esbuild/', 'sdk/src/node/bundle'],
   hono: ['(hono|@hono)/', 'daemon/api/'],
+  'isomorphic-git': ['isomorphic-git/', 'daemon/artifacts/'],
   'isolated-vm': ['isolated-vm/', 'daemon/exec/isolate/'],
   level: ['(level|classic-level|abstract-level)/', 'daemon/journal/'],
   libp2p: ['(libp2p|@libp2p|@chainsafe|@multiformats|uint8arraylist)/', 'daemon/net/'],
   'oxc-transform': ['(oxc-transform|@oxc-transform)/', 'daemon/programs/'],
   pino: ['pino/', 'daemon/observe/'],
   'prom-client': ['prom-client/', 'daemon/observe/'],
-  zod: ['zod/', '(daemon/(api|config|identity)/|protocol/)'],
+  zod: ['zod/', '(daemon/(api|artifacts|config|identity)/|protocol/)'],
 }
 
 const home = (name, [packages, folders]) =>

@@ -32,6 +32,7 @@ export async function diagnose(sources: DoctorSources): Promise<DoctorView> {
     await diskCheck(sources.paths.dataDir),
     memberCheck(sources.membership),
     addressCheck(sources.net),
+    await gitCheck(sources.config),
     peersCheck(sources.directory),
   ]
   return { checks, ok: checks.every(({ ok }) => ok) }
@@ -72,6 +73,19 @@ async function diskCheck(folder: string): Promise<Check> {
     found,
     hint: 'Free some space: work is refused when the journal cannot be written',
   }
+}
+
+/** Without Git everything but artifacts works. */
+async function gitCheck(config: Config): Promise<Check> {
+  if (!config.artifacts.enabled)
+    return { name: 'artifacts', ok: true, level: 'ok', found: 'switched off (artifacts.enabled)' }
+  const { probeGit } = await import('./artifacts/store/git-tools.ts')
+  const git = await probeGit()
+  if (!git.ok)
+    return { name: 'artifacts', ok: true, level: 'warn', found: `none are offered: ${git.reason}`, hint: git.hint }
+  const found = [`git ${git.version} at ${git.path}, grade "${git.grade}"`, ...git.missing].join('; ')
+  const level = git.missing.length === 0 ? 'ok' : 'warn'
+  return { name: 'artifacts', ok: true, level, found, ...(git.hint === undefined ? {} : { hint: git.hint }) }
 }
 
 function memberCheck(membership: MembershipService): Check {

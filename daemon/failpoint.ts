@@ -14,6 +14,15 @@ export const FAILPOINTS = {
   'journal.trim.after-base': 'the new base is synced, the old records are still there',
   'journal.recover.before-undo': 'the store is open again, a refused batch is still in it',
   'journal.before-close': 'everything is acknowledged, the store is still open',
+  'artifact.fetch.before-adopt': 'records and objects of a peer are checked and in a quarantine',
+  'artifact.before-objects': 'a transaction was decided, nothing of it is on disk',
+  'artifact.after-objects': 'staged objects are in the repository, no ref names them',
+  'artifact.after-append': 'refs moved in the journal, the repository does not say so yet',
+  'artifact.after-pack': 'new objects are in the repository, its refs are the old ones',
+  'artifact.after-refs': 'the repository says what the journal says',
+  'artifact.settle.after-pack': 'objects are synced twice: in the journal and in the repository',
+  'artifact.settle.after-append': 'the journal answers for nothing more, small packs are still there',
+  'artifact.remove.after-append': 'an artifact is gone from the journal, its files are not',
 } as const satisfies Record<string, string>
 
 export type FailpointName = keyof typeof FAILPOINTS

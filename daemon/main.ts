@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import type { ExecutorOffer } from '../protocol/card/card.ts'
 import { fingerprint } from '../protocol/membership/invite.ts'
 import { VERSION } from '../protocol/version.ts'
+import { ARTIFACT_JOURNAL_RECORDS } from './artifacts/journal-records.ts'
 import { MeshEventLog } from './api/mesh-event-log.ts'
 import type { ApiAddress } from './api/server.ts'
 import type { Paths } from './config/paths.ts'
@@ -46,7 +47,12 @@ export interface RunningDaemon {
   stop(drainMs?: number): Promise<void>
 }
 
-const JOURNAL_RECORDS = [...MEMBERSHIP_RECORDS, ...DISCOVERY_RECORDS, ...TASK_ENGINE_RECORDS]
+const JOURNAL_RECORDS = [
+  ...MEMBERSHIP_RECORDS,
+  ...DISCOVERY_RECORDS,
+  ...TASK_ENGINE_RECORDS,
+  ...ARTIFACT_JOURNAL_RECORDS,
+]
 
 /** Starts a node. @throws MeshError E_CONFIG, E_INSECURE_FILE, E_IDENTITY, E_ALREADY_RUNNING, E_JOURNAL_* */
 export async function runDaemon(options: DaemonOptions = {}): Promise<RunningDaemon> {
@@ -86,6 +92,8 @@ class Daemon implements RunningDaemon {
   #served: Served | undefined
   /** What this node can do for the mesh: nothing, until its hands are there */
   #offers: () => readonly ExecutorOffer[] = () => []
+  /** Capabilities beside hands */
+  #labels: readonly string[] = []
   #joinedAfterMs: number | undefined
 
   constructor(setting: Setting) {
@@ -132,7 +140,7 @@ class Daemon implements RunningDaemon {
       membership,
       signer: identity.signer,
       version: VERSION,
-      offer: () => ({ executors: this.#offers(), labels: config.labels }),
+      offer: () => ({ executors: this.#offers(), labels: [...config.labels, ...this.#labels] }),
       cardTtlMs: config.discovery.cardTtlMs,
       bootstrap: config.discovery.bootstrap.flatMap(bootstrapPeer),
       labelIndex: config.discovery.dht,
@@ -152,6 +160,9 @@ class Daemon implements RunningDaemon {
       events: this.#events,
       onOffers: (offers) => {
         this.#offers = offers
+      },
+      onLabels: (labels) => {
+        this.#labels = labels
       },
       status: () => ({ startedAt: this.#startedAt, joinedAfterMs: this.#joinedAfterMs }),
       shutdown: (drainMs) => void this.stop(drainMs),

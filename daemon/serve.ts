@@ -1,39 +1,17 @@
 /** The second half of the composition root: hands, task engine and local API of a node that is on its way into the mesh. */
 import { verifyReceipt } from '../protocol/receipt/receipt.ts'
 import { VERSION } from '../protocol/version.ts'
-import type { MeshEventLog } from './api/mesh-event-log.ts'
+import { LazyArtifacts } from './artifacts/lazy-artifacts.ts'
 import { type ApiAddress, type ApiServer, createApiServer } from './api/server.ts'
 import { openTokens } from './api/tokens.ts'
-import type { ExecutorOffer } from '../protocol/card/card.ts'
-import type { DirectoryService } from './discovery/directory-service.ts'
 import { diagnose } from './doctor.ts'
 import { createIsolateExecutor, type IsolateExecutor } from './exec/isolate/isolate-executor.ts'
-import type { JoinServer } from './identity/join-server.ts'
-import type { MembershipService } from './identity/membership-service.ts'
-import type { Journal } from './journal/journal.ts'
-import type { MeshNet } from './net/mesh-net.ts'
 import { watchEventLoop } from './observe/event-loop.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { normaliseProgram } from './programs/program.ts'
-import type { Setting } from './setting.ts'
-import { type StatusSources, statusOf } from './status.ts'
+import type { ServeParts } from './serve-parts.ts'
+import { statusOf } from './status.ts'
 import { composeTasks, type TaskParts } from './tasks/compose.ts'
-
-export interface ServeParts {
-  readonly setting: Setting
-  readonly journal: Journal
-  readonly membership: MembershipService
-  readonly directory: DirectoryService
-  readonly net: MeshNet
-  readonly joins: JoinServer
-  readonly events: MeshEventLog
-  /** From now on this node offers what the function says */
-  readonly onOffers: (offers: () => readonly ExecutorOffer[]) => void
-  readonly status: () => Pick<StatusSources, 'startedAt' | 'joinedAfterMs'>
-  readonly shutdown: (drainMs: number | undefined) => void
-  /** Says how to end what was started; ended in reverse order */
-  readonly onClose: (name: string, close: (drainMs: number) => Promise<void> | void) => void
-}
 
 export interface Served {
   readonly tasks: TaskParts
@@ -103,9 +81,14 @@ async function startApi(
   const { loaded, paths, identity, mesh, logger } = setting
   const { config } = loaded
   const metrics = startMetrics(parts, tasks, () => server.clients())
+  const tokens = await openTokens(paths.tokenFile, paths.tokensFile)
+  const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, tokens })
+  onClose('artifacts', () => artifacts.close())
   const server: ApiServer = createApiServer({
     services: {
-      tasks: tasks.engine,
+      tasks: artifacts.tasks,
+      artifacts: artifacts.services,
+      git: artifacts.git,
       events,
       metrics,
       compile: normaliseProgram,
@@ -120,12 +103,14 @@ async function startApi(
       verifyReceipt,
       shutdown,
     },
-    tokens: await openTokens(paths.tokenFile, paths.tokensFile),
+    tokens,
     config: config.api,
     socket: paths.socket,
     version: VERSION,
     logger,
   })
   onClose('local API', (drainMs) => server.close(Math.min(drainMs, 1_000)))
-  return { api: await server.listen(), metrics }
+  const api = await server.listen()
+  artifacts.begin(api.url)
+  return { api, metrics }
 }

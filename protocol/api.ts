@@ -2,8 +2,11 @@
  * The local API: every route with who may call it, what it takes and what it answers. Types only, so that the SDK needs nothing of the daemon at run time.
  * `daemon/api/routes.ts` must hold a row for each of these (a missing handler, schema or access level does not compile); the OpenAPI document comes from the same rows.
  */
+import type { ArtifactEvent, ArtifactRoutes, TaskArtifacts, TaskCommits } from './api-artifacts.ts'
 import type { ErrorCode } from './errors.ts'
 import type { JobFailure, Usage } from './job.ts'
+
+export type * from './api-artifacts.ts'
 
 /** `open`: no token (liveness, challenge). `read`: sees. `run`: starts and cancels work. `admin`: changes the node or the mesh. Each includes the ones before. */
 export type Access = 'open' | 'read' | 'run' | 'admin'
@@ -73,6 +76,8 @@ export interface RunRequest {
   readonly deadlineMs?: number
   /** Shown in listings */
   readonly name?: string
+  /** Files of a commit in, files of the result out. @default none */
+  readonly artifacts?: TaskArtifacts
 }
 
 export interface MapRequest {
@@ -124,6 +129,8 @@ export interface TaskView {
   readonly usage?: Usage
   /** Why it is not further: e.g. "waiting for a node: ..." */
   readonly note?: string
+  /** Set when it took an artifact or gave one */
+  readonly commits?: TaskCommits
   readonly progress?: MapProgress
 }
 
@@ -290,6 +297,7 @@ export interface MembersView {
 }
 
 export type MeshEvent =
+  | ArtifactEvent
   | { readonly type: 'peer-up'; readonly peer: string; readonly name: string }
   | { readonly type: 'peer-down'; readonly peer: string; readonly name: string; readonly reason: string }
   | { readonly type: 'member-joined'; readonly peer: string; readonly name: string; readonly fingerprint: string }
@@ -373,7 +381,7 @@ interface Row<Method extends 'GET' | 'POST' | 'DELETE', A extends Access, Query,
 }
 
 /** `:name` in a path is a parameter. Replies are JSON unless they are a `Stream`. */
-export interface Routes {
+export interface Routes extends ArtifactRoutes {
   'GET /v0/challenge': Row<'GET', 'open', { nonce: string; token?: string }, undefined, ChallengeView>
   'GET /v0/status': Row<'GET', 'read', {}, undefined, StatusView>
   'GET /v0/peers': Row<'GET', 'read', {}, undefined, { peers: readonly PeerView[] }>

@@ -76,6 +76,18 @@ export const ERRORS = {
   },
   E_LIST: { status: 409, exit: 65, retry: false, title: 'The member list is older, forged or of another mesh' },
   E_SIGNATURE: { status: 422, exit: 65, retry: false, title: 'A signature or hash does not match' },
+  // artifacts
+  E_OBJECT: {
+    status: 422,
+    exit: 65,
+    retry: false,
+    title: 'A Git object or pack is damaged, or breaks a rule or a limit',
+  },
+  E_REF_CONFLICT: { status: 409, exit: 65, retry: true, title: 'The ref is not where the request expected it' },
+  E_FROZEN: { status: 409, exit: 65, retry: false, title: 'A writer signed two different records under one number' },
+  E_QUOTA: { status: 507, exit: 65, retry: false, title: 'The quota for artifacts is used up' },
+  E_NO_ARTIFACTS: { status: 501, exit: 69, retry: false, title: 'This node offers no artifacts' },
+  E_REVIEW: { status: 409, exit: 65, retry: false, title: 'The proposal lacks what its artifact demands' },
   // this node
   E_CONFIG: { status: 500, exit: 78, retry: false, title: 'The configuration is not valid' },
   E_INSECURE_FILE: { status: 500, exit: 78, retry: false, title: 'A private file can be read or changed by others' },
@@ -101,6 +113,12 @@ export const ERRORS = {
   },
   E_JOURNAL_VERSION: { status: 500, exit: 78, retry: false, title: 'The journal was written by a newer version' },
   E_JOURNAL_LOCKED: { status: 409, exit: 65, retry: true, title: 'Another process uses this journal' },
+  E_GIT_MISSING: {
+    status: 503,
+    exit: 69,
+    retry: false,
+    title: 'Git is missing here or too old, so this node offers no artifacts',
+  },
   E_INTERNAL: { status: 500, exit: 70, retry: false, title: 'Something went wrong inside the daemon' },
 } as const satisfies Record<string, ErrorRow>
 

@@ -51,6 +51,30 @@ export const LIMITS = {
   hops: 4,
   /** An idempotency key. */
   keyBytes: 200,
+  /** A signed record of an artifact, as text: all refs of a writer (at most 1,024) and as many moves, in base64. */
+  artifactRecordBytes: 512 << 10,
+  /** A node's signed statement of what it holds of an artifact: some 150 bytes for each of its writers, in base64. */
+  artifactHoldingBytes: 256 << 10,
+
   /** One log line of a guest; the rest of the line is cut. */
   logLineBytes: 16 << 10,
+
+  /** A ref's name, and anything that names a commit. */
+  refBytes: 255,
+  /** A path inside an artifact; what file systems commonly take. */
+  pathBytes: 4096,
+  /** A commit's message, a comment, a note. */
+  messageBytes: 64 << 10,
+  /** Files changed by one commit of the API; a push has no such bound. */
+  commitFiles: 10_000,
+  /** Paths of an artifact that one task takes as its input. */
+  inputPaths: 256,
+  /** Files handed to one task: its input as a whole is bound by `inputBytes`. */
+  inputFiles: 10_000,
+  /** Nodes that shall hold one artifact. */
+  replicas: 64,
+  /** Nodes that may read a private artifact. */
+  readers: 256,
+  /** Nodes whose pushes the owner of an artifact takes over. */
+  delegates: 64,
 } as const

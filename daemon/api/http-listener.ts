@@ -7,10 +7,13 @@ import { sendProblem, writeProblem } from './respond.ts'
 
 export interface ListenerOptions {
   readonly headersMs: number
+  /** For receiving a whole request */
   readonly requestMs: number
   readonly connections: number
   /** Known only once it listens: before, nothing is let in */
   doors(): Doors | undefined
+  /** Whether a request may take as long as its own handler allows: the push of a large repository */
+  mayBeLong(target: string): boolean
   onRequest(request: IncomingMessage, response: ServerResponse): void
   onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   onRefused(error: MeshError): void
@@ -19,6 +22,8 @@ export interface ListenerOptions {
 /** Room for a token, a key and what browsers add */
 const MAX_HEADER_BYTES = 16 << 10
 const MAX_HEADERS = 64
+/** No request takes longer, not even one that may be long */
+const LONGEST_MS = 12 * 3_600_000
 /** An idle connection is kept this long for the next request */
 const KEEP_ALIVE_MS = 30_000
 
@@ -26,7 +31,7 @@ export function createListener(options: ListenerOptions): Server {
   const server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: options.headersMs,
-    requestTimeout: options.requestMs,
+    requestTimeout: LONGEST_MS,
     connectionsCheckingInterval: Math.min(1_000, options.headersMs),
     keepAliveTimeout: KEEP_ALIVE_MS,
     // A missing Host is refused by the guard, like any other wrong one
@@ -48,7 +53,10 @@ export function createListener(options: ListenerOptions): Server {
   server.on('request', (request, response) => {
     const error = refusal(request)
     if (error) sendProblem(response, error, true)
-    else options.onRequest(request, response)
+    else {
+      if (!options.mayBeLong(request.url ?? '')) limitArrival(request, response, options.requestMs)
+      options.onRequest(request, response)
+    }
   })
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => undefined)
@@ -78,9 +86,22 @@ export function createListener(options: ListenerOptions): Server {
   return server
 }
 
+/** Node has one such limit for a whole server; here it is one for each request. */
+function limitArrival(request: IncomingMessage, response: ServerResponse, ms: number): void {
+  const timer = setTimeout(() => {
+    if (!request.complete) sendProblem(response, slow(), true)
+  }, ms)
+  const stop = (): void => clearTimeout(timer)
+  response.once('close', stop)
+  request.once('end', stop)
+}
+
+function slow(): MeshError {
+  return new MeshError('E_SLOW', 'Cannot serve the request: it did not arrive in time')
+}
+
 function malformed(code: unknown): [MeshError, string] {
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
-    return [new MeshError('E_SLOW', 'Cannot serve the request: it did not arrive in time'), 'Request Timeout']
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [slow(), 'Request Timeout']
   if (code === 'HPE_HEADER_OVERFLOW')
     return [
       new MeshError('E_TOO_LARGE', `Cannot serve the request: its headers exceed ${MAX_HEADER_BYTES} bytes`),

@@ -1,5 +1,7 @@
 /** The OpenAPI 3.1 document, from the rows that serve the requests and the schemas that check them. */
 import { z } from 'zod'
+import * as artifactReplies from './artifact-replies.ts'
+import * as artifactRequests from './artifact-requests.ts'
 import * as replies from './reply-schemas.ts'
 import * as requests from './request-schemas.ts'
 import type { AnyRow } from './route.ts'
@@ -108,7 +110,7 @@ function headerParameters(row: AnyRow): Json[] {
 /** Every exported schema under its own name, referring to the others by name. */
 function componentSchemas(): { schemas: Json; refOf: (schema: z.ZodType) => Json } {
   const registry = z.registry<{ id: string }>()
-  for (const [name, schema] of Object.entries({ ...requests, ...replies })) {
+  for (const [name, schema] of Object.entries({ ...artifactRequests, ...artifactReplies, ...requests, ...replies })) {
     if (schema instanceof z.ZodType) registry.add(schema, { id: name.charAt(0).toUpperCase() + name.slice(1) })
   }
   const { schemas } = z.toJSONSchema(registry, {

@@ -23,6 +23,7 @@ import type {
 } from '../../protocol/api.ts'
 import { ERRORS, type ErrorCode } from '../../protocol/errors.ts'
 import { GRADES, type JobFailure, type Usage } from '../../protocol/job.ts'
+import { ARTIFACT_EVENTS, taskCommits } from './artifact-replies.ts'
 import { describes, receiptEnvelope } from './request-schemas.ts'
 
 const text = z.string()
@@ -95,6 +96,7 @@ export const taskView = describes<TaskView>()(
     error: jobFailure.exactOptional(),
     usage: usage.exactOptional(),
     note: maybe,
+    commits: taskCommits.exactOptional(),
     progress: progress.exactOptional(),
   }),
 )
@@ -192,6 +194,7 @@ export const membersView = describes<MembersView>()(
 )
 const ofPeer = { peer: text, name: text }
 export const meshEvent: z.ZodType<MeshEvent> = z.discriminatedUnion('type', [
+  ...ARTIFACT_EVENTS,
   z.object({ type: z.literal('peer-up'), ...ofPeer }),
   z.object({ type: z.literal('peer-down'), ...ofPeer, reason: text }),
   z.object({ type: z.literal('member-joined'), ...ofPeer, fingerprint: text }),

@@ -4,7 +4,6 @@ import type {
   InviteRequest,
   LimitsInput,
   MapRequest,
-  ProgramInput,
   ReceiptEnvelope,
   RequiresInput,
   RunOpen,
@@ -14,14 +13,10 @@ import type {
 } from '../../protocol/api.ts'
 import { GRADES, LIMIT_FLOORS } from '../../protocol/job.ts'
 import { LIMITS } from '../../protocol/limits.ts'
+import { taskArtifacts } from './artifact-requests.ts'
+import { describes, programInput } from './described.ts'
 
-/** `describes<T>()(schema)`: the schema gives a T and knows every key of it. */
-export const describes =
-  <T>() =>
-  <S extends z.ZodType<T>>(
-    schema: S & (keyof T extends keyof z.output<S> ? (keyof z.output<S> extends keyof T ? unknown : never) : never),
-  ): S =>
-    schema
+export { describes, programInput }
 
 const DAY_MS = 86_400_000
 /** A year: longer than any wait makes sense, and far inside what timers can hold once split */
@@ -31,19 +26,6 @@ const name = z.string().max(LIMITS.nameBytes).describe('Shown in listings')
 const deadlineMs = z.int().min(1).max(MAX_MS).describe('For the whole task over all attempts, milliseconds')
 const detach = z.boolean().describe('Answer at once with the task instead of waiting for its end')
 const count = (doc: string) => z.int().min(0).max(Number.MAX_SAFE_INTEGER).describe(doc)
-
-export const programInput = describes<ProgramInput>()(
-  z
-    .strictObject({
-      source: z.string().min(1).exactOptional(),
-      filename: z.string().min(1).max(LIMITS.moduleNameBytes).exactOptional(),
-      modules: z.record(z.string().min(1).max(LIMITS.moduleNameBytes), z.string()).exactOptional(),
-      main: z.string().min(1).max(LIMITS.moduleNameBytes).exactOptional(),
-    })
-    .refine(({ source, modules }) => (source === undefined) !== (modules === undefined), {
-      message: 'exactly one of source and modules is wanted',
-    }),
-)
 
 export const limitsInput = describes<LimitsInput>()(
   z.strictObject({
@@ -74,6 +56,7 @@ const runFields = {
   detach: detach.exactOptional(),
   deadlineMs: deadlineMs.exactOptional(),
   name: name.exactOptional(),
+  artifacts: taskArtifacts.exactOptional(),
 }
 export const runRequest = describes<RunRequest>()(z.strictObject(runFields))
 

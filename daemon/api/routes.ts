@@ -2,6 +2,7 @@
 import type { RouteName, TaskView } from '../../protocol/api.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { Tasks } from '../tasks/tasks.ts'
+import { artifactRoutes } from './artifact-routes.ts'
 import * as reply from './reply-schemas.ts'
 import * as take from './request-schemas.ts'
 import type { AnyRow, RouteRow, RouteTable } from './route.ts'
@@ -26,6 +27,7 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
     return task
   }
   return {
+    ...artifactRoutes(services.artifacts),
     'GET /v0/challenge': {
       access: 'open',
       summary: 'Proves that the daemon holds the token, before the token is sent',

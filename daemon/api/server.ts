@@ -14,6 +14,7 @@ import { connectionCap } from './connection-cap.ts'
 import { createDispatcher, type Dispatcher } from './dispatch.ts'
 import { DuplexConnection } from './duplex/connection.ts'
 import { type EventStreamHandle, streamEvents } from './event-stream.ts'
+import { isForGit, serveGit } from './git-mount.ts'
 import { type Doors, loopbackDoors, SOCKET_DOORS } from './guard.ts'
 import { createListener } from './http-listener.ts'
 import { listenOnLoopback, listenOnSocket } from './listen.ts'
@@ -163,6 +164,7 @@ class LocalApi implements ApiServer {
         requestMs: config.requestMs,
         connections: connectionCap(config.connections),
         doors: () => entry.doors,
+        mayBeLong: isForGit,
         onRequest: (request, response) => this.#onRequest(request, response),
         onUpgrade: (request, socket, head) => this.#onUpgrade(request, socket, head),
         onRefused: (error) => this.#parts.logger.warn({ code: error.code }, error.message),
@@ -179,6 +181,8 @@ class LocalApi implements ApiServer {
       this.#active -= 1
       if (this.#stopping) this.#idle.emit('idle')
     })
+    if (isForGit(request.url ?? ''))
+      return void serveGit(() => this.#parts.services.git(), request, response, this.#hurry.signal)
     void this.#dispatcher.handle(request, response, this.#hurry.signal)
   }
 

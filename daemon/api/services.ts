@@ -13,6 +13,8 @@ import type {
   ReceiptEnvelope,
   StatusView,
 } from '../../protocol/api.ts'
+import type { FindArtifacts } from './artifact-services.ts'
+import type { GitHandler } from './git-mount.ts'
 import type { Program } from '../exec/executor.ts'
 import type { Tasks } from '../tasks/tasks.ts'
 
@@ -23,6 +25,9 @@ export interface ApiServices {
   readonly tasks: Tasks
   readonly events: MeshEvents
   readonly metrics: ApiMetrics
+  readonly artifacts: FindArtifacts
+  /** Serves Git clients under /git/. @throws MeshError E_NO_ARTIFACTS, E_GIT_MISSING */
+  git(): Promise<GitHandler>
   /** Checks a program and strips its types. @throws MeshError E_BAD_REQUEST, E_SYNTAX, E_IMPORT, E_TOO_LARGE */
   compile(program: ProgramInput): Awaitable<Program>
   status(): Awaitable<StatusView>

@@ -46,6 +46,12 @@ export const EXIT: { readonly [Code in keyof Registry]: Registry[Code]['exit'] }
   E_INVITE: 77,
   E_LIST: 65,
   E_SIGNATURE: 65,
+  E_REF_CONFLICT: 65,
+  E_FROZEN: 65,
+  E_QUOTA: 65,
+  E_OBJECT: 65,
+  E_NO_ARTIFACTS: 69,
+  E_REVIEW: 65,
   E_CONFIG: 78,
   E_INSECURE_FILE: 78,
   E_IDENTITY: 78,
@@ -60,6 +66,7 @@ export const EXIT: { readonly [Code in keyof Registry]: Registry[Code]['exit'] }
   E_JOURNAL_ROLLBACK: 74,
   E_JOURNAL_VERSION: 78,
   E_JOURNAL_LOCKED: 65,
+  E_GIT_MISSING: 69,
   E_INTERNAL: 70,
 }
 

@@ -7,6 +7,8 @@ export interface Io {
   /** Resolves once the text was taken, so that a slow reader slows the sender. */
   readonly writeOut: (text: string) => Promise<void>
   readonly writeErr: (text: string) => void
+  /** @default as text */
+  readonly writeBytes?: (bytes: Uint8Array) => Promise<void>
   /** Terminal columns of stdout; undefined when it is no terminal */
   readonly columns: number | undefined
   /** Whether stderr is a terminal */
@@ -21,6 +23,10 @@ export function processIo(): Io {
       new Promise((resolve) => {
         // A reader that left (`| head`) ends the program quietly, as SIGPIPE would
         process.stdout.write(text, (error) => (error ? process.exit(141) : resolve()))
+      }),
+    writeBytes: (bytes) =>
+      new Promise((resolve) => {
+        process.stdout.write(bytes, (error) => (error ? process.exit(141) : resolve()))
       }),
     writeErr: (text) => {
       process.stderr.write(text)
@@ -54,6 +60,13 @@ export class Output {
   /** Text of our own; what came from elsewhere must be made safe before. */
   async line(text: string): Promise<void> {
     await this.io.writeOut(`${text}\n`)
+  }
+
+  /** Exactly these bytes, for a pipe. */
+  async bytes(bytes: Uint8Array): Promise<void> {
+    const { writeBytes, writeOut } = this.io
+    if (writeBytes !== undefined) await writeBytes(bytes)
+    else await writeOut(Buffer.from(bytes).toString('utf8'))
   }
 
   /** A value of a program: exact into a pipe, safe on a terminal. */

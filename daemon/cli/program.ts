@@ -1,20 +1,9 @@
 /** The command tree. Each command loads its code when it runs, so that starting costs only this file. */
 import { Command, Option } from 'commander'
-import type { Context, Run } from './context.ts'
+import { ARTIFACT_GROUPS, ARTIFACT_LEAVES } from './artifact-leaves.ts'
+import type { Run } from './context.ts'
 import type { Io } from './io.ts'
-
-interface Leaf {
-  readonly usage: string
-  readonly about: string
-  readonly options?: readonly (readonly [flags: string, about: string, choices?: readonly string[]])[]
-  readonly examples?: readonly string[]
-  /** `args` are the positional arguments as typed */
-  readonly run: (
-    context: Context,
-    args: readonly string[],
-    flags: Readonly<Record<string, unknown>>,
-  ) => Promise<number | undefined>
-}
+import type { Leaf } from './leaf.ts'
 
 const node = () => import('./commands/node.ts')
 const daemon = () => import('./commands/daemon.ts')
@@ -111,10 +100,14 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
       ['--explain', 'say why that node'],
       ['--detach', 'print the task and return'],
       ['--quiet', 'without the console output of the program'],
+      ['--take <artifact@rev>', 'give it the files of an artifact as input.files'],
+      ['--take-path <path...>', 'only these files and folders'],
+      ['--give <artifact@branch>', 'commit the files it returns, {files: {path: text}}'],
     ],
     examples: [
       'manyhands run summarize.ts --input data.json',
       'manyhands run summarize.ts --on other --explain',
+      'manyhands run report.ts --take notes@main --give notes@reports',
       'echo "export default (n) => n * 2" | manyhands run - --input-json 21 --limit wall=1s,memory=32MB',
     ],
     run: async (context, [file = ''], flags) => (await import('./commands/run.ts')).run(context, file, flags),
@@ -183,6 +176,13 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     ],
     run: async (context, [id = ''], flags) => (await task()).results(context, id, flags),
   },
+  undo: {
+    usage: 'undo <task>',
+    about: 'take back, by new commits, everything a task changed in artifacts; exit code 1 when it refuses',
+    options: [['--dry-run', 'only say what would be done']],
+    run: async (context, [id = ''], flags) => (await import('./commands/undo.ts')).undo(context, id, flags),
+  },
+  ...ARTIFACT_LEAVES,
   'receipt verify': {
     usage: 'verify <file>',
     about: 'check receipts offline; "-" reads standard input; exit code 65 when one is not valid',
@@ -241,6 +241,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
 
 const GROUPS: Readonly<Record<string, string>> = {
   task: 'tasks of this node',
+  ...ARTIFACT_GROUPS,
   receipt: 'signed receipts',
   token: 'tokens of the local API',
   config: 'configuration',
@@ -258,8 +259,12 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
     .configureOutput({ writeOut: (text) => void io.writeOut(text), writeErr: io.writeErr })
   const groups = new Map<string, Command>()
   for (const [path, leaf] of Object.entries(LEAVES)) {
-    const group = path.includes(' ') ? (path.split(' ')[0] ?? '') : undefined
-    const parent = group === undefined ? program : (groups.get(group) ?? addGroup(program, group, groups))
+    let parent = program
+    let name = ''
+    for (const word of path.split(' ').slice(0, -1)) {
+      name = name === '' ? word : `${name} ${word}`
+      parent = groups.get(name) ?? addGroup(parent, word, name, groups)
+    }
     addLeaf(parent, leaf, io, exit)
   }
   program.addHelpText(
@@ -269,11 +274,11 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
   return program
 }
 
-function addGroup(program: Command, name: string, groups: Map<string, Command>): Command {
-  const command = program
-    .command(name)
+function addGroup(parent: Command, word: string, name: string, groups: Map<string, Command>): Command {
+  const command = parent
+    .command(word)
     .description(GROUPS[name] ?? '')
-    .copyInheritedSettings(program)
+    .copyInheritedSettings(parent)
   groups.set(name, command)
   return command
 }

@@ -182,6 +182,13 @@ export function taskText(task: TaskView, names: NodeNames): string {
     ['progress', progress && progressText(progress, names)],
     ['used', used],
     ['note', task.note],
+    ['took', task.commits?.input && `${task.commits.input.commit} of ${task.commits.input.artifact}`],
+    [
+      'gave',
+      task.commits?.output &&
+        `${task.commits.output.commit} to ${task.commits.output.ref} of ${task.commits.output.artifact}`,
+    ],
+    ['refused', task.commits?.refused],
     ['error', error && `${error.message} [${error.code}]`],
     ['output', task.output === undefined ? undefined : JSON.stringify(task.output)],
   ]
@@ -230,7 +237,9 @@ export function taskEventText(event: TaskEvent, names: NodeNames): string {
 
 export function meshEventText(event: MeshEvent): string {
   const { type, ...rest } = event
-  const facts = Object.entries(rest).map(([key, value]) => `${key}=${safeLine(String(value))}`)
+  const facts = Object.entries(rest).map(
+    ([key, value]) => `${key}=${safeLine(typeof value === 'string' ? value : JSON.stringify(value))}`,
+  )
   return `${type}  ${facts.join('  ')}`
 }
 

@@ -17,6 +17,8 @@ export interface Paths {
   /** Further tokens, hashed, with their access level */
   readonly tokensFile: string
   readonly journalDir: string
+  /** Repositories of artifacts, sharded by id */
+  readonly artifactsDir: string
   readonly stateDir: string
   /** Identity and high-water mark of the journal: outside `journalDir`, so that losing or rolling back the one shows in the other */
   readonly journalMark: string
@@ -45,6 +47,7 @@ export function resolvePaths(env: Readonly<Record<string, string | undefined>>, 
     tokenFile: join(dirs.data, 'token'),
     tokensFile: join(dirs.data, 'tokens.json'),
     journalDir: join(dirs.data, 'journal'),
+    artifactsDir: join(dirs.data, 'artifacts'),
     stateDir: dirs.state,
     journalMark: join(dirs.state, 'journal.mark'),
     logFile: join(dirs.state, 'daemon.log'),

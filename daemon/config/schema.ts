@@ -104,6 +104,24 @@ const journal = z.strictObject({
   retainTasks: count(10, 10_000_000, 10_000, 'Ended tasks kept'),
 })
 
+const GIB = 1024 * MIB
+
+const artifacts = z.strictObject({
+  enabled: flag(true, 'Offer artifacts, when there is a Git that can be used'),
+  artifactBytes: bytes(MIB, 1024 * GIB, GIB, 'Most that one artifact may take'),
+  agentBytes: bytes(MIB, 1024 * GIB, 4 * GIB, 'Most that the artifacts of one agent may take'),
+  agentArtifacts: count(1, 10_000_000, 100_000, 'Most artifacts of one agent'),
+  nodeBytes: bytes(MIB, 64 * 1024 * GIB, 64 * GIB, 'Most that all artifacts may take'),
+  nodeArtifacts: count(1, 10_000_000, 2_000_000, 'Most artifacts'),
+  replicas: count(1, 64, 1, 'Nodes that shall hold an artifact unless it is made otherwise, this one included'),
+  importHosts: list(
+    64,
+    253,
+    ['*'],
+    'Hosts that repositories may be imported from; "*": any on the public internet; a name allows private addresses too',
+  ),
+})
+
 const log = z.strictObject({
   level: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
@@ -123,6 +141,7 @@ export const CONFIG_SCHEMA = z.strictObject({
   executor: executor.prefault({}),
   placement: placement.prefault({}),
   journal: journal.prefault({}),
+  artifacts: artifacts.prefault({}),
   log: log.prefault({}),
   drainMs: ms(0, 10 * MINUTE, 10_000, 'For running work to finish at shutdown'),
 })

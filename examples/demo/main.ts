@@ -1,13 +1,15 @@
 /**
  * The main job on real input: three nodes index every source file of the installed packages; one is killed on the way. The result is compared with a plain
- * run in one process, and every receipt is verified. Exits 0 only if all of that holds.
+ * run in one process, and every receipt is verified. It is kept in an artifact that all nodes hold, and cloned with plain Git from a survivor. Exits 0 only if
+ * all of that holds.
  */
-import { mkdtemp } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isDeepStrictEqual } from 'node:util'
-import { type Mesh, verifyReceipt } from '@manyhands/sdk'
+import { isDeepStrictEqual, promisify } from 'node:util'
+import { type Artifact, type Mesh, verifyArtifactClone, verifyReceipt } from '@manyhands/sdk'
 import indexFile, { type Entry, type SourceFile } from './index-file.ts'
 import { DemoNode, startNodes, stopNodes } from './nodes.ts'
 import { sourceFiles } from './source-files.ts'
@@ -16,6 +18,8 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const PROGRAM = new URL('./index-file.ts', import.meta.url)
 /** The node is killed when this much is done. */
 const KILL_AT = 0.3
+
+const run = promisify(execFile)
 
 const say = (text: string): void => console.log(text)
 const seconds = (from: number): string => `${((performance.now() - from) / 1000).toFixed(1)} s`
@@ -28,16 +32,20 @@ async function main(): Promise<void> {
   process.once('SIGINT', onInterrupt).once('SIGTERM', onInterrupt)
   try {
     const startedAt = performance.now()
-    const [north, east] = await startNodes(folder, ['north', 'east', 'south'])
-    if (north === undefined || east === undefined) throw new Error('no nodes')
+    const [north, east, south] = await startNodes(folder, ['north', 'east', 'south'])
+    if (north === undefined || east === undefined || south === undefined) throw new Error('no nodes')
     const mesh = await north.connect()
     await connected(mesh, 2)
     say(`1. Three nodes are up and joined by invite (${seconds(startedAt)})`)
     const { files, tooLarge } = await sourceFiles(ROOT)
     const megabytes = files.reduce((sum, { text }) => sum + text.length, 0) / 1e6
     say(`2. Indexing ${files.length} source files, ${megabytes.toFixed(0)} MB (left out: ${tooLarge} above 1 MiB)`)
+    const results = await mesh.artifacts.create({ name: 'index', replicas: { min: 3 } })
+    await heldBy(results, 3)
     const entries = await indexOnMesh(mesh, files, east, abort.signal)
     check(entries, files)
+    await keep(results, entries)
+    await cloneFrom(south, results, entries, folder)
     await mesh.close()
     say(`Done in ${seconds(startedAt)}.`)
   } finally {
@@ -119,6 +127,60 @@ function check(entries: readonly Entry[], files: readonly SourceFile[]): void {
     throw new Error('the index made on the mesh differs from the one made here')
   const lines = entries.reduce((sum, entry) => sum + entry.lines, 0)
   say(`5. The same as a plain run in one process (${seconds(startedAt)}): ${entries.length} entries, ${lines} lines`)
+}
+
+/** Resolves when so many nodes say, signed, that they hold everything. */
+async function heldBy(artifact: Artifact, count: number): Promise<void> {
+  const deadline = performance.now() + 30_000
+  for (;;) {
+    const { holders } = await artifact.replication()
+    if (holders.filter(({ current, connected }) => current && connected).length >= count) return
+    if (performance.now() > deadline) throw new Error(`only ${holders.length} nodes hold the artifact`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+/** One file for each package, in one commit; back once a second node holds it. */
+async function keep(artifact: Artifact, entries: readonly Entry[]): Promise<void> {
+  const startedAt = performance.now()
+  const { commit } = await artifact.commit({ message: 'Index of the installed packages', files: filesOf(entries) })
+  await heldBy(artifact, 2)
+  say(
+    `6. Kept in an artifact as commit ${commit.slice(0, 10)}, held by both nodes that are left (${seconds(startedAt)})`,
+  )
+}
+
+function filesOf(entries: readonly Entry[]): { path: string; text: string }[] {
+  const packages = new Map<string, Entry[]>()
+  for (const entry of entries) {
+    const name = /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(entry.path)?.[1] ?? 'others'
+    packages.set(name, [...(packages.get(name) ?? []), entry])
+  }
+  return [...packages].map(([name, list]) => ({ path: `${name}.json`, text: `${JSON.stringify(list)}\n` }))
+}
+
+/** With plain Git, from a node that neither made it nor was killed; the records are checked in the clone. */
+async function cloneFrom(node: DemoNode, artifact: Artifact, entries: readonly Entry[], folder: string): Promise<void> {
+  const startedAt = performance.now()
+  const mesh = await node.connect()
+  const copy = await mesh.artifact(artifact.id)
+  const { token } = await copy.tokens.create({ access: 'read' })
+  await mesh.close()
+  const clone = join(folder, 'clone')
+  const git = async (...args: string[]): Promise<void> => {
+    const env = { ...process.env, GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', GIT_TERMINAL_PROMPT: '0' }
+    await run('git', args, { env })
+  }
+  const url = new URL(copy.view.gitUrl ?? '')
+  url.username = 'x'
+  url.password = token
+  await git('clone', '-q', '--', url.href, clone)
+  await git('-C', clone, 'fetch', '-q', 'origin', 'refs/manyhands/*:refs/manyhands/*')
+  for (const { path, text } of filesOf(entries))
+    if ((await readFile(join(clone, path), 'utf8')) !== text) throw new Error(`${path} differs in the clone`)
+  const { valid, faults } = await verifyArtifactClone(clone)
+  if (!valid) throw new Error(`the records of the clone do not verify: ${faults[0]}`)
+  say(`7. Cloned with plain git from ${node.name}, the same, and its records verify offline (${seconds(startedAt)})`)
 }
 
 await main()

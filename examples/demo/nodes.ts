@@ -13,6 +13,7 @@ const BIN = fileURLToPath(new URL('../../bin/manyhands.mjs', import.meta.url))
 const SETTINGS = [
   'net.listen=/ip4/127.0.0.1/tcp/0',
   'discovery.mdns=false',
+  'api.port=0',
   'lease.durationMs=3000',
   'lease.renewMs=900',
   'lease.marginMs=300',

@@ -13,6 +13,8 @@ import type {
   TokenRequest,
   TokenView,
 } from '../../protocol/api.ts'
+import type { Artifact } from './artifact.ts'
+import { Artifacts } from './artifacts.ts'
 import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
 import { type EventOptions, eventStream } from './event-stream.ts'
@@ -45,11 +47,19 @@ export class Mesh {
   readonly #parts: MeshParts
   /** To list, watch, cancel and question tasks */
   readonly tasks: Tasks
+  /** To create, list, import and fetch artifacts */
+  readonly artifacts: Artifacts
 
   constructor(parts: MeshParts) {
     this.#parts = parts
     this.#client = parts.client
     this.tasks = new Tasks(parts.client, parts.duplex, parts.load)
+    this.artifacts = new Artifacts(parts.client)
+  }
+
+  /** An artifact by its name on this node, or by its id. @throws ManyhandsError E_NOT_FOUND, E_NO_ARTIFACTS */
+  artifact(nameOrId: string): Promise<Artifact> {
+    return this.artifacts.get(nameOrId)
   }
 
   /** With `detach`: gives the task once it is durable, which then runs on without this process. */

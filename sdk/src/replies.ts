@@ -34,6 +34,7 @@ import type {
   TokenView,
   Upgrade,
 } from '../../protocol/api.ts'
+import { ARTIFACT_EVENTS, ARTIFACT_REPLIES, taskCommits } from './artifact-replies.ts'
 import type { ErrorCode, JobFailure } from './errors.ts'
 import type { Shape } from './shape.ts'
 import {
@@ -117,6 +118,7 @@ export const taskView: Shape<TaskView> = object<TaskView>({
   error: optional(jobFailure),
   usage: optional(usage),
   note: optional(text),
+  commits: optional(taskCommits),
   progress: optional(progress),
 })
 
@@ -221,6 +223,7 @@ const taskEvents: { readonly [Name in TaskEvent['type']]: Shape<Of<TaskEvent, Na
 }
 
 const meshEvents: { readonly [Name in MeshEvent['type']]: Shape<Of<MeshEvent, Name>> } = {
+  ...ARTIFACT_EVENTS,
   'peer-up': object<Of<MeshEvent, 'peer-up'>>({ type: literal('peer-up'), peer: text, name: text }),
   'peer-down': object<Of<MeshEvent, 'peer-down'>>({ type: literal('peer-down'), peer: text, name: text, reason: text }),
   'member-joined': object<Of<MeshEvent, 'member-joined'>>({
@@ -267,6 +270,7 @@ export type JsonRoute = {
 }[RouteName]
 
 export const REPLIES: { readonly [R in JsonRoute]: Shape<Routes[R]['reply']> } = {
+  ...ARTIFACT_REPLIES,
   'GET /v0/challenge': challenge,
   'GET /v0/status': status,
   'GET /v0/peers': object<{ peers: readonly PeerView[] }>({ peers: list(peer) }),

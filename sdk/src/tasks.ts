@@ -5,10 +5,12 @@ import type {
   ReceiptEnvelope,
   RunOpen,
   RunRequest,
+  TaskArtifacts,
   TaskEvent,
   TaskKind,
   TaskState,
   TaskView,
+  UndoView,
 } from '../../protocol/api.ts'
 import { ChannelTask, type OnLog } from './channel-task.ts'
 import { type Client, fillPath } from './client.ts'
@@ -42,6 +44,8 @@ export interface RunOptions extends TaskOptions {
   readonly key?: string | undefined
   /** For the whole task over all attempts, milliseconds. @default none */
   readonly deadlineMs?: number | undefined
+  /** Files of an artifact as input, and where the files of the output are committed. @default none */
+  readonly artifacts?: TaskArtifacts | undefined
 }
 
 export interface TaskPageOptions {
@@ -104,6 +108,14 @@ export class Tasks {
   /** Gives the task as it is after; ending takes a moment more, see `wait`. A task that has ended stays as it is. */
   cancel(id: string): Promise<TaskView> {
     return this.#client.call('POST /v0/tasks/:id/cancel', { params: { id }, body: {} })
+  }
+
+  /**
+   * Takes back, by new commits, what a task changed in artifacts of this node: all of it, or nothing and why.
+   * @param dryRun only say what would be done. @default false
+   */
+  undo(id: string, dryRun = false): Promise<UndoView> {
+    return this.#client.call('POST /v0/tasks/:id/undo', { params: { id }, body: dryRun ? { dryRun } : {} })
   }
 
   /** Each candidate of each round of placement, with its score and the reason of its outcome. */
@@ -216,6 +228,7 @@ function runRequest(program: LoadedProgram, options: RunOptions): RunRequest {
     requires: options.requires,
     deadlineMs: options.deadlineMs,
     name: options.name,
+    artifacts: options.artifacts,
     detach: undefined,
   })
 }

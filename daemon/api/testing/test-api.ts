@@ -11,6 +11,7 @@ import { MeshEventLog } from '../mesh-event-log.ts'
 import { type ApiAddress, type ApiServer, createApiServer } from '../server.ts'
 import type { ApiServices } from '../services.ts'
 import { openTokens, type Tokens } from '../tokens.ts'
+import { MeshError } from '../../../protocol/errors.ts'
 import { createFakeTasks, type FakeTasks } from './fake-tasks.ts'
 
 export interface TestApi {
@@ -93,6 +94,8 @@ function fakeServices(tasks: FakeTasks, events: MeshEventLog, shutdowns: (number
       render: async () => 'manyhands_up 1\n',
       request: () => undefined,
     },
+    git: () => Promise.reject(new MeshError('E_NO_ARTIFACTS', 'This fake offers none')),
+    artifacts: () => Promise.reject(new MeshError('E_NO_ARTIFACTS', 'This fake offers none')),
     compile: (program) => ({
       main: 'main.js',
       modules: [{ name: 'main.js', type: 'js', source: program.source ?? '' }],

@@ -1,5 +1,5 @@
 /** Runs a program once and prints its output. */
-import { type LogEvent, ManyhandsError, outputOf, type RunOptions } from '../../../sdk/src/index.ts'
+import { type LogEvent, ManyhandsError, outputOf, type RunOptions, type TaskArtifacts } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
 import { parseJson, readJson } from '../inputs.ts'
 import type { Io, Output } from '../io.ts'
@@ -13,11 +13,19 @@ export interface RunFlags extends TaskFlags {
   readonly explain?: boolean
   readonly detach?: boolean
   readonly quiet?: boolean
+  readonly take?: string
+  readonly takePath?: string[]
+  readonly give?: string
 }
 
 export async function run(context: Context, file: string, flags: RunFlags): Promise<number | undefined> {
   const { output, signal } = context
-  const options: RunOptions = { ...commonOptions(flags), input: await readInput(file, flags, output.io), signal }
+  const options: RunOptions = {
+    ...commonOptions(flags),
+    input: await readInput(file, flags, output.io),
+    artifacts: artifactsOf(flags),
+    signal,
+  }
   const program = await readProgram(file, output.io)
   const mesh = await context.mesh()
   if (flags.detach) {
@@ -31,6 +39,10 @@ export async function run(context: Context, file: string, flags: RunFlags): Prom
   if (explanation && !output.json) output.note(explanationText(explanation, output.io.columns))
   // Thrown, so that a failure is told like any other
   const value = outputOf(task)
+  if (task.commits?.output !== undefined && !output.json)
+    output.note(`committed ${safeLine(task.commits.output.commit)}`)
+  if (task.commits?.refused !== undefined && !output.json)
+    output.note(`not committed: ${safeLine(task.commits.refused)}`)
   if (output.json) await output.jsonLine(explanation ? { ...task, explanation } : task)
   else await output.value(value)
   return 0
@@ -39,6 +51,18 @@ export async function run(context: Context, file: string, flags: RunFlags): Prom
 function tellLog(line: LogEvent, output: Output): void {
   const level = line.level === 'log' || line.level === 'info' ? '' : `${safeLine(line.level)}: `
   output.note(`${level}${safeText(line.text)}`)
+}
+
+/** "notes@main": the artifact, and what of it. */
+function artifactsOf({ take, takePath, give }: RunFlags): TaskArtifacts | undefined {
+  if (take === undefined && give === undefined) return undefined
+  const [artifact = '', rev] = (take ?? '').split('@', 2)
+  const [target = '', branch] = (give ?? '').split('@', 2)
+  const paths = takePath === undefined ? {} : { paths: takePath }
+  return {
+    ...(take === undefined ? {} : { input: { artifact, ...(rev === undefined ? {} : { rev }), ...paths } }),
+    ...(give === undefined ? {} : { output: { artifact: target, ...(branch === undefined ? {} : { branch }) } }),
+  }
 }
 
 async function readInput(file: string, flags: RunFlags, io: Io): Promise<unknown> {

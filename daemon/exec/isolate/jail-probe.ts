@@ -18,7 +18,7 @@ export interface JailReport {
 }
 
 /** Folders searched for tools: those only root can write, not the caller's PATH. */
-const TOOL_FOLDERS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/usr/local/bin']
+export const TOOL_FOLDERS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/usr/local/bin']
 /** A start takes about 0.1 s; more than this counts as not working. */
 const PROBE_MS = 10_000
 
@@ -61,7 +61,8 @@ function report(tools: JailTools, missing: string[]): JailReport {
   return { grade: gradeOf(tools.mechanism), tools, missing, hint }
 }
 
-function findTools(names: readonly string[]): Record<string, string> {
+/** Absolute paths of those that are there, by name. */
+export function findTools(names: readonly string[]): Record<string, string> {
   const found: Record<string, string> = {}
   for (const name of names) {
     const path = TOOL_FOLDERS.map((folder) => join(folder, name)).find(isExecutable)
@@ -90,7 +91,7 @@ function works(tools: JailTools, entry: HostEntry): Promise<boolean> {
 }
 
 /** Files the dynamic loader maps for `binary`; on failure the usual library folders. */
-async function sharedObjects(binary: string): Promise<string[]> {
+export async function sharedObjects(binary: string): Promise<string[]> {
   try {
     const listing = await run('/usr/bin/ldd', [binary])
     const paths = [...listing.matchAll(/(?:=> |^\s*)(\/\S+) \(0x/gm)].map((match) => match[1] ?? '')

@@ -42,6 +42,13 @@ it('refuses what guests must not do and lets the runtime work', () => {
   expect(decide(filter, { nr: 1, arch: 0x40000003 })).toBe(ERRNO | 1)
 })
 
+it('lets a program start others only when told to, and never reach out', () => {
+  const filter = seccompFilter('x64', { processes: true }) ?? Buffer.alloc(0)
+  // clone fork vfork, then socket and ptrace
+  for (const nr of [56, 57, 58]) expect(decide(filter, { nr, arch: X64, arg0: 17 })).toBe(ALLOW)
+  for (const nr of [41, 42, 101]) expect(decide(filter, { nr, arch: X64 })).toBe(ERRNO | 1)
+})
+
 it('knows the other architecture, and says when it knows none', () => {
   const filter = seccompFilter('arm64') ?? Buffer.alloc(0)
   expect(decide(filter, { nr: 63, arch: ARM64 })).toBe(ALLOW)

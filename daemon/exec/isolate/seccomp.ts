@@ -4,12 +4,14 @@
  *
  * It is a deny list: what a program that computes and talks over sockets it was given never needs, and what kernel exploits start with.
  * The filter is loaded before the jailed program is executed, so `execve` stays allowed (there is nothing else to execute in the jail);
- * new processes are not: `clone` must make a thread, and `clone3`, whose flags a filter cannot see, "does not exist".
+ * new processes are not, unless asked for: `clone` must make a thread, and `clone3`, whose flags a filter cannot see, "does not exist".
  */
 
 interface Architecture {
   readonly audit: number
   readonly clone: number
+  /** fork and vfork, where they exist */
+  readonly forks: readonly number[]
   readonly denied: readonly number[]
 }
 
@@ -20,11 +22,12 @@ const COMMON = [424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 440,
 const X64: Architecture = {
   audit: 0xc000003e,
   clone: 56,
+  forks: [57, 58],
   denied: [
     // network: socket connect accept bind listen accept4
     41, 42, 43, 49, 50, 288,
-    // other processes: fork vfork ptrace process_vm_readv process_vm_writev kcmp
-    57, 58, 101, 310, 311, 312,
+    // other processes: ptrace process_vm_readv process_vm_writev kcmp
+    101, 310, 311, 312,
     // file systems: mount umount2 pivot_root chroot mknod mknodat open_by_handle_at name_to_handle_at fanotify_init quotactl swapon swapoff
     165,
     166, 155, 161, 133, 259, 304, 303, 300, 179, 167, 168,
@@ -46,6 +49,7 @@ const X64: Architecture = {
 const ARM64: Architecture = {
   audit: 0xc00000b7,
   clone: 220,
+  forks: [],
   denied: [
     // the same in the same order, without the calls that this architecture never had
     198, 203, 202, 200, 201, 242, 117, 270, 271, 272, 40, 39, 41, 51, 33, 265, 264, 262, 60, 224, 225, 268, 97, 280,
@@ -73,8 +77,8 @@ const CLONE_THREAD = 0x10000
 /** Calls of the x32 ABI carry this bit. */
 const X32 = 0x40000000
 
-/** The filter for `arch` (a `process.arch`), or undefined where there is none. */
-export function seccompFilter(arch: string): Buffer | undefined {
+/** The filter for `arch` (a `process.arch`), or undefined where there is none. With `processes` the program may start others (in the same jail). */
+export function seccompFilter(arch: string, { processes } = { processes: false }): Buffer | undefined {
   const target = arch === 'x64' ? X64 : arch === 'arm64' ? ARM64 : undefined
   if (target === undefined) return undefined
   const refuse = [RETURN, 0, 0, EPERM] as const
@@ -87,13 +91,16 @@ export function seccompFilter(arch: string): Buffer | undefined {
     refuse,
     [JUMP_EQUAL, 0, 1, CLONE3],
     [RETURN, 0, 0, ENOSYS],
-    [JUMP_EQUAL, 0, 4, target.clone],
-    [LOAD, 0, 0, ARG0],
-    [JUMP_SET, 1, 0, CLONE_THREAD],
-    refuse,
-    [RETURN, 0, 0, ALLOW],
   ]
-  for (const call of [...target.denied, ...COMMON]) program.push([JUMP_EQUAL, 0, 1, call], refuse)
+  if (!processes)
+    program.push([JUMP_EQUAL, 0, 4, target.clone], [LOAD, 0, 0, ARG0], [JUMP_SET, 1, 0, CLONE_THREAD], refuse, [
+      RETURN,
+      0,
+      0,
+      ALLOW,
+    ])
+  for (const call of [...(processes ? [] : target.forks), ...target.denied, ...COMMON])
+    program.push([JUMP_EQUAL, 0, 1, call], refuse)
   program.push([RETURN, 0, 0, ALLOW])
   const bytes = Buffer.alloc(8 * program.length)
   program.forEach(([code, jt, jf, k], index) => {

@@ -1,0 +1,154 @@
+/** Trees compared and changed by path, by reading only the folders in which something differs. A path is "a/b/c"; names are Latin-1 so that every byte survives. */
+import { MeshError } from '../../../protocol/errors.ts'
+import { EMPTY_TREE, type GitObject, gitObject, type TreeEntry, type TreeMode } from '../store/git-object.ts'
+
+export type ReadTree = (oid: string) => Promise<Uint8Array>
+
+/** What stands at a path: a file, link or module, never a folder. */
+export interface Leaf {
+  readonly mode: TreeMode
+  readonly oid: string
+}
+
+export interface PathChange {
+  readonly path: string
+  readonly old: Leaf | undefined
+  readonly new: Leaf | undefined
+}
+
+/** Paths that may differ between two trees; more is refused rather than held. */
+const MAX_CHANGES = 100_000
+const MODES: readonly TreeMode[] = ['40000', '100644', '100755', '120000', '160000']
+const FOLDER: TreeMode = '40000'
+
+/** @throws MeshError E_STORAGE when it is no tree */
+export function decodeTree(content: Uint8Array): TreeEntry[] {
+  const bytes = Buffer.from(content.buffer, content.byteOffset, content.byteLength)
+  const entries: TreeEntry[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const space = bytes.indexOf(0x20, at)
+    const end = bytes.indexOf(0, space)
+    const mode = MODES.find((one) => one === bytes.toString('latin1', at, space))
+    // What Git once wrote for a file that its group may write
+    const known = mode ?? (bytes.toString('latin1', at, space) === '100664' ? '100644' : undefined)
+    if (space < 0 || end < 0 || known === undefined || end + 21 > bytes.length)
+      throw new MeshError('E_STORAGE', 'Cannot read a folder of an artifact: it is damaged')
+    const oid = bytes.toString('hex', end + 1, end + 21)
+    entries.push({ mode: known, name: bytes.toString('latin1', space + 1, end), oid })
+    at = end + 21
+  }
+  return entries
+}
+
+/** Every path at which the two differ. @param from null: nothing was there. @throws MeshError E_TOO_LARGE */
+export async function diffTrees(read: ReadTree, from: string | null, to: string | null): Promise<PathChange[]> {
+  const changes: PathChange[] = []
+  await compare(read, from, to, '', changes)
+  return changes
+}
+
+async function compare(
+  read: ReadTree,
+  from: string | null,
+  to: string | null,
+  prefix: string,
+  changes: PathChange[],
+): Promise<void> {
+  if (from === to) return
+  const before = await entriesOf(read, from)
+  const after = await entriesOf(read, to)
+  for (const name of new Set([...before.keys(), ...after.keys()])) {
+    const [old, now] = [before.get(name), after.get(name)]
+    if (old?.oid === now?.oid && old?.mode === now?.mode) continue
+    const path = `${prefix}${name}`
+    const [oldFolder, newFolder] = [folderOf(old), folderOf(now)]
+    if (oldFolder !== null || newFolder !== null) await compare(read, oldFolder, newFolder, `${path}/`, changes)
+    const [oldLeaf, newLeaf] = [leafOf(old), leafOf(now)]
+    if (oldLeaf !== undefined || newLeaf !== undefined) changes.push({ path, old: oldLeaf, new: newLeaf })
+    if (changes.length > MAX_CHANGES)
+      throw new MeshError('E_TOO_LARGE', `Cannot compare: more than ${MAX_CHANGES} paths differ`)
+  }
+}
+
+/** What stands at a path; undefined when nothing or a folder does. */
+export async function leafAt(read: ReadTree, root: string, path: string): Promise<Leaf | undefined> {
+  const parts = path.split('/')
+  let tree: string | null = root
+  for (const [index, name] of parts.entries()) {
+    const entry: TreeEntry | undefined = (await entriesOf(read, tree)).get(name)
+    if (index === parts.length - 1) return leafOf(entry)
+    tree = folderOf(entry)
+    if (tree === null) return undefined
+  }
+  return undefined
+}
+
+/**
+ * The tree with other things at some paths, and the objects that are new for it. Folders that become empty go.
+ * @param changes undefined: nothing shall stand there
+ */
+export async function changeTree(
+  read: ReadTree,
+  root: string,
+  changes: ReadonlyMap<string, Leaf | undefined>,
+): Promise<{ readonly tree: string; readonly objects: readonly GitObject[] }> {
+  const objects: GitObject[] = []
+  const tree = (await changeFolder(read, root, changes, objects)) ?? EMPTY_TREE.oid
+  if (tree === EMPTY_TREE.oid) objects.push(EMPTY_TREE)
+  return { tree, objects }
+}
+
+async function changeFolder(
+  read: ReadTree,
+  tree: string | null,
+  changes: ReadonlyMap<string, Leaf | undefined>,
+  objects: GitObject[],
+): Promise<string | null> {
+  const entries = await entriesOf(read, tree)
+  const inner = new Map<string, Map<string, Leaf | undefined>>()
+  for (const [path, leaf] of changes) {
+    const slash = path.indexOf('/')
+    if (slash < 0) {
+      if (leaf === undefined) {
+        if (folderOf(entries.get(path)) === null) entries.delete(path)
+      } else entries.set(path, { name: path, ...leaf })
+      continue
+    }
+    const name = path.slice(0, slash)
+    inner.set(name, (inner.get(name) ?? new Map<string, Leaf | undefined>()).set(path.slice(slash + 1), leaf))
+  }
+  for (const [name, within] of inner) {
+    const made = await changeFolder(read, folderOf(entries.get(name)), within, objects)
+    if (made !== null) entries.set(name, { mode: FOLDER, name, oid: made })
+    else if (folderOf(entries.get(name)) !== null) entries.delete(name)
+  }
+  if (entries.size === 0) return null
+  const encoded = encodeLatin(entries.values())
+  if (encoded.oid !== tree) objects.push(encoded)
+  return encoded.oid
+}
+
+/** As `encodeTree`, which takes names as text: here every byte of a name goes through unchanged. */
+function encodeLatin(entries: Iterable<TreeEntry>): GitObject {
+  const sorted = [...entries]
+    .map((entry) => ({ entry, order: entry.mode === FOLDER ? `${entry.name}/` : entry.name }))
+    .sort((a, b) => (a.order < b.order ? -1 : 1))
+  const parts = sorted.flatMap(({ entry: { mode, name, oid } }) => [
+    Buffer.from(`${mode} ${name}\0`, 'latin1'),
+    Buffer.from(oid, 'hex'),
+  ])
+  return gitObject('tree', Buffer.concat(parts))
+}
+
+async function entriesOf(read: ReadTree, tree: string | null): Promise<Map<string, TreeEntry>> {
+  if (tree === null || tree === EMPTY_TREE.oid) return new Map()
+  return new Map(decodeTree(await read(tree)).map((entry) => [entry.name, entry]))
+}
+
+function folderOf(entry: TreeEntry | undefined): string | null {
+  return entry?.mode === FOLDER ? entry.oid : null
+}
+
+function leafOf(entry: TreeEntry | undefined): Leaf | undefined {
+  return entry === undefined || entry.mode === FOLDER ? undefined : { mode: entry.mode, oid: entry.oid }
+}

@@ -1,0 +1,21 @@
+/** The kinds of records that artifacts write, for the journal's reader: apart from the code that writes them, so that knowing them loads none of it. */
+export const ARTIFACT_JOURNAL_RECORDS = [
+  'artifact.created',
+  'artifact.moved',
+  'artifact.adopted',
+  'artifact.settled',
+  'artifact.removed',
+  'artifact.cleared',
+  'artifact.holding',
+  'artifact.placed',
+  'artifact.forgotten',
+  'git-token.made',
+  'git-token.revoked',
+  'lfs.forgotten',
+  'lfs.stored',
+  'task-files.pinned',
+  'task-files.changed',
+  'trigger.set',
+  'trigger.removed',
+  'trigger.looked',
+] as const

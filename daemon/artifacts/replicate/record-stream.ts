@@ -1,0 +1,57 @@
+/** Envelopes of records on a fetch's stream: each as many packets as it needs, closed by a delim; a flush after the last. */
+import { LIMITS } from '../../../protocol/limits.ts'
+import { isErrorCode, MeshError } from '../../../protocol/errors.ts'
+import { DELIM, PKT_DATA_BYTES, type PktReader, pktLine } from './pkt-line.ts'
+
+/** What one stream carries at most; whoever lacks more fetches again. Bounds the asker's memory. */
+export const RECORDS_PER_FETCH = 4_096
+export const RECORD_BYTES_PER_FETCH = 16 << 20
+
+export function recordPackets(text: string): Buffer {
+  const bytes = Buffer.from(text)
+  const packets: Buffer[] = []
+  for (let at = 0; at < bytes.length; at += PKT_DATA_BYTES) {
+    packets.push(pktLine(bytes.subarray(at, at + PKT_DATA_BYTES)))
+  }
+  return Buffer.concat([...packets, DELIM])
+}
+
+/** @throws MeshError E_PROTOCOL beyond the bounds, and the code the other side gives instead of records */
+export async function readRecords(packets: PktReader): Promise<string[]> {
+  const texts: string[] = []
+  let parts: Buffer[] = []
+  let length = 0
+  let total = 0
+  for (;;) {
+    const pkt = await packets.next()
+    if (pkt?.type === 'flush' && parts.length === 0) return texts
+    if (pkt?.type === 'delim' && parts.length > 0) {
+      texts.push(Buffer.concat(parts).toString('utf8'))
+      if (texts.length > RECORDS_PER_FETCH) throw broken('too many')
+      parts = []
+      length = 0
+    } else if (pkt?.type === 'data') {
+      if (texts.length === 0 && parts.length === 0) throwIfError(pkt.bytes)
+      length += pkt.bytes.length
+      total += pkt.bytes.length
+      const most = RECORD_BYTES_PER_FETCH + LIMITS.artifactRecordBytes
+      if (length > LIMITS.artifactRecordBytes || total > most) throw broken('too long')
+      parts.push(Buffer.from(pkt.bytes))
+    } else throw broken('cut off')
+  }
+}
+
+export function errorPacket(error: MeshError): Buffer {
+  return pktLine(`ERR ${error.code}`)
+}
+
+function throwIfError(bytes: Uint8Array): void {
+  const [word, code] = Buffer.from(bytes.subarray(0, 64)).toString('latin1').split(' ')
+  if (word !== 'ERR') return
+  const known = isErrorCode(code) ? code : 'E_PROTOCOL'
+  throw new MeshError(known, 'Cannot fetch from a peer: it refused')
+}
+
+function broken(why: string): MeshError {
+  return new MeshError('E_PROTOCOL', `Cannot fetch from a peer: its records are ${why}`)
+}

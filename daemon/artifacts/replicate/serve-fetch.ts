@@ -1,0 +1,219 @@
+/**
+ * The answering side of a fetch: records from the store, objects from `git upload-pack` in a jail, piped with the stream's own backpressure: a reader that is slow
+ * stops Git, and the daemon holds a packet or two.
+ */
+import {
+  fetchHeader,
+  type FetchHeader,
+  decodeMessage,
+  GIT_STREAM,
+} from '../../../protocol/artifact/replication-messages.ts'
+import { MeshError, toMeshError } from '../../../protocol/errors.ts'
+import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
+import type { ArtifactStore } from '../store/artifact-store.ts'
+import { type GitChild, spawnGit } from '../store/git-process.ts'
+import { fetchRequest, readFetchRequest } from './fetch-request.ts'
+import { FLUSH, PktReader } from './pkt-line.ts'
+import { errorPacket, RECORD_BYTES_PER_FETCH, recordPackets, RECORDS_PER_FETCH } from './record-stream.ts'
+import { Watchdog } from './watchdog.ts'
+
+export interface FetchServerOptions {
+  readonly net: MeshNet
+  readonly store: ArtifactStore
+  /** Whether the peer may know of the artifact, which may not exist here */
+  readonly mayKnow: (peer: string, artifact: string) => boolean
+  /** Fetches served at once. @default 16 */
+  readonly slots?: number
+  /** Of those, for one peer. @default 4 */
+  readonly slotsPerPeer?: number
+  /** @default 30,000 */
+  readonly idleMs?: number
+}
+
+/** Envelopes read from the store at a time. */
+const PAGE = 100
+
+export class FetchServer {
+  readonly #options: FetchServerOptions
+  readonly #served = new Map<ByteStream, AbortController>()
+
+  constructor(options: FetchServerOptions) {
+    this.#options = options
+  }
+
+  attach(): void {
+    this.#options.net.handleStream(GIT_STREAM, (stream) => void this.#serve(stream))
+  }
+
+  /** Ends what is being served to a peer, or to all. */
+  end(reason: Error, peer?: string): void {
+    for (const [stream, controller] of this.#served)
+      if (peer === undefined || stream.peer === peer) controller.abort(reason)
+  }
+
+  async #serve(stream: ByteStream): Promise<void> {
+    const ending = new AbortController()
+    const dog = new Watchdog('Serving a fetch', this.#options.idleMs ?? 30_000, ending.signal)
+    const onAbort = (): void => stream.abort(toMeshError(dog.signal.reason))
+    dog.signal.addEventListener('abort', onAbort, { once: true })
+    const isFull = this.#isFull(stream.peer)
+    this.#served.set(stream, ending)
+    try {
+      if (isFull) throw new MeshError('E_OVERLOADED', 'Cannot serve a fetch: too many run already')
+      await this.#answer(stream, dog)
+      await stream.end(dog.signal)
+    } catch (error) {
+      await this.#refuse(stream, toMeshError(error), dog)
+    } finally {
+      dog.signal.removeEventListener('abort', onAbort)
+      dog.stop()
+      this.#served.delete(stream)
+    }
+  }
+
+  /** Once a pack has begun the packet is out of place and the asker fails on it, as it must. */
+  async #refuse(stream: ByteStream, error: MeshError, dog: Watchdog): Promise<void> {
+    try {
+      await stream.write(errorPacket(error), dog.signal)
+      await stream.end(dog.signal)
+    } catch {
+      stream.abort(error)
+    }
+  }
+
+  #isFull(peer: string): boolean {
+    const { slots = 16, slotsPerPeer = 4 } = this.#options
+    const ofPeer = [...this.#served.keys()].filter((stream) => stream.peer === peer).length
+    return this.#served.size >= slots || ofPeer >= slotsPerPeer
+  }
+
+  async #answer(stream: ByteStream, dog: Watchdog): Promise<void> {
+    const packets = new PktReader(alive(stream.chunks(), dog))
+    try {
+      const header = await readHeader(packets)
+      const { store, mayKnow } = this.#options
+      // One answer for what is not here and for what the asker may not know of
+      if (!mayKnow(stream.peer, header.artifact)) throw new MeshError('E_NOT_FOUND', 'There is no such artifact here')
+      // Git starts while the asker looks at the records
+      const git = await this.#startGit(header.artifact, dog.signal)
+      try {
+        const sent = new Map<string, number>()
+        for await (const packet of missingRecords(store, header, sent)) await stream.write(packet, dog.signal)
+        await stream.write(FLUSH, dog.signal)
+        const wanted = await readFetchRequest(packets)
+        if (wanted === undefined) return
+        await checkWants(store, header.artifact, sent, wanted.wants)
+        git.stdin.end(fetchRequest(wanted))
+        await pipeOut(git, stream, dog)
+      } finally {
+        git.kill()
+      }
+    } finally {
+      await packets.close()
+    }
+  }
+
+  async #startGit(artifact: string, signal: AbortSignal): Promise<GitChild> {
+    const repository = await this.#options.store.repository(artifact)
+    return spawnGit({
+      args: ['upload-pack', '--strict', '--stateless-rpc', repository],
+      repository,
+      protocol: 'version=2',
+      foreign: true,
+      limits: { wallMs: 3_600_000 },
+      signal,
+    })
+  }
+}
+
+async function pipeOut(git: GitChild, stream: ByteStream, dog: Watchdog): Promise<void> {
+  for await (const chunk of gathered(git)) {
+    await stream.write(chunk, dog.signal)
+    dog.alive()
+  }
+  const { code } = await git.ended
+  dog.signal.throwIfAborted()
+  if (code !== 0) throw new MeshError('E_INTERNAL', 'Cannot serve a fetch: Git could not make the pack')
+}
+
+/** What Git has written since, as one piece: it writes packets of some kilobytes, and each piece on the stream has its price. */
+async function* gathered({ stdout }: GitChild): AsyncGenerator<Uint8Array> {
+  let wake = (): void => {}
+  let isOver = false
+  const onReadable = (): void => wake()
+  const onEnd = (): void => {
+    isOver = true
+    wake()
+  }
+  stdout.on('readable', onReadable).on('end', onEnd).on('close', onEnd)
+  try {
+    for (;;) {
+      const waiting = new Promise<void>((resolve) => {
+        wake = resolve
+      })
+      const chunk: unknown = stdout.read()
+      if (chunk instanceof Uint8Array) yield chunk
+      else if (isOver) return
+      else await waiting
+    }
+  } finally {
+    stdout.off('readable', onReadable).off('end', onEnd).off('close', onEnd)
+  }
+}
+
+async function readHeader(packets: PktReader): Promise<FetchHeader> {
+  const pkt = await packets.next()
+  if (pkt?.type !== 'data') throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: it does not say of what')
+  const header = decodeMessage(fetchHeader, pkt.bytes, 'the head of a fetch')
+  if ((await packets.next())?.type !== 'flush')
+    throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: its head goes on')
+  return header
+}
+
+/** Git itself would give any object that lies there; here only what the records name that were just sent. @throws MeshError E_FORBIDDEN */
+async function checkWants(
+  store: ArtifactStore,
+  artifact: string,
+  sent: ReadonlyMap<string, number>,
+  wants: readonly string[],
+): Promise<void> {
+  const named = new Set<string>()
+  for (const [writer, sequence] of sent) {
+    const { record } = await store.record(artifact, writer, sequence)
+    for (const tip of Object.values(record.refs)) named.add(tip)
+  }
+  if (wants.every((oid) => named.has(oid))) return
+  throw new MeshError('E_FORBIDDEN', 'Cannot serve a fetch: it wants an object that no record names')
+}
+
+/** Records the asker lacks, in packets; stops after what one stream may carry. @param sent the last sequence that went out, by writer */
+async function* missingRecords(
+  store: ArtifactStore,
+  { artifact, have }: FetchHeader,
+  sent: Map<string, number>,
+): AsyncGenerator<Buffer> {
+  let records = 0
+  let bytes = 0
+  for (const [writer, { sequence, frozen }] of store.heads(artifact)) {
+    let after = have[writer] ?? 0
+    while (after < sequence) {
+      const page = await store.envelopes(artifact, writer, after, PAGE)
+      if (page.length === 0) break
+      for (const text of page) {
+        if (++records > RECORDS_PER_FETCH || (bytes += text.length) > RECORD_BYTES_PER_FETCH) return
+        sent.set(writer, ++after)
+        yield recordPackets(text)
+      }
+    }
+    // Who asks from the start lacks the proof, or wants to compare
+    if (frozen === undefined || have[writer] !== undefined) continue
+    for (const text of await store.proofs(artifact, writer)) yield recordPackets(text)
+  }
+}
+
+async function* alive(chunks: AsyncIterable<Uint8Array>, dog: Watchdog): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    dog.alive()
+    yield chunk
+  }
+}

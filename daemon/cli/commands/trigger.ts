@@ -1,0 +1,54 @@
+/** Programs that pushes start. */
+import type { Context } from '../context.ts'
+import { readProgram } from '../task-options.ts'
+import { safeLine } from '../terminal.ts'
+import { parseCount } from '../units.ts'
+
+export interface TriggerFlags {
+  readonly name?: string
+  readonly branch?: string
+  readonly perMinute?: string
+  readonly path?: string[]
+}
+
+export async function add(
+  { mesh, output }: Context,
+  artifact: string,
+  file: string,
+  flags: TriggerFlags,
+): Promise<undefined> {
+  const { source, filename, modules, main } = await readProgram(file, output.io)
+  const made = await (await (await mesh()).artifact(artifact)).triggers.add({
+    name: flags.name ?? 'on-push',
+    on: 'push',
+    program: {
+      ...(source === undefined ? {} : { source }),
+      ...(filename === undefined ? {} : { filename }),
+      ...(modules === undefined ? {} : { modules }),
+      ...(main === undefined ? {} : { main }),
+    },
+    ...(flags.branch === undefined ? {} : { branch: flags.branch }),
+    ...(flags.perMinute === undefined ? {} : { perMinute: parseCount(flags.perMinute) }),
+    ...(flags.path === undefined ? {} : { paths: flags.path }),
+  })
+  await output.answer(made, () => safeLine(made.name))
+}
+
+export async function list({ mesh, output }: Context, name: string): Promise<undefined> {
+  const triggers = await (await (await mesh()).artifact(name)).triggers.list()
+  await output.answer({ triggers }, () =>
+    triggers.length === 0
+      ? 'No triggers.'
+      : triggers
+          .map(
+            (one) =>
+              `${safeLine(one.name)}  on push to ${safeLine(one.branch)}  started ${one.started}, dropped ${one.dropped}`,
+          )
+          .join('\n'),
+  )
+}
+
+export async function remove({ mesh, output }: Context, name: string, trigger: string): Promise<undefined> {
+  const triggers = await (await (await mesh()).artifact(name)).triggers.remove(trigger)
+  await output.answer({ triggers }, () => `removed ${safeLine(trigger)}`)
+}

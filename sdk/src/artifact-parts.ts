@@ -1,0 +1,53 @@
+/** What hangs on an artifact: tokens for Git clients, and programs that pushes start. */
+import type { GitTokenReply, GitTokenRequest, GitTokenView, TriggerRequest, TriggerView } from '../../protocol/api.ts'
+import type { Client } from './client.ts'
+
+export class GitTokens {
+  readonly #client: Client
+  readonly #id: string
+
+  constructor(client: Client, id: string) {
+    this.#client = client
+    this.#id = id
+  }
+
+  /** Makes a token for Git clients: as password, with any user name. It is shown this once. */
+  create(request: GitTokenRequest = {}): Promise<GitTokenReply> {
+    return this.#client.call('POST /v0/artifacts/:id/tokens', { params: { id: this.#id }, body: request })
+  }
+
+  /** Without their secrets. Admins only. */
+  async list(): Promise<readonly GitTokenView[]> {
+    return (await this.#client.call('GET /v0/artifacts/:id/tokens', { params: { id: this.#id } })).tokens
+  }
+
+  /** Ends a token. Gives those that are left. @param token its id */
+  async revoke(token: string): Promise<readonly GitTokenView[]> {
+    const params = { id: this.#id, token }
+    return (await this.#client.call('POST /v0/artifacts/:id/tokens/:token/revoke', { params, body: {} })).tokens
+  }
+}
+
+export class Triggers {
+  readonly #client: Client
+  readonly #id: string
+
+  constructor(client: Client, id: string) {
+    this.#client = client
+    this.#id = id
+  }
+
+  async list(): Promise<readonly TriggerView[]> {
+    return (await this.#client.call('GET /v0/artifacts/:id/triggers', { params: { id: this.#id } })).triggers
+  }
+
+  /** Starts the program with {artifact, name, ref, old, new} as input whenever the branch is pushed. */
+  add(request: TriggerRequest): Promise<TriggerView> {
+    return this.#client.call('POST /v0/artifacts/:id/triggers', { params: { id: this.#id }, body: request })
+  }
+
+  async remove(name: string): Promise<readonly TriggerView[]> {
+    const params = { id: this.#id, trigger: name }
+    return (await this.#client.call('POST /v0/artifacts/:id/triggers/:trigger/remove', { params, body: {} })).triggers
+  }
+}

@@ -1,0 +1,217 @@
+/** One artifact. What it shows of itself (`view`) is as of the last answer; `refresh()` asks again. */
+import type {
+  ArtifactEvent,
+  ArtifactPatch,
+  ArtifactView,
+  AuditPage,
+  CommitRequest,
+  CommitResult,
+  DiffView,
+  FileView,
+  ForkRequest,
+  LogPage,
+  MergeRequest,
+  MergeResult,
+  NoteRequest,
+  ProposalCreate,
+  RefView,
+  ReplicaContract,
+  ReplicationView,
+  TreePage,
+  VerifyView,
+} from '../../protocol/api.ts'
+import { GitTokens, Triggers } from './artifact-parts.ts'
+import type { Client } from './client.ts'
+import { ManyhandsError } from './errors.ts'
+import { type EventOptions, eventStream } from './event-stream.ts'
+import { compact } from './program.ts'
+import { Proposal, Proposals } from './proposals.ts'
+import { meshEvent } from './replies.ts'
+
+export interface ReadOptions {
+  /** Branch, tag or commit. @default the default branch */
+  readonly rev?: string | undefined
+}
+
+export interface TreeOptions extends ReadOptions {
+  /** Folder. @default the root */
+  readonly path?: string | undefined
+  /** With everything in its folders. @default false */
+  readonly recursive?: boolean | undefined
+  readonly limit?: number | undefined
+  readonly after?: string | undefined
+}
+
+export interface LogOptions extends ReadOptions {
+  /** At most 500. @default 50 */
+  readonly limit?: number | undefined
+  readonly after?: string | undefined
+}
+
+export class Artifact {
+  readonly #client: Client
+  #view: ArtifactView
+  /** For Git clients */
+  readonly tokens: GitTokens
+  readonly proposals: Proposals
+  /** Programs that pushes start */
+  readonly triggers: Triggers
+
+  constructor(client: Client, view: ArtifactView) {
+    this.#client = client
+    this.#view = view
+    this.tokens = new GitTokens(client, view.id)
+    this.proposals = new Proposals(client, view.id)
+    this.triggers = new Triggers(client, view.id)
+  }
+
+  get id(): string {
+    return this.#view.id
+  }
+
+  get view(): ArtifactView {
+    return this.#view
+  }
+
+  async refresh(): Promise<ArtifactView> {
+    this.#view = await this.#client.call('GET /v0/artifacts/:id', { params: { id: this.id } })
+    return this.#view
+  }
+
+  /** Commits files to a branch. @throws ManyhandsError E_REF_CONFLICT when the branch is not at `expectedHead`, E_QUOTA */
+  commit(request: CommitRequest): Promise<CommitResult> {
+    return this.#client.call('POST /v0/artifacts/:id/commits', { params: this.#params, body: request })
+  }
+
+  /** The bytes of a file. @throws ManyhandsError E_NOT_FOUND */
+  async read(path: string, options: ReadOptions = {}): Promise<Uint8Array> {
+    const file = await this.file(path, options)
+    if (file.text !== undefined) return new TextEncoder().encode(file.text)
+    return Uint8Array.from(atob(file.base64 ?? ''), (char) => char.charCodeAt(0))
+  }
+
+  /** The text of a file. @throws ManyhandsError E_NOT_FOUND, E_BAD_REQUEST when it is not UTF-8 */
+  async readText(path: string, options: ReadOptions = {}): Promise<string> {
+    const file = await this.file(path, options)
+    if (file.text !== undefined) return file.text
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot read ${path} as text: it is not UTF-8`, { hint: 'Use read()' })
+  }
+
+  /** A file with what Git knows of it. */
+  file(path: string, options: ReadOptions = {}): Promise<FileView> {
+    const query = compact<{ path: string; rev?: string }>({ path, rev: options.rev })
+    return this.#client.call('GET /v0/artifacts/:id/file', { params: this.#params, query })
+  }
+
+  /** What is in a folder, in pages. */
+  list(options: TreeOptions = {}): Promise<TreePage> {
+    const { recursive, ...rest } = options
+    const query = compact<TreeQuery>({ ...EMPTY_TREE, ...rest, recursive: recursive === true ? 'true' : undefined })
+    return this.#client.call('GET /v0/artifacts/:id/tree', { params: this.#params, query })
+  }
+
+  /** Commits, newest first, in pages. */
+  log(options: LogOptions = {}): Promise<LogPage> {
+    const query = compact<LogQuery>({ rev: options.rev, limit: options.limit, after: options.after })
+    return this.#client.call('GET /v0/artifacts/:id/commits', { params: this.#params, query })
+  }
+
+  /** @param to @default the default branch */
+  diff(from: string, to?: string, path?: string): Promise<DiffView> {
+    const query = compact<{ from: string; to?: string; path?: string }>({ from, to, path })
+    return this.#client.call('GET /v0/artifacts/:id/diff', { params: this.#params, query })
+  }
+
+  /** Conflicts are an answer, and nothing is changed then. */
+  merge(request: MergeRequest): Promise<MergeResult> {
+    return this.#client.call('POST /v0/artifacts/:id/merge', { params: this.#params, body: request })
+  }
+
+  /** An artifact of its own that begins with everything this one has. */
+  async fork(request: ForkRequest = {}): Promise<Artifact> {
+    const view = await this.#client.call('POST /v0/artifacts/:id/fork', { params: this.#params, body: request })
+    return new Artifact(this.#client, view)
+  }
+
+  refs(options: { readonly limit?: number; readonly after?: string } = {}): Promise<{
+    readonly refs: readonly RefView[]
+    readonly next?: string
+  }> {
+    return this.#client.call('GET /v0/artifacts/:id/refs', { params: this.#params, query: options })
+  }
+
+  /** The note of a commit, or undefined when it has none. @param kind refs/notes/<kind>. @default "commits" */
+  async note(options: ReadOptions & { readonly kind?: string } = {}): Promise<string | undefined> {
+    const query = compact<{ rev?: string; kind?: string }>({ rev: options.rev, kind: options.kind })
+    try {
+      return (await this.#client.call('GET /v0/artifacts/:id/notes', { params: this.#params, query })).text
+    } catch (error) {
+      if (error instanceof ManyhandsError && error.code === 'E_NOT_FOUND') return undefined
+      throw error
+    }
+  }
+
+  /** Sets the note of a commit: a prompt, what a model said, how it was made. */
+  addNote(request: NoteRequest): Promise<CommitResult> {
+    return this.#client.call('POST /v0/artifacts/:id/notes', { params: this.#params, body: request })
+  }
+
+  /** Proposes to merge a branch. */
+  async propose(request: ProposalCreate): Promise<Proposal> {
+    const view = await this.#client.call('POST /v0/artifacts/:id/proposals', { params: this.#params, body: request })
+    return new Proposal(this.#client, view)
+  }
+
+  /** How many nodes shall hold it, and who does. Without a contract it only asks. */
+  replicate(contract?: Partial<ReplicaContract>): Promise<ReplicationView> {
+    if (contract === undefined) return this.replication()
+    return this.#client.call('POST /v0/artifacts/:id/replicas', { params: this.#params, body: contract })
+  }
+
+  /** Who holds which sequence, as each of them signed. */
+  replication(): Promise<ReplicationView> {
+    return this.#client.call('GET /v0/artifacts/:id/replicas', { params: this.#params })
+  }
+
+  /** Checks the whole chain of records as a plain clone could. */
+  verify(signal?: AbortSignal): Promise<VerifyView> {
+    return this.#client.call('GET /v0/artifacts/:id/verify', { params: this.#params, signal, timeoutMs: VERIFY_MS })
+  }
+
+  /** Who moved which ref by what right, newest first. @param writer node id. @default the owner */
+  audit(
+    options: { readonly writer?: string; readonly limit?: number; readonly after?: string } = {},
+  ): Promise<AuditPage> {
+    return this.#client.call('GET /v0/artifacts/:id/audit', { params: this.#params, query: options })
+  }
+
+  async update(patch: ArtifactPatch): Promise<ArtifactView> {
+    this.#view = await this.#client.call('POST /v0/artifacts/:id/settings', { params: this.#params, body: patch })
+    return this.#view
+  }
+
+  /** Removes it from this node; other holders keep theirs. */
+  async remove(): Promise<void> {
+    await this.#client.call('POST /v0/artifacts/:id/remove', { params: this.#params, body: {} })
+  }
+
+  /** What happens to this artifact from now on. Leave the loop or abort to end it. */
+  async *watch(options: EventOptions = {}): AsyncGenerator<ArtifactEvent> {
+    const events = eventStream(this.#client, '/v0/events', meshEvent, {
+      reconnectMs: Number.POSITIVE_INFINITY,
+      ...options,
+    })
+    for await (const event of events) if ('artifact' in event && event.artifact === this.id) yield event
+  }
+
+  get #params(): { readonly id: string } {
+    return { id: this.id }
+  }
+}
+
+/** Reads every commit and object of a large repository. */
+const VERIFY_MS = 10 * 60_000
+const EMPTY_TREE = { rev: undefined, path: undefined, limit: undefined, after: undefined }
+
+type TreeQuery = { rev?: string; path?: string; recursive?: 'true' | 'false'; limit?: number; after?: string }
+type LogQuery = { rev?: string; limit?: number; after?: string }

@@ -1,0 +1,91 @@
+/** Proposals to merge one branch of an artifact into another, with their review. */
+import type { ProposalAct, ProposalCheck, ProposalState, ProposalView } from '../../protocol/api.ts'
+import type { Client } from './client.ts'
+
+export interface ProposalPageOptions {
+  readonly state?: ProposalState
+  /** At most 500. @default 50 */
+  readonly limit?: number
+  readonly after?: string
+}
+
+export class Proposals {
+  readonly #client: Client
+  readonly #artifact: string
+
+  constructor(client: Client, artifact: string) {
+    this.#client = client
+    this.#artifact = artifact
+  }
+
+  /** Newest first. */
+  list(options: ProposalPageOptions = {}): Promise<{ proposals: readonly ProposalView[]; next?: string }> {
+    return this.#client.call('GET /v0/artifacts/:id/proposals', {
+      params: { id: this.#artifact },
+      query: { ...options },
+    })
+  }
+
+  /** @throws ManyhandsError E_NOT_FOUND */
+  async get(id: string): Promise<Proposal> {
+    const params = { id: this.#artifact, proposal: id }
+    return new Proposal(this.#client, await this.#client.call('GET /v0/artifacts/:id/proposals/:proposal', { params }))
+  }
+}
+
+/** Each act is an event signed by this node in the repository; `view` is what they come to. */
+export class Proposal {
+  readonly #client: Client
+  #view: ProposalView
+
+  constructor(client: Client, view: ProposalView) {
+    this.#client = client
+    this.#view = view
+  }
+
+  get id(): string {
+    return this.#view.id
+  }
+
+  get view(): ProposalView {
+    return this.#view
+  }
+
+  comment(text: string, by?: ProposalAct['by']): Promise<ProposalView> {
+    return this.#act('comment', { text, ...(by === undefined ? {} : { by }) })
+  }
+
+  /** The result of a check of the proposed commit. */
+  async check(check: ProposalCheck): Promise<ProposalView> {
+    const route = 'POST /v0/artifacts/:id/proposals/:proposal/check'
+    return this.#keep(await this.#client.call(route, { params: this.#params, body: check }))
+  }
+
+  /** Approves the proposed commit; its author's own approval does not count. */
+  approve(act: ProposalAct = {}): Promise<ProposalView> {
+    return this.#act('approve', act)
+  }
+
+  /** @throws ManyhandsError E_REVIEW with `details.lacking`, E_REF_CONFLICT when the branches cannot be merged */
+  merge(act: ProposalAct = {}): Promise<ProposalView> {
+    return this.#act('merge', act)
+  }
+
+  close(act: ProposalAct = {}): Promise<ProposalView> {
+    return this.#act('close', act)
+  }
+
+  get #params(): { readonly id: string; readonly proposal: string } {
+    return { id: this.#view.artifact, proposal: this.#view.id }
+  }
+
+  async #act(what: 'comment' | 'approve' | 'merge' | 'close', body: ProposalAct): Promise<ProposalView> {
+    const route = `POST /v0/artifacts/:id/proposals/:proposal/${what}` as const
+    return this.#keep(await this.#client.call(route, { params: this.#params, body }))
+  }
+
+  #keep(view: ProposalView): ProposalView {
+    this.#view = view
+    return view
+  }
+}
