@@ -89,6 +89,7 @@ export class Committer {
       async (usage) => {
         failpoint('artifact.before-objects')
         if (!isCarried) {
+          await this.#repositories.prepare(before ?? next)
           await writePack(path, pack)
           await syncPack(path, pack)
         }
