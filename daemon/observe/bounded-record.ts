@@ -13,7 +13,7 @@ const WIDTH = 64
 const SECRET_NAME =
   /^(?:.*(?:token|secret|password|passphrase|private_?key|authorization|credential|psk)|invite|cookie|set-cookie|proof)$/i
 /** Secrets inside text: bearer tokens and invites. */
-const SECRET_TEXT = /\b(Bearer\s+)[\w.~+/=-]{8,}|\b(mht_|mh1)[\w-]{16,}/gi
+const SECRET_TEXT = /\b(Bearer\s+)[\w.~+/=-]{8,}|\b(mh[ta]_|mh1)[\w-]{16,}/gi
 const CENSORED = '[redacted]'
 
 /** A copy of `value` fit to be written. Never throws, whatever getters do. */

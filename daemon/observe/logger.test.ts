@@ -40,7 +40,7 @@ describe('the logger', () => {
       },
       `got Bearer ${canary}`,
     )
-    logger.info(`mht_${canary} mh1${canary}`)
+    logger.info(`mht_${canary} mh1${canary} http://x:mha_${canary}@127.0.0.1/git/a.git`)
     logger.child({ secret: canary }).warn('x')
     logger.error(new MeshError('E_INVITE', 'refused', { details: { invite: canary }, cause: { private_key: canary } }))
     expect(lines.join('')).not.toContain(canary)

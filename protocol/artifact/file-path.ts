@@ -9,8 +9,7 @@ const MAX_COMPONENT_BYTES = 255
 const MAX_DEPTH = 64
 /** Code points that HFS+ leaves out when it compares names */
 const IGNORED = /[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]/g
-// oxlint-disable-next-line
-const CONTROL = /[\u0000-\u001f\u007f\\]/
+const CONTROL = /[\p{Cc}\\]/u
 
 /** Why `path` cannot be that of a file; undefined when it can. */
 export function filePathFault(path: string): string | undefined {

@@ -7,11 +7,6 @@ import type { ArtifactState } from './state.ts'
 
 const MAX_KEPT = 256
 
-interface Page {
-  readonly keys: readonly string[]
-  readonly next?: string
-}
-
 export class Catalog {
   readonly #journal: Journal
   readonly #kept = new Map<string, ArtifactState>()

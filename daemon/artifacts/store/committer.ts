@@ -9,7 +9,7 @@ import { type Catalog, stateWrites } from './catalog.ts'
 import type { GitObject } from './git-object.ts'
 import { encodePackRow, makePack } from './pack-file.ts'
 import { pendingWrite, type Repositories } from './repositories.ts'
-import { syncPack, takeObjects, writePack } from './repository-files.ts'
+import { syncPack, syncRepository, takeObjects, writePack } from './repository-files.ts'
 import { type ArtifactFact, encodeRow, type HeadRow, TABLES, taskKey } from './rows.ts'
 import type { Settler } from './settler.ts'
 import { type ArtifactState, defaultBranchOf } from './state.ts'
@@ -89,10 +89,14 @@ export class Committer {
       async (usage) => {
         failpoint('artifact.before-objects')
         if (!isCarried) {
+          await this.#repositories.prepare(before ?? next)
           await writePack(path, pack)
           await syncPack(path, pack)
         }
         if (change.staging !== undefined) await takeObjects(change.staging.objects, path)
+        // the folders above new objects must survive too
+        const isSynced = !isCarried || change.staging !== undefined
+        if (isSynced && !next.row.made) await syncRepository(path, undefined, true)
         failpoint('artifact.after-objects')
         const writes = [...stateWrites(before, state), ...taskWrites(state, change), ...usage()]
         if (isCarried) writes.push(pendingWrite(id, packs, encodePackRow(pack)))
