@@ -7,9 +7,9 @@ import type { Grade } from './job.ts'
 
 // ---- sandboxes
 
-/** `paused` and `stopped` wake on use; `lost`: its node or its content is gone */
-export type SandboxState = 'creating' | 'running' | 'paused' | 'stopped' | 'lost'
-/** `strict`: read-only root but for the workspace and temporary folders, few processes. `build`: a writable root, for installing software */
+/** `paused` (frozen, wakes in milliseconds) and `stopped` (no process, no memory) wake on use; `lost`: its node or its content is gone */
+export type SandboxState = 'running' | 'paused' | 'stopped' | 'lost'
+/** `strict`: no rights, read-only root, writable workspace. `build`: root inside with what package managers need, writable root */
 export type SandboxProfile = 'strict' | 'build'
 
 /** Each absent field takes the node's default. Beyond the node's ceiling the request is refused, not clamped. */
@@ -17,31 +17,35 @@ export interface SandboxLimitsInput {
   readonly memoryBytes?: number
   /** Cores, e.g. 0.5 */
   readonly cpus?: number
+  /** Processes and threads at once */
   readonly pids?: number
-  /** Workspace and changes of the root together */
+  /** The workspace */
   readonly diskBytes?: number
+  /** Files and folders in the workspace */
   readonly inodes?: number
-  /** Kept output of each background process */
-  readonly logBytes?: number
+  /** /tmp; counts as memory too */
+  readonly tmpBytes?: number
+  /** What profile `build` may write outside the workspace */
+  readonly rootBytes?: number
 }
 
 export interface SandboxRequest {
-  /** A name as `image ls` shows it, or `name@sha256:...`. @default the node's default image */
+  /** A name as `image ls` shows it, or `sha256:...`. @default the node's default image */
   readonly image?: string
   /** Its content becomes the workspace */
   readonly artifact?: string
   /** 1 to 64 of a-z 0-9 . _ - ; unique on this node. @default none */
   readonly name?: string
   readonly limits?: SandboxLimitsInput
-  /** Lowest acceptable isolation grade. @default what the node offers */
+  /** Lowest acceptable isolation grade: met or refused. @default the strongest its node offers */
   readonly isolation?: Grade
-  /** @default "build" */
+  /** @default "strict" */
   readonly profile?: SandboxProfile
   /** "any" (default), "local", "other", or a node's name or id */
   readonly on?: string
-  /** For every command. No secrets: the guest sees them */
+  /** For every command. No secrets: the guest sees them, and they are kept */
   readonly env?: Readonly<Record<string, string>>
-  /** Without use for this long it sleeps, milliseconds. @default the node's */
+  /** Unused for this long it is frozen, after ten times as long stopped, milliseconds; 0: never. @default the node's */
   readonly idleMs?: number
   /** The agent whose egress rules it is under. @default none */
   readonly agent?: string
@@ -53,7 +57,8 @@ export interface SandboxLimits {
   readonly pids: number
   readonly diskBytes: number
   readonly inodes: number
-  readonly logBytes: number
+  readonly tmpBytes: number
+  readonly rootBytes: number
 }
 
 export interface SandboxView {
@@ -64,21 +69,24 @@ export interface SandboxView {
   readonly node: string
   readonly nodeName: string
   readonly image: string
+  readonly digest: string
   readonly grade: Grade
   readonly profile: SandboxProfile
   readonly limits: SandboxLimits
+  /** Path of the workspace in the guest */
+  readonly workspace: string
+  /** False: what is in the workspace is in memory, and the sandbox only freezes */
+  readonly survivesStop: boolean
+  readonly snapshots: readonly SnapshotView[]
   /** Display only */
   readonly createdAt: string
-  readonly usedAt: string
   readonly agent?: string
-  /** What is not as it was asked for, or why it is lost */
+  /** Why it last stopped by itself, or why it is lost */
   readonly note?: string
 }
 
 export interface SnapshotView {
-  readonly id: string
-  readonly name?: string
-  readonly sandbox: string
+  readonly name: string
   /** Display only */
   readonly createdAt: string
   readonly bytes: number
@@ -140,13 +148,12 @@ export interface FileReply {
 }
 
 export interface ImageView {
-  readonly name: string
+  readonly names: readonly string[]
+  /** "sha256:..." */
   readonly digest: string
   readonly bytes: number
   /** Display only */
-  readonly createdAt?: string
-  /** Why it cannot be used */
-  readonly refused?: string
+  readonly createdAt: string
 }
 
 // ---- the duplex: box channels
@@ -226,9 +233,12 @@ export type BoxControl = { readonly signal: string } | { readonly resize: Termin
 export type WatchEvent = { readonly path: string; readonly change: 'created' | 'changed' | 'removed' }
 
 export interface ImageProgress {
-  readonly text: string
-  /** From 0 to 1, when it is known */
-  readonly share?: number
+  /** What is being done, e.g. "downloading" */
+  readonly step: string
+  /** A layer or file */
+  readonly item?: string
+  readonly doneBytes?: number
+  readonly totalBytes?: number
 }
 
 /** A rich result: `type` is a media type; text as it is, anything else as base64. */
@@ -352,14 +362,16 @@ export interface SandboxRoutes {
   'POST /v0/sandboxes': Do<SandboxRequest, SandboxView>
   'GET /v0/sandboxes': Read<{ sandboxes: readonly SandboxView[] }>
   'GET /v0/sandboxes/:id': Read<SandboxView>
-  'POST /v0/sandboxes/:id/sleep': Do<{ deep?: boolean }, SandboxView>
+  'POST /v0/sandboxes/:id/sleep': Do<{ depth?: 'pause' | 'stop' }, SandboxView>
   'POST /v0/sandboxes/:id/wake': Do<{}, SandboxView>
   'POST /v0/sandboxes/:id/remove': Do<{}, { removed: true }>
+  /** `name`: made up when absent */
   'POST /v0/sandboxes/:id/snapshot': Do<{ name?: string }, SnapshotView>
-  'GET /v0/sandboxes/:id/snapshots': Read<{ snapshots: readonly SnapshotView[] }>
-  /** `snapshot`: id or name; the newest when absent */
+  'POST /v0/sandboxes/:id/snapshots/:name/remove': Do<{}, { removed: true }>
+  /** `snapshot`: its name; the newest when absent */
   'POST /v0/sandboxes/:id/restore': Do<{ snapshot?: string }, SandboxView>
-  'POST /v0/sandboxes/:id/fork': Do<{ name?: string }, SandboxView>
+  /** `from`: a snapshot; what is there now when absent */
+  'POST /v0/sandboxes/:id/fork': Do<{ name?: string; from?: string }, SandboxView>
   'POST /v0/sandboxes/:id/move': Do<{ to: string }, SandboxView>
   'POST /v0/sandboxes/:id/files': Do<FileRequest, FileReply>
   'GET /v0/sandboxes/:id/processes': Read<{ processes: readonly ProcessView[] }>
