@@ -85,6 +85,7 @@ export const ERRORS = {
   E_ALREADY_RUNNING: { status: 409, exit: 65, retry: false, title: 'A daemon is running here already' },
   E_UNPROVEN: { status: 502, exit: 77, retry: false, title: 'What answers is not the daemon that owns the token' },
   E_STOPPING: { status: 503, exit: 75, retry: true, title: 'The daemon is shutting down' },
+  E_EGRESS: { status: 503, exit: 69, retry: true, title: 'The door to the outside cannot be opened' },
   E_STORAGE: {
     status: 507,
     exit: 74,
