@@ -92,12 +92,15 @@ export interface SnapshotView {
   readonly bytes: number
 }
 
+/** A background process. */
 export interface ProcessView {
-  readonly id: string
-  readonly argv: readonly string[]
+  readonly id: number
+  readonly name: string
+  /** In the guest */
+  readonly pid: number
   readonly running: boolean
-  /** Absent while it runs */
-  readonly end?: ExecEnd
+  /** Written so far */
+  readonly outputBytes: number
 }
 
 /** How a command ended; every case has its own `reason`. */
@@ -105,6 +108,7 @@ export interface ExecEnd {
   readonly reason:
     | 'exit'
     | 'signal'
+    | 'not-started'
     | 'timeout'
     | 'memory'
     | 'pids'
@@ -117,24 +121,21 @@ export interface ExecEnd {
   readonly code?: number
   /** For "signal", e.g. "SIGKILL" */
   readonly signal?: string
-  /** More was written than is passed on or kept */
-  readonly truncated?: boolean
+  /** For "not-started" */
+  readonly message?: string
 }
 
 export interface FileEntry {
-  /** Relative to the folder listed; for a stat the path asked for */
   readonly name: string
   readonly type: 'file' | 'folder' | 'symlink' | 'other'
   readonly bytes: number
   /** Permission bits */
   readonly mode: number
-  /** Milliseconds since 1970; display only */
+  /** Milliseconds since 1970, as the guest says */
   readonly modifiedMs: number
-  /** Of a symlink */
-  readonly target?: string
 }
 
-/** Paths are absolute or relative to the workspace. No symlink is followed out of the sandbox. */
+/** Paths are absolute or relative to the workspace. A symbolic link in a path is refused, and so is `..`. */
 export type FileRequest =
   | { readonly op: 'list'; readonly path: string }
   | { readonly op: 'stat'; readonly path: string }
@@ -185,6 +186,8 @@ export interface ExecRequest {
   readonly timeoutMs?: number
   /** A terminal of this size instead of pipes */
   readonly terminal?: TerminalSize
+  /** Of a background process, for listings */
+  readonly name?: string
   /** Whether standard input follows on lane 0. @default false: it is empty */
   readonly stdin?: boolean
   /** It is ended beyond this much output. @default none: the caller's pace bounds it */
@@ -198,7 +201,7 @@ export type BoxOpen =
   /** Ends at once with its ProcessView; the process runs on, its output is kept */
   | ({ readonly op: 'start'; readonly sandbox: string } & ExecRequest)
   /** Output of a background process from its beginning, or what is kept of it */
-  | { readonly op: 'logs'; readonly sandbox: string; readonly process: string; readonly follow?: boolean }
+  | { readonly op: 'logs'; readonly sandbox: string; readonly process: number; readonly follow?: boolean }
   | { readonly op: 'read'; readonly sandbox: string; readonly path: string }
   | { readonly op: 'write'; readonly sandbox: string; readonly path: string; readonly mode?: number }
   /** Lane 1: one JSON WatchEvent a line */
@@ -208,7 +211,7 @@ export type BoxOpen =
   | {
       readonly op: 'wait-log'
       readonly sandbox: string
-      readonly process: string
+      readonly process: number
       /** A line that contains this text */
       readonly text: string
       readonly timeoutMs?: number
@@ -230,7 +233,10 @@ export type BoxOpen =
 
 export type BoxControl = { readonly signal: string } | { readonly resize: TerminalSize }
 
-export type WatchEvent = { readonly path: string; readonly change: 'created' | 'changed' | 'removed' }
+export interface WatchEvent {
+  readonly kind: 'created' | 'changed' | 'removed'
+  readonly name: string
+}
 
 export interface ImageProgress {
   /** What is being done, e.g. "downloading" */
@@ -263,91 +269,130 @@ export interface BoxDone {
 
 // ---- egress
 
-/** Which guests a rule is for. Absent: all */
+/** Whose traffic it is */
 export interface EgressSubject {
   readonly agent?: string
   readonly task?: string
-  /** Id or name of a sandbox */
   readonly sandbox?: string
+  /** The node whose work it is */
+  readonly node?: string
 }
 
+/** Without a matching allow nothing passes, and a matching deny always wins. */
 export interface PolicyRuleInput {
+  /** "any", "agent/<name>", "task/<id>", "sandbox/<name>", "node/<id>"; "agent/*" is every agent */
+  readonly for: readonly string[]
   readonly effect: 'allow' | 'deny'
-  readonly for?: EgressSubject
-  /** "api.example.com", "*.example.com" (any depth below), or an address */
+  /** A name, "*.example.com" (any name below it), an address, or "*" */
   readonly host: string
-  /** @default 80 and 443 */
+  /** @default 80 and 443 for allow, all for deny */
   readonly ports?: readonly number[]
-  /** @default any; a rule that names methods, paths or credentials reads HTTPS with the sandbox's own authority */
+  /** @default all */
   readonly methods?: readonly string[]
-  /** Prefixes of the path, each beginning with "/". @default any */
-  readonly paths?: readonly string[]
-  /** Header -> name of a secret, whose value the proxy puts in */
-  readonly inject?: Readonly<Record<string, string>>
-  /** "https://other.example:8443": where it goes instead */
-  readonly rewrite?: string
-  /** Id of a program that answers in an isolate */
+  /** "*" stands for anything, also nothing; the query is not looked at. @default all */
+  readonly path?: string
+  /** Ranges as CIDR that are not public and may be reached by this rule */
+  readonly addresses?: readonly string[]
+  /** Puts a secret into a header of a matching request; the guest's own header of that name is dropped */
+  readonly inject?: readonly {
+    readonly header: string
+    readonly secret: string
+    /** @default "bearer" for authorization, "raw" for others */
+    readonly as?: 'raw' | 'bearer' | 'basic'
+    /** With "basic" */
+    readonly user?: string
+  }[]
+  /** Replaces the placeholder a guest holds by the secret, in these headers only */
+  readonly replace?: readonly {
+    readonly secret: string
+    readonly headers: readonly string[]
+    /** Environment variable in which the guest finds the placeholder */
+    readonly env?: string
+  }[]
+  readonly rewrite?: {
+    readonly scheme?: 'http' | 'https'
+    readonly host?: string
+    readonly port?: number
+    /** Replaces this beginning of the path */
+    readonly path?: { readonly from: string; readonly to: string }
+    readonly set?: Readonly<Record<string, string>>
+    readonly remove?: readonly string[]
+  }
+  /** A program that answers instead of the host, in an isolate */
   readonly handler?: string
-  /** The host may resolve to private addresses. @default false */
-  readonly private?: boolean
+  /** Lets tunnels through that are not TLS to this very host. @default false */
+  readonly opaque?: boolean
+  /** Lets credentials of this rule travel over plain HTTP. @default false */
+  readonly plain?: boolean
+  /** For people */
+  readonly note?: string
 }
 
 export interface PolicyRule extends PolicyRuleInput {
   readonly id: string
-  /** Display only */
-  readonly createdAt: string
 }
 
 export interface PolicyQuestion {
-  readonly for?: EgressSubject
-  /** @default "GET" */
+  readonly subject?: EgressSubject
+  /** Absent: only what is known of a tunnel */
   readonly method?: string
+  /** http: or https: */
   readonly url: string
 }
 
 export interface PolicyAnswer {
-  readonly allowed: boolean
-  /** The rule that decided; absent: none matched */
+  readonly decision: 'allow' | 'deny'
+  readonly reason: 'allowed' | 'denied' | 'no-rule'
+  /** The rule that decided */
   readonly rule?: PolicyRule
-  /** A sentence */
-  readonly reason: string
+  /** For a tunnel: "inspect" when a rule can only be kept by looking inside, "opaque" when anything may pass */
+  readonly tunnel?: 'pass' | 'inspect' | 'opaque'
+  readonly considered: readonly {
+    readonly rule: string
+    readonly effect: 'allow' | 'deny'
+    readonly matched: boolean
+    readonly why: string
+  }[]
 }
 
 export interface SecretView {
   readonly name: string
   /** Display only */
-  readonly createdAt: string
+  readonly setAt: string
 }
 
-export interface ServiceRequest {
-  /** 1 to 48 of a-z 0-9 - */
+export interface ServiceView {
   readonly name: string
-  /** "tcp:127.0.0.1:5432" or "unix:/run/postgresql/.s.PGSQL.5432" */
-  readonly to: string
-  /** "agent/<name>", "task/<id>", "node/<name or id>", "sandbox/<id>"; nobody else reaches it */
+  /** "tcp:<host>:<port>" */
+  readonly target: string
+  /** As in rules: "agent/<name>", "task/<id>", "node/<id>", "any"; nobody else reaches it */
   readonly grants: readonly string[]
 }
 
-export interface ServiceView extends ServiceRequest {
-  /** Connections open now */
-  readonly connections: number
-}
-
+/** One decision of the door. */
 export interface EgressEvent {
+  /** From 1 since the daemon started */
+  readonly sequence: number
   /** Display only */
   readonly at: string
-  readonly decision: 'allowed' | 'denied' | 'closed'
   readonly subject: EgressSubject
-  readonly host: string
-  readonly port: number
-  readonly method?: string
-  readonly path?: string
-  /** Id of the rule that decided */
-  readonly rule?: string
-  /** A sentence */
+  /** A tunnel asked for, a request, a connection to a service; "end" says what an allowed tunnel carried; "lost": lines are missing before this one */
+  readonly kind: 'tunnel' | 'request' | 'service' | 'end' | 'lost'
+  readonly decision: 'allow' | 'deny' | 'failed'
+  /** A stable word: "no-rule", "denied", "private-address", ... */
   readonly reason: string
-  readonly sentBytes?: number
-  readonly receivedBytes?: number
+  readonly rule?: string
+  readonly host?: string
+  readonly port?: number
+  readonly method?: string
+  /** Without the query, cut */
+  readonly path?: string
+  /** What was dialed, or refused */
+  readonly address?: string
+  readonly bytesUp?: number
+  readonly bytesDown?: number
+  readonly ms?: number
+  readonly note?: string
 }
 
 // ---- routes
@@ -375,18 +420,19 @@ export interface SandboxRoutes {
   'POST /v0/sandboxes/:id/move': Do<{ to: string }, SandboxView>
   'POST /v0/sandboxes/:id/files': Do<FileRequest, FileReply>
   'GET /v0/sandboxes/:id/processes': Read<{ processes: readonly ProcessView[] }>
-  'POST /v0/sandboxes/:id/processes/:process/signal': Do<{ signal: string }, ProcessView>
+  'POST /v0/sandboxes/:id/processes/:process/signal': Do<{ signal: string }, { sent: true }>
   /** Of this node, or of the one named by `on` */
   'GET /v0/images': Read<{ images: readonly ImageView[] }, { on?: string }>
   'GET /v0/secrets': Read<{ secrets: readonly SecretView[] }>
   'POST /v0/secrets': Rule<{ name: string; value: string }, SecretView>
   'POST /v0/secrets/:name/remove': Rule<{}, { removed: true }>
   'GET /v0/policy': Read<{ rules: readonly PolicyRule[] }>
-  'POST /v0/policy': Rule<PolicyRuleInput, PolicyRule>
+  /** With the id of a rule that is there: in its place */
+  'POST /v0/policy': Rule<PolicyRuleInput & { readonly id?: string }, PolicyRule>
   'POST /v0/policy/:id/remove': Rule<{}, { removed: true }>
   'POST /v0/policy/explain': Row<'POST', 'read', {}, PolicyQuestion, PolicyAnswer>
   'GET /v0/services': Read<{ services: readonly ServiceView[] }>
-  'POST /v0/services': Rule<ServiceRequest, ServiceView>
+  'POST /v0/services': Rule<ServiceView, ServiceView>
   'POST /v0/services/:name/remove': Rule<{}, { removed: true }>
   'GET /v0/egress/log': Read<EventStream<EgressEvent>>
 }

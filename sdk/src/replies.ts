@@ -35,6 +35,7 @@ import type {
   Upgrade,
 } from '../../protocol/api.ts'
 import type { ErrorCode, JobFailure } from './errors.ts'
+import { SANDBOX_REPLIES } from './sandbox-replies.ts'
 import type { Shape } from './shape.ts'
 import {
   anything,
@@ -318,6 +319,7 @@ export const REPLIES: { readonly [R in JsonRoute]: Shape<Routes[R]['reply']> } =
   'POST /v0/tokens/:name/revoke': tokens,
   'POST /v0/shutdown': object<{ stopping: true }>({ stopping: oneOf(true) }),
   'GET /v0/openapi.json': anything,
+  ...SANDBOX_REPLIES,
 }
 
 export { envelope as receiptEnvelope }
