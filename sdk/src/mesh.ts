@@ -15,11 +15,15 @@ import type {
 } from '../../protocol/api.ts'
 import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
+import { Egress, Policy, Secrets, Services } from './egress.ts'
 import { type EventOptions, eventStream } from './event-stream.ts'
+import { Images } from './images.ts'
 import type { Inputs } from './map-parts.ts'
 import { type MapOptions, MapRun } from './map.ts'
+import type { PortOpener } from './open-port.ts'
 import { type Program, type ProgramLoader, resolveProgram } from './program.ts'
 import { meshEvent } from './replies.ts'
+import { type Sandbox, Sandboxes, type SandboxOptions } from './sandbox.ts'
 import { Session, type SessionOptions } from './session.ts'
 import { outputOf, type RunOptions, Tasks } from './tasks.ts'
 
@@ -27,6 +31,7 @@ export interface MeshParts {
   readonly client: Client
   readonly duplex: DuplexSource
   readonly load: ProgramLoader
+  readonly openPort: PortOpener
   /** Closes what the duplex source opened */
   readonly closeDuplex: () => void
 }
@@ -45,11 +50,24 @@ export class Mesh {
   readonly #parts: MeshParts
   /** To list, watch, cancel and question tasks */
   readonly tasks: Tasks
+  /** To list and find sandboxes; `sandbox` makes one */
+  readonly sandboxes: Sandboxes
+  readonly images: Images
+  readonly secrets: Secrets
+  readonly policy: Policy
+  readonly services: Services
+  readonly egress: Egress
 
   constructor(parts: MeshParts) {
     this.#parts = parts
     this.#client = parts.client
     this.tasks = new Tasks(parts.client, parts.duplex, parts.load)
+    this.sandboxes = new Sandboxes(parts)
+    this.images = new Images(parts.client, parts.duplex)
+    this.secrets = new Secrets(parts.client)
+    this.policy = new Policy(parts.client)
+    this.services = new Services(parts.client)
+    this.egress = new Egress(parts.client)
   }
 
   /** With `detach`: gives the task once it is durable, which then runs on without this process. */
@@ -92,6 +110,11 @@ export class Mesh {
   map<Output = unknown>(program: Program, inputs: Inputs, options: MapOptions = {}): MapRun<Output> {
     const loaded = resolveProgram(program, this.#parts.load)
     return new MapRun<Output>(this.#client, this.tasks, loaded, inputs, options)
+  }
+
+  /** Makes a sandbox on the nearest able node. It lives until it is removed; hold it with `await using` to have that done. */
+  sandbox(options: SandboxOptions = {}): Promise<Sandbox> {
+    return this.sandboxes.create(options)
   }
 
   status(options: CallOptions = {}): Promise<StatusView> {
