@@ -53,4 +53,23 @@ export const LIMITS = {
   keyBytes: 200,
   /** One log line of a guest; the rest of the line is cut. */
   logLineBytes: 16 << 10,
+
+  /** Body of one frame between the daemon and the agent in a sandbox, both ways; the agent holds two. */
+  guestFrameBytes: 256 << 10,
+  /** Bytes a sandbox may have sent on one stream that nobody has read yet. */
+  guestWindowBytes: 1 << 20,
+  /** Commands, file operations and connections of one sandbox at once; the agent has room for 256. */
+  guestChannels: 192,
+  /** Output kept of a background process: what the agent has room for. */
+  guestKeptBytes: 256 << 10,
+  /** How long a process has between being asked to end and being killed, milliseconds. */
+  guestGraceMs: 2000,
+  /** A file read into memory, unless the caller allows more. */
+  guestFileBytes: 64 << 20,
+  /** Entries of a folder of a sandbox. */
+  guestEntries: 100_000,
+  /** Arguments and environment of a command together. */
+  guestArgBytes: 128 << 10,
+  /** A path in a sandbox. */
+  guestPathBytes: 4095,
 } as const

@@ -71,9 +71,8 @@ export type GuestEnd =
     }
   | { readonly kind: 'timeout' }
   | { readonly kind: 'output' }
-  | { readonly kind: 'memory' }
-  | { readonly kind: 'pids' }
-  | { readonly kind: 'disk' }
+  /** A limit of the sandbox explains it. `code`: what it exited with, if it did */
+  | { readonly kind: 'memory' | 'pids' | 'disk'; readonly code?: number }
   | { readonly kind: 'canceled' }
   | { readonly kind: 'engine-lost' }
   | { readonly kind: 'sandbox-lost' }
@@ -201,6 +200,11 @@ export interface GuestConnection {
   ping(): Promise<void>
   /** Resolves with the reason when the connection is over, for whatever cause; every process then ends as `sandbox-lost` or `engine-lost` */
   readonly closed: Promise<Error | undefined>
+  /** Foreground commands, open streams and operations now; when the last of them ended, as `performance.now()` */
+  readonly activity: { readonly active: number; readonly lastAt: number }
+  /** Ends the connection; what is open ends for this reason. Later calls change nothing */
+  lost(reason: 'engine-lost' | 'sandbox-lost', error?: Error): void
+  /** As `lost('sandbox-lost')`: the agent is told nothing and goes on */
   close(): void
 }
 
@@ -216,8 +220,8 @@ export interface GuestOptions {
   readonly token: string
   /** Where commands run when they name no folder */
   readonly cwd: string
-  /** Asked when a process ends in a way that a limit may explain */
+  /** For every command */
+  readonly env?: Readonly<Record<string, string>>
+  /** Asked when the connection begins, and when a process ends in a way that a limit may explain */
   evidence?(): Promise<EndEvidence | undefined>
-  /** Asked when the transport ends: which of the two it was. @default sandbox-lost */
-  lost?(): Promise<'engine-lost' | 'sandbox-lost'>
 }
