@@ -191,7 +191,7 @@ export interface GuestConnection {
   /** Of background processes, also those of earlier connections */
   processes(): Promise<readonly BackgroundView[]>
   /** Its kept output from the oldest byte, then what follows. @throws MeshError E_NOT_FOUND */
-  attach(id: number): GuestProcess
+  attach(id: number): Promise<GuestProcess>
   /** Ends every process of the guest but the agent */
   killAll(): Promise<void>
   /** A connection to a TCP port on the guest's loopback. @throws MeshError E_UNREACHABLE when nothing listens, E_GUEST_FEATURE */
