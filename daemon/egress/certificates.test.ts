@@ -74,3 +74,12 @@ test('the authority is one, for a year, and each certificate has its own serial 
   expect(new Set([...serials, root.serialNumber]).size).toBe(3)
   expect(new X509Certificate(new Authority('far', Date.UTC(2060, 0, 1)).certificatePem).validTo).toContain('2060')
 })
+
+test('from the same seed comes the same authority: what trusted the old certificate accepts hosts of the new one', async () => {
+  const seed = Buffer.alloc(32, 7)
+  const before = new Authority('manyhands test', NOW - 86_400_000, seed)
+  const after = new Authority('manyhands test', NOW, seed)
+  await handshake(after, 'a.test', 'a.test', before.certificatePem)
+  const other = new Authority('manyhands test', NOW, Buffer.alloc(32, 8))
+  await expect(handshake(other, 'a.test', 'a.test', before.certificatePem)).rejects.toThrow()
+})

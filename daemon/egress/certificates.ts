@@ -3,7 +3,16 @@
  * one guest. Certificates are X.509 version 3 (RFC 5280) in DER (X.690). Node reads certificates and does not write them; the maintained packages that do bring a
  * tree of twenty others into the process that holds credentials, so the two forms needed are written here and nothing is ever parsed.
  */
-import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
+import {
+  createECDH,
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+} from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { literalAddress } from '../../protocol/egress/host.ts'
 
@@ -33,13 +42,15 @@ const DIGITAL_SIGNATURE = Buffer.from([0x07, 0x80])
 export class Authority {
   readonly certificatePem: string
   readonly #name: Buffer
-  readonly #keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  readonly #keys: { readonly publicKey: KeyObject; readonly privateKey: KeyObject }
   /** One key serves all hosts: whoever could take it from memory could take the authority's too */
   readonly #leafKeys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   readonly #contexts = new Map<string, { readonly until: number; readonly context: SecureContext }>()
 
-  constructor(name: string, now: number) {
+  /** @param seed 32 secret bytes the key follows from, so that the authority is the same again after a restart; without, a new one */
+  constructor(name: string, now: number, seed?: Buffer) {
     this.#name = distinguishedName(name)
+    this.#keys = seed === undefined ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : keysFrom(seed)
     const certificate = this.#certificate(this.#name, this.#keys.publicKey, now, CA_DAYS, [
       extension(OID.basicConstraints, true, sequence(boolean(true), integer(Buffer.from([0])))),
       extension(OID.keyUsage, true, tlv(0x03, CERT_AND_CRL_SIGN)),
@@ -89,6 +100,28 @@ export class Authority {
     )
     const signature = sign('sha256', toSign, this.#keys.privateKey)
     return sequence(toSign, algorithm, tlv(0x03, Buffer.from([0]), signature))
+  }
+}
+
+/** A key pair from secret bytes: hashed with a counter until they are a number below the order of the group, which all but one in four billion are. */
+function keysFrom(seed: Buffer): { publicKey: KeyObject; privateKey: KeyObject } {
+  const curve = createECDH('prime256v1')
+  for (let counter = 0; ; counter++) {
+    const d = createHash('sha256')
+      .update('manyhands door')
+      .update(seed)
+      .update(Buffer.from([counter]))
+      .digest()
+    try {
+      curve.setPrivateKey(d)
+    } catch {
+      continue
+    }
+    const point = curve.getPublicKey()
+    const part = (bytes: Buffer) => bytes.toString('base64url')
+    const key = { kty: 'EC', crv: 'P-256', d: part(d), x: part(point.subarray(1, 33)), y: part(point.subarray(33)) }
+    const privateKey = createPrivateKey({ key, format: 'jwk' })
+    return { privateKey, publicKey: createPublicKey(privateKey) }
   }
 }
 
