@@ -51,6 +51,20 @@ export const LIMITS = {
   hops: 4,
   /** An idempotency key. */
   keyBytes: 200,
+  /** Environment of a sandbox or a command, as JSON. */
+  sandboxEnvBytes: 64 << 10,
+  /** One argument of a command: what Linux takes. */
+  sandboxArgBytes: 128 << 10,
+  /** Code of one call of an interpreter. */
+  sandboxCodeBytes: 1 << 20,
+  /** One frame of a sandbox's bulk stream: pieces of data are small, but results with images are not. */
+  sandboxFrameBytes: 16 << 20,
+  /** Streams one peer may have open here on sandboxes at once: below what the muxer allows. */
+  sandboxStreamsPerPeer: 48,
+  /** Ops one peer may have running here on sandboxes at once. */
+  sandboxOpsPerPeer: 256,
+  /** Sandboxes this node may have on other nodes. */
+  sandboxesAway: 10_000,
   /** One log line of a guest; the rest of the line is cut. */
   logLineBytes: 16 << 10,
 
