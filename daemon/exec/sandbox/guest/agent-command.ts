@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { HELPERS } from './agent/prebuilt.ts'
 
-/** Where the helper's file is bound into the container, read-only. */
-export const HELPER_PATH = '/run/manyhands-agent'
+/** Where the folder with the helper is bound into the container, read-only: one folder for each container, as sockets of the daemon come there too. */
+export const AGENT_FOLDER = '/run/manyhands'
+const HELPER_NAME = 'agent'
 
 /** Marks where a conversation begins; kept with the container, as another daemon may take it up. */
 export function newAgentToken(): string {
@@ -14,13 +15,13 @@ export function newAgentToken(): string {
 }
 
 /**
- * Writes the helper for an engine's processor (its own name of it: "amd64", "x86_64", "arm64", "aarch64") into `folder`. Gives its path there,
- * or undefined when there is none for that processor: then the shell agent serves.
+ * Writes the helper for an engine's processor (its own name of it: "amd64", "x86_64", "arm64", "aarch64") into `folder`, which is to be bound into a
+ * container as `AGENT_FOLDER`. Gives its path there, or undefined when there is none for that processor: then the shell agent serves.
  */
 export async function installHelper(folder: string, architecture: string): Promise<string | undefined> {
   const helper = helperFor(architecture)
   if (helper === undefined) return undefined
-  const path = join(folder, `agent-${helper.sha256.slice(0, 16)}`)
+  const path = join(folder, HELPER_NAME)
   const fresh = `${path}.${randomBytes(4).toString('hex')}`
   await mkdir(folder, { recursive: true })
   await writeFile(fresh, gunzipSync(Buffer.from(helper.gzip, 'base64')))
@@ -37,5 +38,5 @@ function helperFor(architecture: string): (typeof HELPERS)[keyof typeof HELPERS]
 
 /** Command line of the container's first process, for an image with nothing but the kernel's interface. */
 export function helperCommand(token: string): string[] {
-  return [HELPER_PATH, token]
+  return [`${AGENT_FOLDER}/${HELPER_NAME}`, token]
 }

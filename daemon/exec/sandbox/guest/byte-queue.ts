@@ -1,3 +1,8 @@
+/** The bytes, kept beyond this turn: a copy when they are few, so that they do not hold the large piece they came in. */
+export function keepBytes(bytes: Uint8Array): Uint8Array {
+  return bytes.length < 4096 ? new Uint8Array(bytes) : bytes
+}
+
 /**
  * Items that arrive by themselves and are taken by one reader, each with a weight. It holds as much as was let in: the bound is the credit of whoever
  * fills it, which `onTaken` gives back. Leaving the loop, or `abandon`, drops what is left.

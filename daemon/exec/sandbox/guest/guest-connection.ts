@@ -222,6 +222,8 @@ export interface GuestOptions {
   readonly cwd: string
   /** For every command */
   readonly env?: Readonly<Record<string, string>>
+  /** A folder of this host that the container sees: then bytes go straight between daemon and agent, where the runtime allows it */
+  readonly sharedFolder?: { readonly host: string; readonly guest: string }
   /** Asked when the connection begins, and when a process ends in a way that a limit may explain */
   evidence?(): Promise<EndEvidence | undefined>
 }

@@ -26,7 +26,7 @@
 /* In the environment of each command, followed by its channel: how orphans are recognised */
 #define MARK "MANYHANDS_PROCESS="
 
-enum { EXEC = 1, DATA, CREDIT, SIGNAL, RESIZE, TREE, CLOSE, FILE_OP, DIAL, JOBS, ATTACH, KILL_ALL, PING };
+enum { EXEC = 1, DATA, CREDIT, SIGNAL, RESIZE, TREE, CLOSE, FILE_OP, DIAL, JOBS, ATTACH, KILL_ALL, PING, MOVE };
 enum { HELLO = 64, OUT, OPENED, END, GIVE, PONG };
 enum { BY_EXIT, BY_SIGNAL, DONE, FAILED, FULL, NOT_STARTED };
 enum { OP_READ = 1, OP_WRITE, OP_STAT, OP_LIST, OP_MKDIR, OP_MOVE, OP_REMOVE, OP_REMOVE_ALL, OP_WATCH };
@@ -83,7 +83,15 @@ extern volatile int *start_errors;
 
 /* wire.c */
 void wire_start(const char *token);
+/* What to wait for: the stream frames come on, and standard input when that is another (else NOFD) */
+int wire_fd(void);
+int wire_standby(void);
+/* Reads what came; 0 when the agent should end */
 int wire_read(void);
+/* Something came on standard input meanwhile: the conversation begins anew there */
+void wire_fall_back(void);
+/* Goes on over a socket in the file system. A negative errno when it cannot be reached */
+int wire_move(const char *path);
 void wire_flush(void);
 /* Room for a frame's body; `wire_commit` sends what was put there */
 u8 *wire_room(u32 most);

@@ -177,7 +177,8 @@ void pump_output(struct channel *channel, int which) {
     if (!job_read(channel, which)) output_ended(channel, which);
     return;
   }
-  u32 most = channel->credit < PIECE ? channel->credit : PIECE;
+  /* a whole frame is as large as what the daemon reads at once */
+  u32 most = channel->credit < PIECE - HEADER ? channel->credit : PIECE - HEADER;
   if (channel->exited && most > channel->rest[which]) most = channel->rest[which];
   u8 *room = wire_room(PIECE);
   i64 n = most == 0 ? -EAGAIN : sys_read(channel->out[which], room, most);

@@ -3,7 +3,7 @@
 #include <linux/prctl.h>
 #include <linux/signalfd.h>
 
-#define MOST_POLLS (2 + 3 * MAX_CHANNELS)
+#define MOST_POLLS (3 + 3 * MAX_CHANNELS)
 
 static int signals;
 static struct pollfd polls[MOST_POLLS];
@@ -22,6 +22,12 @@ void dispatch(u8 type, u8 flag, u32 id, const u8 *body, u32 length) {
     case DIAL: return dial(id, body, end);
     case ATTACH: return attach_job(id, body, end);
     case JOBS: return list_jobs(id);
+    case MOVE: {
+      const char *path = take_text(&body, end);
+      int failed = path ? wire_move(path) : -EINVAL;
+      if (failed != 0) send_number(END, FAILED, id, -failed);
+      return;
+    }
     case PING: return send_number(PONG, 0, id, 0);
     case KILL_ALL:
       kill_all();
@@ -64,8 +70,10 @@ static int add_poll(int count, struct channel *channel, u8 what, int fd, short e
 
 /* A pipe whose reader is gone is noticed when it is written to; a process that ended, by its signal. So only what can move is waited for. */
 static int gather_polls(void) {
-  int count = add_poll(0, 0, 0, 0, POLLIN);
+  int count = add_poll(0, 0, 0, wire_fd(), POLLIN);
   count = add_poll(count, 0, 0, signals, POLLIN);
+  /* a negative number is not waited for */
+  count = add_poll(count, 0, 0, wire_standby(), POLLIN);
   for (int n = 0; n < MAX_CHANNELS; n++) {
     struct channel *channel = &channels[n];
     if (channel->kind == FREE) continue;
@@ -84,7 +92,7 @@ static int gather_polls(void) {
 }
 
 static void move_bytes(int count) {
-  for (int n = 2; n < count; n++) {
+  for (int n = 3; n < count; n++) {
     struct channel *channel = meaning[n].channel;
     /* an earlier turn of this loop may have ended it */
     if (polls[n].revents == 0 || channel->kind == FREE) continue;
@@ -165,7 +173,8 @@ __attribute__((noreturn, used)) void agent_main(i64 *stack) {
     if (n < 0 && n != -EINTR) break;
     if (n > 0) {
       if (polls[1].revents && !take_signals()) break;
-      if (polls[0].revents && !wire_read()) break;
+      if (polls[2].revents) wire_fall_back();
+      else if (polls[0].revents && !wire_read()) break;
       move_bytes(count);
     }
     finish();

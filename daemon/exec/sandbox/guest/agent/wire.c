@@ -9,6 +9,7 @@ static char token[TOKEN];
 static u8 skip[256];
 /* Nothing is sent or believed before the daemon's token came */
 static int talking;
+static int from = 0, to = 1;
 
 void dispatch(u8 type, u8 flag, u32 id, const u8 *body, u32 length);
 
@@ -38,11 +39,11 @@ const char *take_text(const u8 **at, const u8 *end) {
 void wire_flush(void) {
   u32 at = 0;
   while (at < output_length) {
-    i64 n = sys_write(1, output + at, output_length - at);
+    i64 n = sys_write(to, output + at, output_length - at);
     if (n > 0) {
       at += n;
     } else if (n == -EAGAIN) {
-      struct pollfd wait = {.fd = 1, .events = POLLOUT};
+      struct pollfd wait = {.fd = to, .events = POLLOUT};
       SYS5(__NR_ppoll, &wait, 1, 0, 0, 0);
     } else if (n != -EINTR) {
       break;
@@ -123,19 +124,61 @@ static void look_for_token(void) {
   }
 }
 
-/* Gives 0 at the end of the input. */
+int wire_fd(void) { return from; }
+int wire_standby(void) { return from == 0 ? NOFD : 0; }
+
+static void begin_on(int in, int out) {
+  from = in;
+  to = out;
+  talking = 0;
+  input_length = output_length = scanned = 0;
+}
+
+void wire_fall_back(void) {
+  if (from == 0) return;
+  sys_close(from);
+  begin_on(0, 1);
+  forget_connection();
+}
+
+int wire_move(const char *path) {
+  u8 address[110];
+  u64 length = text_length(path);
+  if (from != 0 || length == 0 || length > 107) return -EINVAL;
+  int fd = SYS3(__NR_socket, 1 /* AF_UNIX */, 1 | O_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  put16(address, 1);
+  memcpy(address + 2, path, length + 1);
+  i64 failed = SYS3(__NR_connect, fd, address, 3 + length);
+  if (failed != 0) {
+    sys_close(fd);
+    return failed;
+  }
+  int bytes = 1 << 20;
+  SYS5(__NR_setsockopt, fd, 1 /* SOL_SOCKET */, 7 /* SO_SNDBUF */, &bytes, sizeof bytes);
+  wire_flush();
+  begin_on(fd, fd);
+  return 0;
+}
+
 int wire_read(void) {
-  i64 n = sys_read(0, input + input_length, sizeof input - input_length);
+  i64 n = sys_read(from, input + input_length, sizeof input - input_length);
   if (n == -EAGAIN || n == -EINTR) return 1;
+  if (n <= 0 && from != 0) {
+    wire_fall_back();
+    return 1;
+  }
   if (n <= 0) return 0;
   input_length += n;
   look_for_token();
   u32 at = 0;
   while (talking && input_length - at >= HEADER) {
     u32 length = get32(input + at);
-    if (length > MAX_BODY) return 0;
+    if (length > MAX_BODY) return from == 0 ? 0 : (wire_fall_back(), 1);
     if (input_length - at - HEADER < length) break;
     dispatch(input[at + 8], input[at + 9], get32(input + at + 4), input + at + HEADER, length);
+    /* it moved: what came here is over */
+    if (!talking) return 1;
     at += HEADER + length;
   }
   if (at > 0) drop(at);

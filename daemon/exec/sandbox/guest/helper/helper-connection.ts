@@ -12,6 +12,7 @@ import type {
   GuestTransport,
 } from '../guest-connection.ts'
 import { decodeJob, encodeExec } from './bodies.ts'
+import { moveToSocket } from './direct-socket.ts'
 import { HelperFiles } from './helper-files.ts'
 import { HelperProcess, type ProcessContext } from './helper-process.ts'
 import { dialPort } from './helper-socket.ts'
@@ -40,7 +41,10 @@ export class HelperConnection implements GuestConnection {
     const closed = new Promise<Error | undefined>((resolve) => {
       over = resolve
     })
-    const link = await Link.start(transport, options.token, (error) => over(error), signal)
+    let link = await Link.start(transport, options.token, (error) => over(error), signal)
+    const direct =
+      options.sharedFolder === undefined ? undefined : await moveToSocket(link, transport, options.sharedFolder)
+    if (direct !== undefined) link = await Link.start(direct, options.token, (error) => over(error), signal)
     const connection = new HelperConnection(link, closed, options)
     connection.#evidence = await options.evidence?.()
     return connection

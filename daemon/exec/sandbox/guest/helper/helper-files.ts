@@ -1,6 +1,6 @@
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { ByteQueue } from '../byte-queue.ts'
+import { ByteQueue, keepBytes } from '../byte-queue.ts'
 import { errnoError } from '../errno.ts'
 import type { FileChange, FileEntry, FileStat, GuestFiles } from '../guest-connection.ts'
 import { decodeChanges, decodeEntries, decodeStat, encodeFile, type FileBody } from './bodies.ts'
@@ -31,7 +31,7 @@ export class HelperFiles implements GuestFiles {
   async read(path: string, options: { maxBytes?: number; signal?: AbortSignal } = {}): Promise<Uint8Array> {
     const maxBytes = options.maxBytes ?? LIMITS.guestFileBytes
     const doing = `Cannot read "${path}"`
-    const parts: Buffer[] = []
+    const parts: Uint8Array[] = []
     let have = 0
     let tooLarge: MeshError | undefined
     const refuse = (bytes: number): void => {
@@ -48,7 +48,7 @@ export class HelperFiles implements GuestFiles {
       onOut(body) {
         have += body.length
         if (have > maxBytes) return refuse(have)
-        parts.push(Buffer.from(body))
+        parts.push(keepBytes(body))
         operation.channel.took(body.length)
       },
     }
@@ -191,7 +191,7 @@ export class HelperFiles implements GuestFiles {
       (bytes) => operation.channel.took(bytes),
       () => operation.channel.close(),
     )
-    const hooks: Hooks = { onOut: (bytes) => queue.push(new Uint8Array(bytes)) }
+    const hooks: Hooks = { onOut: (bytes) => queue.push(keepBytes(bytes)) }
     const operation = this.#run(doing, op, body, hooks, signal)
     operation.done.then(
       () => queue.end(),

@@ -1,6 +1,6 @@
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { ByteQueue } from '../byte-queue.ts'
+import { ByteQueue, keepBytes } from '../byte-queue.ts'
 import { type EndCause, needsEvidence, type ProcessEnd, SIGNAL_NUMBERS, verdict } from '../end-verdict.ts'
 import { errnoError } from '../errno.ts'
 import type {
@@ -152,9 +152,7 @@ export class HelperProcess implements GuestProcess {
     this.#outputBytes += body.length
     if (this.#discarding) return this.#channel.took(body.length)
     const kept = body.length > room ? body.subarray(0, room) : body
-    // a copy of a small piece, so that it does not hold the large one it came in
-    const bytes = kept.length < 4096 ? new Uint8Array(kept) : kept
-    if (bytes.length > 0) this.#queue.push({ fd: fd === 2 ? 2 : 1, bytes })
+    if (kept.length > 0) this.#queue.push({ fd: fd === 2 ? 2 : 1, bytes: keepBytes(kept) })
     if (kept.length < body.length) this.#endFor('output')
   }
 

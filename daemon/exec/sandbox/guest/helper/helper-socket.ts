@@ -1,6 +1,6 @@
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { ByteQueue } from '../byte-queue.ts'
+import { ByteQueue, keepBytes } from '../byte-queue.ts'
 import { errnoError } from '../errno.ts'
 import type { ByteDuplex } from '../guest-connection.ts'
 import { type Channel, type ChannelEnd, type Link, lostError } from './link.ts'
@@ -56,7 +56,7 @@ class GuestSocket implements ByteDuplex {
       body,
       {
         onOpened: () => opened(this),
-        onOut: (flag, bytes) => (flag === OUT_OVER ? this.#queue.end() : this.#queue.push(new Uint8Array(bytes))),
+        onOut: (flag, bytes) => (flag === OUT_OVER ? this.#queue.end() : this.#queue.push(keepBytes(bytes))),
         onEnd,
       },
       LIMITS.guestWindowBytes,

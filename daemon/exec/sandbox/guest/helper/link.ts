@@ -242,6 +242,11 @@ export class Link {
     })
   }
 
+  /** Says nothing more and believes nothing more; the transport stays open for another. */
+  leave(): void {
+    this.#over ??= new Error('The conversation moved')
+  }
+
   /** Ends the conversation: every channel, then `onOver`. */
   lose(error: Error): void {
     if (this.#over !== undefined) return

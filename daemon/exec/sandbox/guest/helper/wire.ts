@@ -19,6 +19,9 @@
  * **Credit**: OUT bytes need credit that the opening frame and CREDIT give; DATA bytes need credit that HELLO states for each channel and GIVE
  * returns. So neither side ever holds more than a window of a stream.
  *
+ * **Moving**: the engine's streams pass several processes on their way. Where a socket of the daemon can be bound into the container, MOVE takes the
+ * conversation there, straight between daemon and helper. When that socket ends, or anything comes on standard input, the helper is back there.
+ *
  * The daemon takes any frame that breaks these rules as the end of the conversation: what runs inside may have taken the helper's place.
  */
 
@@ -51,6 +54,8 @@ export const TO_GUEST = {
   killAll: 12,
   /** answered by PONG */
   ping: 13,
+  /** body: path of a unix socket in the guest, 0. The conversation begins anew there; END (failed) when it cannot be reached, and all stays here */
+  move: 14,
 } as const
 
 export const FROM_GUEST = {
