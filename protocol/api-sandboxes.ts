@@ -434,5 +434,7 @@ export interface SandboxRoutes {
   'GET /v0/services': Read<{ services: readonly ServiceView[] }>
   'POST /v0/services': Rule<ServiceView, ServiceView>
   'POST /v0/services/:name/remove': Rule<{}, { removed: true }>
+  /** What is remembered, oldest first */
+  'GET /v0/egress/recent': Read<{ events: readonly EgressEvent[] }>
   'GET /v0/egress/log': Read<EventStream<EgressEvent>>
 }

@@ -106,6 +106,12 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
       handle: async ({ params }) =>
         wasThere(await (await egress()).services.remove(params.name), 'service', params.name),
     },
+    'GET /v0/egress/recent': {
+      access: 'read',
+      summary: 'Decisions of the door that are remembered, oldest first',
+      reply: shape.egressReply,
+      handle: async () => ({ events: (await egress()).audit.recent(RECENT).map(eventOf) }),
+    },
     'GET /v0/egress/log': {
       access: 'read',
       kind: 'events',
@@ -146,12 +152,15 @@ function targetOf(text: string, method: string | undefined): Target {
   return { scheme, host, port, method: method.toUpperCase(), path: url.pathname }
 }
 
+function eventOf(entry: AuditEntry): EgressEvent {
+  return check(shape.egressEvent, plain(entry), 'a line of the log')
+}
+
 function auditEvents(audit: AuditLog, lastEventId: string | undefined): EventSource<EgressEvent> {
   const after = lastEventId !== undefined && /^\d{1,15}$/.test(lastEventId) ? Number(lastEventId) : 0
   return {
     watch: (listener) => {
-      const tell = (entry: AuditEntry): void =>
-        listener(String(entry.sequence), check(shape.egressEvent, plain(entry), 'a line of the log'))
+      const tell = (entry: AuditEntry): void => listener(String(entry.sequence), eventOf(entry))
       for (const entry of audit.recent(RECENT)) if (entry.sequence > after) tell(entry)
       return audit.on(tell)
     },

@@ -192,5 +192,7 @@ export const egressEvent = describes<EgressEvent>()(
   }),
 )
 
+export const egressReply = z.object({ events: z.array(egressEvent) })
+
 /** The keeper's own schema: what it refuses is refused with its words. */
 export { Rule as keptRule }

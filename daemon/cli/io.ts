@@ -2,6 +2,14 @@
 import type { Readable } from 'node:stream'
 import { safeJson, safeText } from './terminal.ts'
 
+export interface Tty {
+  size(): { readonly columns: number; readonly rows: number }
+  /** Keys go on as they are typed, Ctrl-C too. Off: as before */
+  raw(on: boolean): void
+  /** Told each new size. @returns stops it */
+  onResize(listener: () => void): () => void
+}
+
 export interface Io {
   readonly stdin: Readable
   /** Resolves once the text was taken, so that a slow reader slows the sender. */
@@ -11,6 +19,10 @@ export interface Io {
   readonly columns: number | undefined
   /** Whether stderr is a terminal */
   readonly interactive: boolean
+  /** Bytes of a guest as they are; resolves once they were taken */
+  readonly writeBytes: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => Promise<void>
+  /** The terminal of the user, for a terminal inside; undefined when standard input or output is none */
+  readonly tty: Tty | undefined
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
@@ -27,7 +39,23 @@ export function processIo(): Io {
     },
     columns: process.stdout.isTTY ? process.stdout.columns : undefined,
     interactive: process.stderr.isTTY,
+    writeBytes: (stream, bytes) =>
+      new Promise((resolve) => {
+        process[stream].write(bytes, (error) => (error ? process.exit(141) : resolve()))
+      }),
+    tty: process.stdin.isTTY && process.stdout.isTTY ? processTty() : undefined,
     env: process.env,
+  }
+}
+
+function processTty(): Tty {
+  return {
+    size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+    raw: (on) => void process.stdin.setRawMode(on),
+    onResize(listener) {
+      process.stdout.on('resize', listener)
+      return () => process.stdout.off('resize', listener)
+    },
   }
 }
 

@@ -1,20 +1,9 @@
 /** The command tree. Each command loads its code when it runs, so that starting costs only this file. */
 import { Command, Option } from 'commander'
-import type { Context, Run } from './context.ts'
+import type { Run } from './context.ts'
 import type { Io } from './io.ts'
-
-interface Leaf {
-  readonly usage: string
-  readonly about: string
-  readonly options?: readonly (readonly [flags: string, about: string, choices?: readonly string[]])[]
-  readonly examples?: readonly string[]
-  /** `args` are the positional arguments as typed */
-  readonly run: (
-    context: Context,
-    args: readonly string[],
-    flags: Readonly<Record<string, unknown>>,
-  ) => Promise<number | undefined>
-}
+import type { Leaf } from './leaf.ts'
+import { SANDBOX_GROUPS, SANDBOX_LEAVES } from './sandbox-leaves.ts'
 
 const node = () => import('./commands/node.ts')
 const daemon = () => import('./commands/daemon.ts')
@@ -188,6 +177,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     about: 'check receipts offline; "-" reads standard input; exit code 65 when one is not valid',
     run: async (context, [file = '']) => (await import('./commands/receipt.ts')).verify(context, file),
   },
+  ...SANDBOX_LEAVES,
   'token ls': {
     usage: 'ls',
     about: 'further tokens of the local API',
@@ -242,6 +232,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
 const GROUPS: Readonly<Record<string, string>> = {
   task: 'tasks of this node',
   receipt: 'signed receipts',
+  ...SANDBOX_GROUPS,
   token: 'tokens of the local API',
   config: 'configuration',
 }
@@ -253,6 +244,7 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
   const program = new Command('manyhands')
     .description('An agent cloud that nobody owns: lends and borrows compute between your own hosts.')
     .helpCommand('help [command]', 'help for a command')
+    .enablePositionalOptions()
     .showHelpAfterError('(see --help)')
     .exitOverride()
     .configureOutput({ writeOut: (text) => void io.writeOut(text), writeErr: io.writeErr })
@@ -274,12 +266,14 @@ function addGroup(program: Command, name: string, groups: Map<string, Command>):
     .command(name)
     .description(GROUPS[name] ?? '')
     .copyInheritedSettings(program)
+    .enablePositionalOptions()
   groups.set(name, command)
   return command
 }
 
 function addLeaf(parent: Command, leaf: Leaf, io: Io, exit: (code: number) => void): void {
   const command = parent.command(leaf.usage).description(leaf.about)
+  if (leaf.passThrough) command.passThroughOptions()
   for (const [flags, about, choices] of leaf.options ?? []) {
     const option = new Option(flags.replace('!', ''), about)
     if (choices) option.choices([...choices])

@@ -108,6 +108,11 @@ export class Egress {
     this.#client = client
   }
 
+  /** Decisions that the daemon remembers, oldest first. */
+  async recent(options: Options = {}): Promise<readonly EgressEvent[]> {
+    return (await this.#client.call('GET /v0/egress/recent', options)).events
+  }
+
   /** What the daemon remembers of past decisions, then each as it is made; leave the loop or abort to end it. */
   log(options: EventOptions = {}): AsyncGenerator<EgressEvent> {
     return eventStream(this.#client, '/v0/egress/log', egressEvent, {

@@ -205,6 +205,7 @@ export const SANDBOX_REPLIES: { readonly [R in Exclude<keyof SandboxRoutes, Stre
   'POST /v0/policy': rule,
   'POST /v0/policy/:id/remove': removed,
   'POST /v0/policy/explain': answer,
+  'GET /v0/egress/recent': object<Reply<'GET /v0/egress/recent'>>({ events: list(egressEvent) }),
   'GET /v0/services': object<Reply<'GET /v0/services'>>({ services: list(service) }),
   'POST /v0/services': service,
   'POST /v0/services/:name/remove': removed,

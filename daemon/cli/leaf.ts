@@ -1,0 +1,17 @@
+/** One command as the tree describes it. Its code is loaded when it runs. */
+import type { Context } from './context.ts'
+
+export interface Leaf {
+  readonly usage: string
+  readonly about: string
+  readonly options?: readonly (readonly [flags: string, about: string, choices?: readonly string[]])[]
+  readonly examples?: readonly string[]
+  /** What follows the first argument is not ours: the words of a command to be run elsewhere */
+  readonly passThrough?: boolean
+  /** `args` are the positional arguments as typed */
+  readonly run: (
+    context: Context,
+    args: readonly string[],
+    flags: Readonly<Record<string, unknown>>,
+  ) => Promise<number | undefined>
+}
