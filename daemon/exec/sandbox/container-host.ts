@@ -1,6 +1,6 @@
 /** Makes, starts and removes the containers of sandboxes, with their disks and the agent inside. Knows nothing of names, owners or sleep. */
 import { randomBytes } from 'node:crypto'
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { SandboxRow } from '../../../protocol/sandbox/row.ts'
@@ -9,13 +9,13 @@ import type { EngineClient } from './engine/engine-client.ts'
 import { engineText } from './engine/engine-error.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import { type CgroupFiles, cgroupFiles, readEvidence } from './evidence.ts'
-import type { GuestConnection } from './guest/guest-connection.ts'
+import type { GuestConnection, GuestTransport } from './guest/guest-connection.ts'
 import type { GuestAgent } from './guest-agent.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
 import { containerBody, GUEST_UID, WORKSPACE_PATH, type WorkspaceSource } from './profile.ts'
 import type { Recipe } from './recipe.ts'
 import type { GuestEvidence } from './sandbox.ts'
-import { diskPaths, isDiskFull, makeDisk, mountDisk, removeDisk } from './workspace/loop-disk.ts'
+import { diskPaths, isDiskFull, makeDisk, mountDisk, removeDisk, reserveDisk } from './workspace/loop-disk.ts'
 
 /** The part of a row that its container depends on. */
 export type Made = Recipe & Pick<SandboxRow, 'id' | 'container' | 'disk' | 'token'>
@@ -98,10 +98,10 @@ export class ContainerHost {
   }
 
   /** @returns the engine's id of the container, which is not started */
-  createContainer(made: Made): Promise<string> {
+  async createContainer(made: Made): Promise<string> {
     const { nodeId, lease, link, agent, door } = this.#options
-    const info = link.info()
     const client = link.client()
+    if (made.workspace === 'loop') await reserveDisk(this.diskOf(made))
     const doorFolder = door?.(made.id)
     const body = containerBody({
       profile: made.profile,
@@ -109,7 +109,7 @@ export class ContainerHost {
       runtime: made.runtime,
       digest: made.root,
       workspace: this.#source(made),
-      agent: agent.command({ token: made.token, platform: info?.platform ?? '', cwd: WORKSPACE_PATH }),
+      agent: await agent.install(made.id, made.token),
       labels: { node: nodeId, sandbox: made.id, lease },
       rootQuota: made.rootQuota === 'hard',
       ...(doorFolder === undefined ? {} : { door: doorFolder }),
@@ -133,39 +133,44 @@ export class ContainerHost {
       this.#blameRuntime(made, error)
       throw error
     }
-    return this.#connect(client, made, attachedTransport(stream), false)
+    return this.#connect(client, made, attachedTransport(stream))
   }
 
   /** Takes up one that runs already, as after a restart of the daemon. */
   async resume(made: Made): Promise<Awake> {
     const client = this.#options.link.client()
-    return this.#connect(client, made, attachedTransport(await client.attach(made.container)), true)
+    return this.#connect(client, made, attachedTransport(await client.attach(made.container)))
   }
 
-  async #connect(
-    client: EngineClient,
-    made: Made,
-    transport: ReturnType<typeof attachedTransport>,
-    resumed: boolean,
-  ): Promise<Awake> {
+  async #connect(client: EngineClient, made: Made, transport: GuestTransport): Promise<Awake> {
     const facts = client.inspect(made.container).then(async ({ pid }) => ({ pid, files: await this.#cgroup(pid) }))
     facts.catch(() => {})
     const evidence = async (): Promise<GuestEvidence | undefined> => {
       const { files } = await facts
       return files && readEvidence(files, () => this.#isFull(made))
     }
+    let guest: GuestConnection | undefined
+    // Which of the two is gone is found out before the connection learns that its stream is over.
+    const watched: GuestTransport = {
+      ...transport,
+      onEnd: (listener) =>
+        transport.onEnd((error) => {
+          void this.#whatWasLost().then((reason) => {
+            guest?.lost(reason, error)
+            listener(error)
+          })
+        }),
+    }
+    const evident = (): Promise<GuestEvidence | undefined> => evidence().catch(() => undefined)
     const signal = AbortSignal.timeout(SANDBOX_BOUNDS.agentMs)
+    const { token } = made
     try {
-      const guest = await this.#options.agent.connect(transport, {
-        token: made.token,
-        cwd: WORKSPACE_PATH,
-        evidence: () => evidence().catch(() => undefined),
-        lost: () => this.#whatWasLost(),
-        resumed,
-        signal,
-      })
-      return { guest, pid: (await facts).pid, evidence }
+      const local = this.#options.link.info()?.local === true
+      const about = { token, cwd: WORKSPACE_PATH, evidence: evident, signal, local }
+      guest = await this.#options.agent.connect(made.id, watched, about)
+      return { guest, pid: (await facts).pid, evidence: evident }
     } catch (error) {
+      guest?.close()
       transport.close()
       throw error instanceof MeshError
         ? error
@@ -177,11 +182,11 @@ export class ContainerHost {
   async discard(made: Pick<Made, 'id' | 'container'>): Promise<void> {
     if (made.container !== '') await this.#options.link.client().remove(made.container)
     await this.removeFolder(made.id)
+    await this.#options.agent.uninstall(made.id)
   }
 
   /** @param disks their names; all of the sandbox's when absent */
   async removeFolder(id: string, disks?: readonly string[]): Promise<void> {
-    const { readdir } = await import('node:fs/promises')
     const folder = this.folderOf(id)
     const names = disks ?? (await readdir(folder).catch(() => []))
     for (const name of names) await removeDisk(join(folder, name))

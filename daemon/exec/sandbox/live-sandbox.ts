@@ -248,7 +248,7 @@ export class LiveSandbox implements Sandbox {
   }
 
   engineLost(): void {
-    this.#awake?.guest.close()
+    this.#awake?.guest.lost('engine-lost')
     this.#awake = undefined
   }
 

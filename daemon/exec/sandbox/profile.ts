@@ -6,6 +6,7 @@
  * References: docs of the Engine API (v1.41), "ContainerCreate"; CIS Docker Benchmark section 5.
  */
 import { MeshError } from '../../../protocol/errors.ts'
+import { AGENT_FOLDER } from './guest/agent-command.ts'
 import { settleLimits } from './limits.ts'
 import { SANDBOX_PROFILES, type SandboxLimits, type SandboxProfile } from './sandbox.ts'
 
@@ -35,8 +36,8 @@ export interface ProfileInput {
     readonly argv: readonly string[]
     /** Names and values; nothing secret, as it is seen in `docker inspect` */
     readonly env: Readonly<Record<string, string>>
-    /** Shown to the guest, read-only */
-    readonly helper?: { readonly hostPath: string; readonly guestPath: string }
+    /** Folder on the host with its file, shown to the guest read-only at `AGENT_FOLDER` */
+    readonly folder: string
   }
   /** Folder on the host with the egress door's socket, shown read-only */
   readonly door?: string
@@ -154,8 +155,7 @@ function mounts({ workspace, agent, door }: ProfileInput): Mount[] {
   const list: Mount[] = []
   if (workspace.kind === 'loop')
     list.push(bind(workspace.workspace, WORKSPACE_PATH, false), bind(workspace.home, HOME_PATH, false))
-  if (agent.helper !== undefined)
-    list.push(bind(agent.helper.hostPath, match(agent.helper.guestPath, /^\/\.[a-z0-9-]{1,32}$/, 'helper'), true))
+  list.push(bind(agent.folder, AGENT_FOLDER, true))
   if (door !== undefined) list.push(bind(door, DOOR_PATH, true))
   return list
 }

@@ -37,6 +37,7 @@ export interface ListedContainer {
   readonly id: string
   readonly labels: Readonly<Record<string, string>>
   readonly running: boolean
+  readonly paused: boolean
 }
 
 export interface EngineEvent {
@@ -181,6 +182,7 @@ export class EngineClient {
         id: one.text('Id'),
         labels: one.at('Labels').texts(),
         running: one.text('State') === 'running',
+        paused: one.text('State') === 'paused',
       }))
   }
 
@@ -202,6 +204,16 @@ export class EngineClient {
       10 * SANDBOX_BOUNDS.engineCallMs,
     )
     return engineJson(raw).text('Id')
+  }
+
+  /** What differs on its root from its image: 0 changed, 1 added, 2 removed. */
+  async changes(id: string): Promise<readonly { readonly path: string; readonly kind: number }[]> {
+    const raw = await this.#container(id, 'look for changes of the root', (container, abortSignal) =>
+      container.changes({ abortSignal }),
+    )
+    return engineJson(raw)
+      .items()
+      .map((one) => ({ path: one.text('Path'), kind: one.number('Kind') }))
   }
 
   /** Events of containers with the label, until the signal or the end of the engine. */

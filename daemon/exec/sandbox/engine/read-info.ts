@@ -105,5 +105,6 @@ export function runtimeFor(
   demanded: Grade | undefined,
 ): EngineInfo['runtimes'][number] | undefined {
   if (demanded === undefined) return info.runtimes[0]
-  return info.runtimes.filter(({ grade }) => GRADES.indexOf(grade) >= GRADES.indexOf(demanded)).at(-1)
+  const sufficient = info.runtimes.filter(({ grade }) => GRADES.indexOf(grade) >= GRADES.indexOf(demanded))
+  return sufficient.find(({ grade }) => grade === sufficient.at(-1)?.grade)
 }

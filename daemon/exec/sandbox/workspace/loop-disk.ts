@@ -3,7 +3,7 @@
  * driver. Needs root. Layout of one disk, in a folder that is its owner's alone:
  *
  *   disk.img   ext4, made from a template of its size
- *   mnt/       where it is mounted (mode 0700 and empty below the mount: were the mount missing, a guest could write nothing there)
+ *   mnt/       where it is mounted (mode 0700, and nothing but empty folders below the mount, which are no guest's)
  *     workspace/   what the guest sees as /workspace
  *     home/        what it sees as /home/agent
  *
@@ -33,6 +33,8 @@ export interface DiskPaths {
 
 const imageOf = (folder: string): string => join(folder, 'disk.img')
 const mountOf = (folder: string): string => join(folder, 'mnt')
+/** Holds the folders `workspace` and `home` while the disk is mounted */
+export const mountPoint = mountOf
 
 /** Whether this process can make and mount disks: as root with the tools, outside of a user namespace. */
 export async function canMakeDisks(): Promise<boolean> {
@@ -50,7 +52,13 @@ export async function canMakeDisks(): Promise<boolean> {
   }
 }
 
-/** Makes an empty disk in `folder`, which must not exist, and mounts it. */
+/** Makes the folders below the mount, so that the engine finds them before there is a disk. */
+export async function reserveDisk(folder: string): Promise<void> {
+  const { workspace, home } = diskPaths(folder)
+  for (const path of [workspace, home]) await mkdir(path, { recursive: true, mode: 0o700 })
+}
+
+/** Makes an empty disk in `folder` and mounts it. */
 export async function makeDisk(folder: string, templates: string, size: DiskSize): Promise<DiskPaths> {
   const template = await diskTemplate(templates, size)
   await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -62,7 +70,7 @@ export async function makeDisk(folder: string, templates: string, size: DiskSize
 export async function mountDisk(folder: string): Promise<DiskPaths> {
   const at = mountOf(folder)
   if (!(await isMounted(at))) {
-    await mkdir(at, { recursive: true, mode: 0o700 })
+    await reserveDisk(folder)
     const options = 'loop,nosuid,nodev,noatime,errors=remount-ro'
     await tool('mount', ['-t', 'ext4', '-o', options, imageOf(folder), at], 'mount a workspace')
   }
