@@ -8,7 +8,6 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ExecutorOffer } from '../protocol/card/card.ts'
 import { fingerprint } from '../protocol/membership/invite.ts'
 import { VERSION } from '../protocol/version.ts'
 import { MeshEventLog } from './api/mesh-event-log.ts'
@@ -16,6 +15,8 @@ import type { ApiAddress } from './api/server.ts'
 import type { Paths } from './config/paths.ts'
 import { DISCOVERY_RECORDS } from './discovery/address-book.ts'
 import { DirectoryService } from './discovery/directory-service.ts'
+import type { Offer } from './discovery/own-card.ts'
+import { SANDBOX_RECORDS } from './exec/sandbox/records.ts'
 import { writeFileAtomic } from './files/atomic-file.ts'
 import { JoinServer } from './identity/join-server.ts'
 import { MembershipService } from './identity/membership-service.ts'
@@ -25,6 +26,7 @@ import { openLevelJournal } from './journal/level-journal.ts'
 import { keepPorts, withKeptPorts } from './net/kept-ports.ts'
 import { prepareNet } from './net/libp2p-net.ts'
 import type { MeshNet } from './net/mesh-net.ts'
+import { SANDBOX_DESK_RECORDS } from './sandboxes/records.ts'
 import type { Served } from './serve.ts'
 import { type DaemonOptions, type Setting, settle, startedMark } from './setting.ts'
 import { TASK_ENGINE_RECORDS } from './tasks/records.ts'
@@ -46,7 +48,13 @@ export interface RunningDaemon {
   stop(drainMs?: number): Promise<void>
 }
 
-const JOURNAL_RECORDS = [...MEMBERSHIP_RECORDS, ...DISCOVERY_RECORDS, ...TASK_ENGINE_RECORDS]
+const JOURNAL_RECORDS = [
+  ...MEMBERSHIP_RECORDS,
+  ...DISCOVERY_RECORDS,
+  ...TASK_ENGINE_RECORDS,
+  ...SANDBOX_RECORDS,
+  ...SANDBOX_DESK_RECORDS,
+]
 
 /** Starts a node. @throws MeshError E_CONFIG, E_INSECURE_FILE, E_IDENTITY, E_ALREADY_RUNNING, E_JOURNAL_* */
 export async function runDaemon(options: DaemonOptions = {}): Promise<RunningDaemon> {
@@ -85,7 +93,7 @@ class Daemon implements RunningDaemon {
   #membership: MembershipService | undefined
   #served: Served | undefined
   /** What this node can do for the mesh: nothing, until its hands are there */
-  #offers: () => readonly ExecutorOffer[] = () => []
+  #offers: () => Offer = () => ({ executors: [], labels: [] })
   #joinedAfterMs: number | undefined
 
   constructor(setting: Setting) {
@@ -132,7 +140,10 @@ class Daemon implements RunningDaemon {
       membership,
       signer: identity.signer,
       version: VERSION,
-      offer: () => ({ executors: this.#offers(), labels: config.labels }),
+      offer: () => {
+        const { executors, labels } = this.#offers()
+        return { executors, labels: [...config.labels, ...labels] }
+      },
       cardTtlMs: config.discovery.cardTtlMs,
       bootstrap: config.discovery.bootstrap.flatMap(bootstrapPeer),
       labelIndex: config.discovery.dht,

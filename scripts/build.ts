@@ -1,5 +1,5 @@
 /**
- * Bundles the daemon, the command and the isolate host into dist/. A process then reads a few files instead of a thousand, which
+ * Bundles the daemon, the command and the processes beside them into dist/. A process then reads a few files instead of a thousand, which
  * is most of its start. Packages with native parts, and esbuild itself, stay outside and are the package's only run-time needs.
  */
 import { existsSync } from 'node:fs'
@@ -13,8 +13,12 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Bundle name to where its program begins. These share chunks. */
 const PROGRAMS = { cli: 'daemon/cli/main.ts', daemon: 'daemon/main.ts' } as const
-/** In one file each: the jail it runs in shows it that file and little else. */
-const JAILED = { 'isolate-host': 'daemon/exec/isolate/host.ts' } as const
+/** In one file each: the jail one runs in shows it that file and little else, and the others hold credentials or enter guests. */
+const JAILED = {
+  'isolate-host': 'daemon/exec/isolate/host.ts',
+  'egress-proxy': 'daemon/egress/proxy/main.ts',
+  'egress-listen-inside': 'daemon/egress/proxy/listen-inside.ts',
+} as const
 
 /** Not bundled, because they bring native parts. Must be `dependencies` of the published package. */
 const EXTERNAL = ['esbuild', 'isolated-vm', 'oxc-transform'] as const

@@ -5,7 +5,13 @@ import type { ExecutorOffer } from '../../protocol/card/card.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { OpReply, SandboxOp, SandboxOrder } from '../../protocol/sandbox/op.ts'
 import type { GuestConnection } from '../exec/sandbox/guest/guest-connection.ts'
-import type { ImageView as OwnImage, Sandbox, SandboxExecutor, SandboxSpec } from '../exec/sandbox/sandbox.ts'
+import type {
+  ImageOptions,
+  ImageView as OwnImage,
+  Sandbox,
+  SandboxExecutor,
+  SandboxSpec,
+} from '../exec/sandbox/sandbox.ts'
 import type { Doors } from './doors.ts'
 import { processView } from './guest-end.ts'
 import { hostView, ownerParts, ownerText, ownLimits, snapshotView } from './host-view.ts'
@@ -25,6 +31,8 @@ export interface SandboxHostOptions {
   readonly defaultImage: string
   /** Output that the guest keeps of a background process, bytes */
   readonly keptBytes: number
+  /** There is another image than before */
+  readonly onImages: () => void
 }
 
 type Op<Name extends SandboxOp['op']> = Extract<SandboxOp, { op: Name }>
@@ -124,7 +132,6 @@ export class SandboxHost {
   }
 
   async #makeImage(op: Op<'image-pull' | 'image-import' | 'image-build'>, link: OpLink): Promise<OpReply> {
-    const { images } = this.#options.executor
     // Progress is told while there is room: a slow asker does not hold the work back
     let telling: Promise<void> | undefined
     const options = {
@@ -136,10 +143,25 @@ export class SandboxHost {
           .finally(() => (telling = undefined))
       },
     }
-    if (op.op === 'image-build')
-      return { image: imageView(await images.buildDefault(this.#options.defaultImage, options)) }
-    if (op.op === 'image-pull') return { image: imageView(await images.pull(op.image, options)) }
-    return { image: imageView(await images.import(received(link), op.image, options)) }
+    const image = await this.#imageFor(op, options, link)
+    this.#options.onImages()
+    return { image: imageView(image) }
+  }
+
+  #imageFor(
+    op: Op<'image-pull' | 'image-import' | 'image-build'>,
+    options: ImageOptions,
+    link: OpLink,
+  ): Promise<OwnImage> {
+    const { executor, defaultImage } = this.#options
+    switch (op.op) {
+      case 'image-build':
+        return executor.images.buildDefault(defaultImage, options)
+      case 'image-pull':
+        return executor.images.pull(op.image, options)
+      case 'image-import':
+        return executor.images.import(received(link), op.image, options)
+    }
   }
 
   /** @throws MeshError E_NOT_FOUND: of what belongs to others nothing is said, not even that it exists */

@@ -132,7 +132,7 @@ export class TaskParts {
     this.#peers?.fence(node)
   }
 
-  metricSources(directory: DirectoryService, net: MeshNet): Omit<MetricSources, 'clients'> {
+  metricSources(directory: DirectoryService, net: MeshNet): Omit<MetricSources, 'clients' | 'sandboxes' | 'egress'> {
     return {
       tasks: (): Partial<Record<TaskState, number>> => this.engine.states(),
       leases: () => ({ held: this.#peers?.serving ?? 0, given: this.engine.working }),
