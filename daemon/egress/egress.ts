@@ -21,7 +21,21 @@ export interface DoorKit {
 /** Where the door is led into a guest. Connections to `127.0.0.1:<DOOR_PORT>` in there reach the door. */
 export type DoorPlace =
   /** A container with a network namespace of its own: the process in it. Needs root */
-  { readonly kind: 'namespace'; readonly pid: number }
+  | { readonly kind: 'namespace'; readonly pid: number }
+  /** Any other: an agent inside that can listen on the guest's own loopback address */
+  | { readonly kind: 'guest'; readonly guest: GuestListener }
+
+/** The part of a guest's connection that a door needs. */
+export interface GuestListener {
+  listen(port: number, onConnection: (connection: GuestBytes) => void): Promise<{ close(): void }>
+}
+
+export interface GuestBytes {
+  readonly readable: AsyncIterable<Uint8Array>
+  write(bytes: Uint8Array): Promise<void>
+  end(): void
+  close(): void
+}
 
 export interface OpenDoor extends DoorKit {
   readonly subject: EgressSubject

@@ -53,13 +53,13 @@ const Injection = z.strictObject({
   header: headerName,
   secret: EgressName,
   /** `bearer` and `basic` as in RFC 6750 and 7617. @default bearer for authorization, raw for others */
-  as: z.enum(['raw', 'bearer', 'basic']).optional(),
+  as: z.enum(['raw', 'bearer', 'basic']).exactOptional(),
   /** With `basic` */
   user: z
     .string()
     .max(128)
     .regex(/^[^:\x00-\x1f\x7f]*$/)
-    .optional(),
+    .exactOptional(),
 })
 
 /** Replaces the placeholder a guest holds by the secret, in these headers only. */
@@ -70,19 +70,19 @@ const Replacement = z.strictObject({
   env: z
     .string()
     .regex(/^[A-Za-z_]\w{0,63}$/)
-    .optional(),
+    .exactOptional(),
 })
 
 const Rewrite = z.strictObject({
-  scheme: z.enum(['http', 'https']).optional(),
-  host: z.string().max(253).optional(),
-  port: z.number().int().min(1).max(65_535).optional(),
+  scheme: z.enum(['http', 'https']).exactOptional(),
+  host: z.string().max(253).exactOptional(),
+  port: z.number().int().min(1).max(65_535).exactOptional(),
   /** Replaces this beginning of the path */
   path: z
     .strictObject({ from: z.string().startsWith('/').max(1024), to: z.string().startsWith('/').max(1024) })
-    .optional(),
-  set: z.record(headerName, headerValue).optional(),
-  remove: list(headerName).optional(),
+    .exactOptional(),
+  set: z.record(headerName, headerValue).exactOptional(),
+  remove: list(headerName).exactOptional(),
 })
 
 export const Rule = z
@@ -93,28 +93,28 @@ export const Rule = z
     /** A name, `*.example.com` (any name below it), an address, or `*` */
     host: z.string().min(1).max(253),
     /** @default 80 and 443 for allow, all for deny */
-    ports: list(z.number().int().min(1).max(65_535)).optional(),
+    ports: list(z.number().int().min(1).max(65_535)).exactOptional(),
     methods: list(
       z
         .string()
         .toUpperCase()
         .regex(/^[A-Z][A-Z-]{0,31}$/),
-    ).optional(),
+    ).exactOptional(),
     /** `*` stands for anything, also nothing; the query is not looked at */
-    path: z.string().startsWith('/').max(1024).optional(),
+    path: z.string().startsWith('/').max(1024).exactOptional(),
     /** Ranges as CIDR that are not public and may be reached by this rule. Own and metadata addresses must be named exactly (/32, /128) */
-    addresses: list(z.string().max(64)).optional(),
-    inject: list(Injection).optional(),
-    replace: list(Replacement).optional(),
-    rewrite: Rewrite.optional(),
+    addresses: list(z.string().max(64)).exactOptional(),
+    inject: list(Injection).exactOptional(),
+    replace: list(Replacement).exactOptional(),
+    rewrite: Rewrite.exactOptional(),
     /** A program that answers instead of the host */
-    handler: EgressName.optional(),
+    handler: EgressName.exactOptional(),
     /** Lets tunnels through that are not TLS to this very host. @default false */
-    opaque: z.boolean().optional(),
+    opaque: z.boolean().exactOptional(),
     /** Lets credentials of this rule travel over plain HTTP. @default false */
-    plain: z.boolean().optional(),
+    plain: z.boolean().exactOptional(),
     /** For people */
-    note: z.string().max(200).optional(),
+    note: z.string().max(200).exactOptional(),
   })
   .superRefine((rule, context) => {
     const fault = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
@@ -157,10 +157,10 @@ export function secretsOf(rule: Pick<Rule, 'inject' | 'replace'>): string[] {
 
 /** Whose traffic it is. All that is known is set; a rule for any of the names applies. */
 export const EgressSubject = z.strictObject({
-  agent: z.string().max(128).optional(),
-  task: z.string().max(128).optional(),
-  sandbox: z.string().max(128).optional(),
+  agent: z.string().max(128).exactOptional(),
+  task: z.string().max(128).exactOptional(),
+  sandbox: z.string().max(128).exactOptional(),
   /** The node whose work it is */
-  node: z.string().max(128).optional(),
+  node: z.string().max(128).exactOptional(),
 })
 export type EgressSubject = z.infer<typeof EgressSubject>

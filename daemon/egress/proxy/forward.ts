@@ -37,7 +37,6 @@ export async function serveRequest(door: DoorView, request: IncomingMessage, res
       return
     }
     const outgoing = prepare(door, target, rule, headerLines(request))
-    door.audit({ ...lineOf(target, explanation), decision: 'allow', reason: 'allowed', ...noteOf(outgoing) })
     await forward(door, judged, outgoing, request, response)
   } catch (error) {
     const refused = asRefused(error)
@@ -59,10 +58,9 @@ export async function serveUpgrade(
   let judged: Judged | undefined
   try {
     judged = judge(door, request)
-    const { target, explanation, rule } = judged
+    const { target, rule } = judged
     if (rule.handler !== undefined) throw new Refused(501, 'handler', 'a handler answers requests only')
     const outgoing = prepare(door, target, rule, headerLines(request), request.headers.upgrade)
-    door.audit({ ...lineOf(target, explanation), decision: 'allow', reason: 'upgrade', ...noteOf(outgoing) })
     await upgrade(door, judged, outgoing, socket, head)
   } catch (error) {
     const refused = asRefused(error)
@@ -123,13 +121,25 @@ function targetOf(door: DoorView, request: IncomingMessage): RequestTarget {
 
 function send(door: DoorView, judged: Judged, outgoing: Outgoing, socket: Socket): ClientRequest {
   const { target } = outgoing
-  return httpRequest({
+  const request = httpRequest({
     agent: door.poolOf(socket).agent(outgoing.key, openerFor(door, judged.rule, judged.explanation, outgoing)),
     method: target.method,
     path: target.path,
     headers: outgoing.headers.flat(),
     setHost: false,
   })
+  // The decision is made when the address, too, was judged
+  request.once('socket', ({ remoteAddress }) => {
+    const address = remoteAddress === undefined ? {} : { address: remoteAddress }
+    door.audit({
+      ...lineOf(judged.target, judged.explanation),
+      decision: 'allow',
+      reason: 'allowed',
+      ...address,
+      ...noteOf(outgoing),
+    })
+  })
+  return request
 }
 
 async function forward(

@@ -25,15 +25,20 @@ export const DoorSettings = z.object({
   socketPath: z.string(),
   /** 32 bytes, base64: the key of its certificate authority follows from it */
   caSeed: z.string(),
-  limits: z.object({ tunnels: z.number(), bytes: z.number().optional(), tunnelMs: z.number(), idleMs: z.number() }),
+  limits: z.object({
+    tunnels: z.number(),
+    bytes: z.number().exactOptional(),
+    tunnelMs: z.number(),
+    idleMs: z.number(),
+  }),
 })
 export type DoorSettings = z.infer<typeof DoorSettings>
 
 export const ProxySettings = z.object({
   /** Asked instead of the host's resolver: "address" or "address:port" */
-  dnsServers: z.array(z.string()).optional(),
+  dnsServers: z.array(z.string()).exactOptional(),
   /** Certificates, PEM, trusted besides the public ones when the proxy is the client */
-  trustedCas: z.array(z.string()).optional(),
+  trustedCas: z.array(z.string()).exactOptional(),
   /** Unix socket of the daemon that leads to services */
   uplinkPath: z.string(),
 })
@@ -65,7 +70,7 @@ export const ToProxy = z.discriminatedUnion('type', [
   z.object({ type: z.literal('close'), id, door: z.string() }),
   /** Comes with the handle of a server that listens inside a guest */
   z.object({ type: z.literal('inside'), id, door: z.string() }),
-  z.object({ type: z.literal('handled'), call: id, response: HandlerResponse.optional() }),
+  z.object({ type: z.literal('handled'), call: id, response: HandlerResponse.exactOptional() }),
 ])
 export type ToProxy = z.infer<typeof ToProxy>
 
@@ -76,22 +81,22 @@ export const AuditLine = z.object({
   kind: z.enum(['tunnel', 'request', 'service', 'end', 'lost']),
   decision: z.enum(['allow', 'deny', 'failed']),
   reason: text(64),
-  rule: text(64).optional(),
-  host: text(256).optional(),
-  port: z.number().int().optional(),
-  method: text(32).optional(),
-  path: text(EGRESS_LIMITS.auditText).optional(),
-  address: text(64).optional(),
-  bytesUp: z.number().optional(),
-  bytesDown: z.number().optional(),
-  ms: z.number().optional(),
-  note: text(EGRESS_LIMITS.auditText).optional(),
+  rule: text(64).exactOptional(),
+  host: text(256).exactOptional(),
+  port: z.number().int().exactOptional(),
+  method: text(32).exactOptional(),
+  path: text(EGRESS_LIMITS.auditText).exactOptional(),
+  address: text(64).exactOptional(),
+  bytesUp: z.number().exactOptional(),
+  bytesDown: z.number().exactOptional(),
+  ms: z.number().exactOptional(),
+  note: text(EGRESS_LIMITS.auditText).exactOptional(),
 })
 export type AuditLine = z.infer<typeof AuditLine>
 
 export const FromProxy = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
-  z.object({ type: z.literal('done'), id, caPem: text(4096).optional() }),
+  z.object({ type: z.literal('done'), id, caPem: text(4096).exactOptional() }),
   z.object({ type: z.literal('failed'), id, message: text(1024) }),
   z.object({ type: z.literal('audit'), lines: z.array(AuditLine).max(EGRESS_LIMITS.auditQueue + 1) }),
   z.object({ type: z.literal('handle'), call: id, request: HandlerRequest }),
