@@ -47,7 +47,7 @@ struct kept {
 struct channel {
   u32 id;
   u8 kind;
-  u8 exited, pty, background, connecting, second_try;
+  u8 exited, pty, background, chosen, connecting, second_try;
   /* the daemon will send nothing more; what is buffered is still written */
   u8 input_over;
   u8 output_over[2];
@@ -128,6 +128,7 @@ void exec_process(u32 id, u8 flags, const u8 *at, const u8 *end);
 void reap(void);
 void finish_process(struct channel *channel);
 void signal_tree(struct channel *channel, int signal);
+void kill_chosen(void);
 void kill_all(void);
 void list_jobs(u32 id);
 void attach_job(u32 id, const u8 *at, const u8 *end);

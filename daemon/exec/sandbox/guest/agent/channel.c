@@ -65,12 +65,11 @@ void end_channel(struct channel *channel, u8 how, u32 number) {
 
 /* Everything the last conversation opened ends, but for background processes. */
 void forget_connection(void) {
-  for (int n = 0; n < MAX_CHANNELS; n++) {
-    struct channel *channel = &channels[n];
-    if (channel->kind == FREE || channel->background) continue;
-    if (channel->kind == PROCESS && !channel->exited) signal_tree(channel, SIGKILL);
-    release(channel);
-  }
+  for (int n = 0; n < MAX_CHANNELS; n++)
+    if (channels[n].kind == PROCESS && !channels[n].background) signal_tree(&channels[n], SIGKILL);
+  kill_chosen();
+  for (int n = 0; n < MAX_CHANNELS; n++)
+    if (channels[n].kind != FREE && !channels[n].background) release(&channels[n]);
 }
 
 static void consumed(struct channel *channel, u32 bytes) {
@@ -174,7 +173,7 @@ void pump_output(struct channel *channel, int which) {
   if (channel->kind == FOLDER) return pump_folder(channel);
   if (channel->kind == WATCH) return pump_watch(channel);
   if (channel->background) {
-    if (!job_read(channel, which)) output_ended(channel, which);
+    if (job_read(channel, which) == 0) output_ended(channel, which);
     return;
   }
   /* a whole frame is as large as what the daemon reads at once */

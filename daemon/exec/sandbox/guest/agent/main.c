@@ -41,7 +41,8 @@ void dispatch(u8 type, u8 flag, u32 id, const u8 *body, u32 length) {
       if (length == 4) channel->credit += get32(body);
       return;
     case SIGNAL:
-      if (process && !process->exited) sys_kill(-process->pid, flag);
+      /* a process that was just started may not have its group yet */
+      if (process && !process->exited && sys_kill(-process->pid, flag) == -ESRCH) sys_kill(process->pid, flag);
       return;
     case TREE:
       if (process && (!process->exited || flag == SIGKILL)) signal_tree(process, flag);
@@ -54,7 +55,10 @@ void dispatch(u8 type, u8 flag, u32 id, const u8 *body, u32 length) {
       return;
     case CLOSE:
       if (channel->background) return;
-      if (channel->kind == PROCESS && !channel->exited) signal_tree(channel, SIGKILL);
+      if (channel->kind == PROCESS && !channel->exited) {
+        signal_tree(channel, SIGKILL);
+        kill_chosen();
+      }
       return end_channel(channel, DONE, 0);
   }
 }
@@ -175,6 +179,7 @@ __attribute__((noreturn, used)) void agent_main(i64 *stack) {
       if (polls[1].revents && !take_signals()) break;
       if (polls[2].revents) wire_fall_back();
       else if (polls[0].revents && !wire_read()) break;
+      kill_chosen();
       move_bytes(count);
     }
     finish();

@@ -173,6 +173,14 @@ static struct channel *new_job(u32 id, u32 credit) {
   return job;
 }
 
+/* Until the program runs, or could not: only then the terminal is its own, and what is typed reaches it. */
+static void await_start(int ready[2]) {
+  u8 none;
+  sys_close(ready[1]);
+  while (sys_read(ready[0], &none, 1) == -EINTR) continue;
+  sys_close(ready[0]);
+}
+
 void exec_process(u32 id, u8 flags, const u8 *at, const u8 *end) {
   if (end - at < 12) return send_number(END, FAILED, id, EINVAL);
   u32 credit = get32(at), argc = get16(at + 8), envc = get16(at + 10);
@@ -190,9 +198,12 @@ void exec_process(u32 id, u8 flags, const u8 *at, const u8 *end) {
   int failed = open_pipes(flags, size, ours, theirs);
   int slot = channel - channels;
   start_errors[slot] = 0;
+  int ready[2];
+  if (failed == 0 && flags & WITH_PTY) failed = sys_pipe(ready);
   int pid = failed == 0 ? sys_fork() : failed;
   if (pid == 0) become(theirs[0], theirs[1], theirs[2], flags & WITH_PTY, cwd, slot);
   close_three(theirs);
+  if (failed == 0 && flags & WITH_PTY) await_start(ready);
   if (pid < 0) {
     close_three(ours);
     struct channel *reader = find_channel(id);
@@ -216,7 +227,7 @@ static void note_exit(struct channel *channel, int status) {
   channel->status = status;
   for (int n = 0; n < 2; n++) {
     int bytes = 0;
-    if (channel->out[n] >= 0 && !channel->background) {
+    if (channel->out[n] >= 0) {
       if (channel->pty) bytes = 1 << 20;
       else sys_ioctl(channel->out[n], FIONREAD, &bytes);
     }
@@ -254,7 +265,10 @@ void finish_process(struct channel *channel) {
   }
   if (channel->background) {
     for (int n = 0; n < 2; n++)
-      while (channel->out[n] >= 0 && job_read(channel, n) > 1) continue;
+      while (channel->out[n] >= 0 && channel->rest[n] > 0) {
+        int bytes = job_read(channel, n);
+        channel->rest[n] = bytes <= 0 || bytes > channel->rest[n] ? 0 : channel->rest[n] - bytes;
+      }
     close_input(channel);
     for (int n = 0; n < 2; n++) {
       if (channel->out[n] >= 0) sys_close(channel->out[n]);
@@ -265,15 +279,15 @@ void finish_process(struct channel *channel) {
   if (channel->rest[0] == 0 && channel->rest[1] == 0) tell_end(channel, channel);
 }
 
-/* 0: its end; 1: nothing now; 2: there may be more. Not more than the ring holds at once, or a writer could keep us here. */
+/* Bytes read; 0: its end; -1: nothing now */
 int job_read(struct channel *job, int which) {
   static u8 piece[4096];
   i64 n = sys_read(job->out[which], piece, sizeof piece);
-  if (n == -EAGAIN || n == -EINTR) return 1;
+  if (n == -EAGAIN || n == -EINTR) return -1;
   if (n <= 0) return 0;
   struct kept *kept = &job->kept;
   kept->total += n;
-  if (!kept->ring) return 1;
+  if (!kept->ring) return n;
   while (kept->next - kept->first + 3 + n > KEPT) {
     u32 length = kept->ring[(kept->first + 1) % KEPT] | kept->ring[(kept->first + 2) % KEPT] << 8;
     kept->first += 3 + length;
@@ -285,7 +299,7 @@ int job_read(struct channel *job, int which) {
   memcpy(kept->ring + at, piece, first);
   memcpy(kept->ring, piece + first, n - first);
   kept->next += 3 + n;
-  return job->exited && kept->total > (1 << 20) ? 1 : 2;
+  return n;
 }
 
 void pump_reader(struct channel *reader) {

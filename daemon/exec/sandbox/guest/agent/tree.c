@@ -61,13 +61,15 @@ static int scan(void) {
   return count;
 }
 
-/* An orphan, adopted by the agent, that still carries the mark of its command. */
-static int carries_mark(int pid, u32 id) {
-  char wanted[40];
-  text_number(text_append(wanted, MARK), id);
+/* The command whose mark an orphan, adopted by the agent, still carries; 0 for none. */
+static u32 marked_for(int pid) {
   i64 n = read_file(pid, "/environ");
   for (i64 at = 0; at < n; at += text_length(text + at) + 1)
-    if (text_equal(text + at, wanted)) return 1;
+    if (text_begins(text + at, MARK)) {
+      int id;
+      take_number(text + at + sizeof MARK - 1, &id);
+      return id;
+    }
   return 0;
 }
 
@@ -77,23 +79,32 @@ static int is_marked(int count, int pid) {
   return 0;
 }
 
-/* Marks descendants until none is new; gives how many there are. Without a channel, all of the agent's. */
-static int mark_all(struct channel *channel, int count, int self) {
+/* Whether an entry belongs to a command that is chosen, by what stays with a process when its parent ends. */
+static int is_chosen(const struct entry *entry, int self) {
+  u32 id = entry->parent == self ? marked_for(entry->pid) : 0;
+  for (int n = 0; n < MAX_CHANNELS; n++) {
+    struct channel *channel = &channels[n];
+    if (channel->kind != PROCESS || !channel->chosen) continue;
+    int pid = channel->pid;
+    if (entry->pid == pid || entry->session == pid || entry->group == pid || (id != 0 && channel->id == id)) return 1;
+  }
+  return 0;
+}
+
+/* Marks what is chosen (or all children of the agent) and then descendants until none is new; gives how many there are. */
+static int mark_all(int everything, int count, int self) {
   int total = 0;
+  for (int n = 0; n < count; n++) {
+    struct entry *entry = &table[n];
+    entry->marked = entry->pid != self && (everything ? entry->parent == self : is_chosen(entry, self));
+    total += entry->marked;
+  }
   for (int changed = 1; changed;) {
     changed = 0;
     for (int n = 0; n < count; n++) {
       struct entry *entry = &table[n];
-      if (entry->marked || entry->pid == self) continue;
-      int ours = entry->parent != self && is_marked(count, entry->parent);
-      if (!ours && !channel) ours = entry->parent == self;
-      if (!ours && channel) {
-        ours = entry->pid == channel->pid || entry->session == channel->pid || entry->group == channel->pid;
-        if (!ours && entry->parent == self) ours = carries_mark(entry->pid, channel->id);
-      }
-      if (!ours) continue;
-      entry->marked = 1;
-      changed = 1;
+      if (entry->marked || entry->pid == self || entry->parent == self || !is_marked(count, entry->parent)) continue;
+      entry->marked = changed = 1;
       total++;
     }
   }
@@ -105,25 +116,60 @@ static void signal_marked(int count, int signal) {
     if (table[n].marked) sys_kill(table[n].pid, signal);
 }
 
-static void signal_found(struct channel *channel, int signal) {
-  int self = sys_getpid(), before = 0;
-  if (channel && !channel->exited) sys_kill(-channel->pid, signal == SIGKILL ? SIGSTOP : signal);
+/* To the leaders and their groups: gives how many there are */
+static int signal_chosen(int signal) {
+  int leaders = 0;
+  for (int n = 0; n < MAX_CHANNELS; n++) {
+    struct channel *channel = &channels[n];
+    if (channel->kind != PROCESS || !channel->chosen || channel->exited) continue;
+    leaders++;
+    sys_kill(-channel->pid, signal);
+    sys_kill(channel->pid, signal);
+  }
+  return leaders;
+}
+
+/* Stopped first, so that none forks while others are being killed; looked at again until no new one is found. */
+static void kill_found(int everything) {
+  int self = sys_getpid(), before = -1;
+  int leaders = everything ? -1 : signal_chosen(SIGSTOP);
   for (int round = 0; round < ROUNDS; round++) {
-    int count = scan(), found = mark_all(channel, count, self);
-    if (signal != SIGKILL) return signal_marked(count, signal);
-    /* stopped first, so that none forks while others are being killed */
+    int count = scan(), found = mark_all(everything, count, self);
     signal_marked(count, SIGSTOP);
-    if (found == before || round == ROUNDS - 1) {
+    if (found == leaders || found == before || round == ROUNDS - 1) {
       signal_marked(count, SIGKILL);
       break;
     }
     before = found;
   }
-  if (channel && !channel->exited) sys_kill(-channel->pid, SIGKILL);
+  if (!everything) signal_chosen(SIGKILL);
 }
 
-void signal_tree(struct channel *channel, int signal) { signal_found(channel, signal); }
+static int waiting;
+
+void kill_chosen(void) {
+  if (!waiting) return;
+  kill_found(0);
+  waiting = 0;
+  for (int n = 0; n < MAX_CHANNELS; n++) channels[n].chosen = 0;
+}
+
+/* A kill waits for `kill_chosen`, at the end of the turn, so that many cost one look at all processes. */
+void signal_tree(struct channel *channel, int signal) {
+  if (signal == SIGKILL) {
+    channel->chosen = 1;
+    waiting = 1;
+    return;
+  }
+  kill_chosen();
+  channel->chosen = 1;
+  int count = scan();
+  mark_all(0, count, sys_getpid());
+  signal_marked(count, signal);
+  channel->chosen = 0;
+}
 
 void kill_all(void) {
-  for (int round = 0; round < ROUNDS; round++) signal_found(0, SIGKILL);
+  kill_found(1);
+  kill_found(1);
 }
