@@ -187,7 +187,7 @@ const HIGHEST: SandboxLimits = {
   rootBytes: 2 ** 50,
 }
 
-const HOST_PATH = /^\/(?!.*(?:^|\/)\.\.?(?:\/|$))[^\0\n,]{1,1024}$/
+const HOST_PATH = /^(?!.*\/\.\.?(?:\/|$))\/[^\0\n,]{1,1024}$/
 
 const hostPath = (value: string): string => match(value, HOST_PATH, 'path on the host')
 const label = (value: string): string => match(value, /^[A-Za-z0-9._-]{1,128}$/, 'label')
