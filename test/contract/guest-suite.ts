@@ -18,6 +18,8 @@ export interface GuestUnderTest {
   readonly folder: string
   /** Another conversation with the same agent, as after a crash of the daemon */
   again(): Promise<GuestConnection>
+  /** False where the kernel's terminals know no Ctrl-C. @default true */
+  readonly typedSignals?: boolean
   /** A server on the guest's loopback that sends back what it gets */
   echo?(connection: GuestConnection): Promise<{ readonly port: number; stop(): void }>
   stop(): Promise<void>
@@ -372,6 +374,7 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         const { out, end } = await seen
         expect(out).toMatch(/33 91[^]*40 120/)
         expect(end).toEqual({ kind: 'exit', code: 4 })
+        if (guest.typedSignals === false) return
         const interrupted = box.exec({ argv: ['sleep', '50'], pty: { columns: 80, rows: 24 } })
         await interrupted.write(Buffer.from('\x03'))
         expect(await interrupted.ended).toEqual({ kind: 'signal', signal: 'SIGINT' })

@@ -56,6 +56,8 @@ describe.skipIf(found.engine === undefined)('with an engine', () => {
       return {
         connection: container.connection,
         folder: '/workspace',
+        // gVisor's terminals before 2023 pass control characters on
+        typedSignals: runtime !== 'runsc',
         again: container.again,
         async echo(connection) {
           const server = connection.exec({ argv: ['nc', '-ll', '-p', '8088', '-e', 'cat'], background: true })

@@ -53,7 +53,8 @@ export async function startGuestContainer(
       LogConfig: { Type: 'none', Config: {} },
       CapDrop: ['ALL'],
       SecurityOpt: ['no-new-privileges'],
-      PidsLimit: 256,
+      // gVisor counts the threads of its own kernel, several for each process of the guest
+      PidsLimit: runtime === 'runsc' ? 4096 : 256,
       Runtime: runtime,
       Memory: 512 << 20,
       Tmpfs: { '/workspace': 'rw,nosuid,nodev,exec,size=256m,uid=10001,gid=10001,mode=0755' },

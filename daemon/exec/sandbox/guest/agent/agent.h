@@ -143,6 +143,7 @@ void pump_folder(struct channel *channel);
 void pump_watch(struct channel *channel);
 /* walk.c: the folder that holds the last part of a path, without following any link; a negative errno */
 int walk(const char *path, int make, char *last);
+int read_folder(int at, const char *name);
 int remove_tree(int folder, const char *name, int depth);
 
 /* socket.c */

@@ -94,8 +94,7 @@ void commit_file(struct channel *channel) {
 }
 
 static int open_list(u32 id, u32 credit, int folder, const char *name) {
-  int fd = sys_openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-  if (fd == -ENOTDIR && is_link(folder, name)) return -ELOOP;
+  int fd = read_folder(folder, name);
   if (fd < 0) return fd;
   struct channel *channel = new_channel(id, FOLDER);
   if (!channel) {

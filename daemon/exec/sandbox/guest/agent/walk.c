@@ -10,6 +10,15 @@ static int open_folder(int at, const char *name) {
   return fd;
 }
 
+/* For reading its entries: in two steps, as gVisor follows a link when a folder is opened for reading, whatever it was told. */
+int read_folder(int at, const char *name) {
+  int fd = open_folder(at, name);
+  if (fd < 0) return fd;
+  int readable = sys_openat(fd, ".", O_RDONLY | O_DIRECTORY, 0);
+  sys_close(fd);
+  return readable;
+}
+
 /*
  * Opens the folder of the last part and copies that part to `last` (256 bytes; "." for the root itself). With `make`, missing folders are made.
  */
@@ -46,7 +55,7 @@ int remove_tree(int folder, const char *name, int depth) {
   i64 failed = SYS3(__NR_unlinkat, folder, name, 0);
   if (failed != -EISDIR && failed != -EPERM) return -failed;
   if (depth > PATH_DEPTH) return ELOOP;
-  int fd = sys_openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+  int fd = read_folder(folder, name);
   if (fd < 0) return -fd;
   u8 entries[4096];
   int result = 0;

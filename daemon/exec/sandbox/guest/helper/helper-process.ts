@@ -17,7 +17,7 @@ import type { Channel, ChannelEnd, ChannelHandler } from './link.ts'
 import { END_HOW, TO_GUEST } from './wire.ts'
 
 /** After SIGKILL to everything, how long to wait for the helper to say so, milliseconds. */
-const KILL_WAIT_MS = 2000
+const KILL_WAIT_MS = 10_000
 
 /** What a process needs of its connection. */
 export interface ProcessContext {

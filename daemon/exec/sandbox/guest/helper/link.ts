@@ -278,11 +278,11 @@ export class Link {
     }
     const channel = this.#channels.get(frame.channel)
     if (channel === undefined) throw new GuestProtocolError(`channel ${frame.channel} is not open`)
-    if (frame.type === FROM_GUEST.end) {
-      this.#channels.delete(frame.channel)
-      this.#lastAt = performance.now()
-    }
+    // forgotten only after it was told: what throws here ends every channel that is still known
     channel.receive(frame)
+    if (frame.type !== FROM_GUEST.end) return
+    this.#channels.delete(frame.channel)
+    this.#lastAt = performance.now()
   }
 
   #greet(frame: Frame): void {
