@@ -218,7 +218,7 @@ async function makeImage(socket: string): Promise<void> {
 }
 
 /** A root file system as a tar: busybox and links to it. */
-async function busyboxRoot(): Promise<Buffer> {
+export async function busyboxRoot(): Promise<Buffer> {
   const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path))
   if (busybox === undefined) throw new Error('The test image is made of busybox-static: install that package')
   const root = mkdtempSync(join(tmpdir(), 'mh-image-'))

@@ -109,6 +109,7 @@ describe('content streams', () => {
     ['a checksum that is wrong', () => tar({ name: 'workspace/b', raw: (header) => header.write('zz', 0) })],
     ['a name with a zero', () => tar({ name: `workspace/a\0${'b'.repeat(100)}`, body: 'x' })],
     ['an end in the middle', () => tar({ name: 'workspace/b', body: 'x'.repeat(5_000) }).subarray(0, 2_000)],
+    ['an end that is missing', () => tar({ name: 'workspace/b', body: 'x' }).subarray(0, 1_024)],
     ['a compressed stream', () => Buffer.concat([Buffer.from('\xfd7zXZ\0', 'latin1'), Buffer.alloc(1_000, 7)])],
     ['too many entries', () => tar(...Array.from({ length: 101 }, (_, i) => ({ name: `workspace/${i}` })))],
     ['folders without end', () => tar({ name: `workspace/${'a/'.repeat(1_000)}b`, body: 'x' })],

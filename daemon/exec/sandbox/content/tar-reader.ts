@@ -52,7 +52,9 @@ async function nextEntry(source: BlockSource): Promise<TarEntry | undefined> {
   let longTarget: string | undefined
   for (let extra = 0; extra < 8; extra++) {
     const block = await source.block()
-    const header = block && readHeader(block)
+    // A stream that was cut between two entries has no end: what is missing must not go unnoticed.
+    if (!block) throw notTar('it ends before its end')
+    const header = readHeader(block)
     if (!header) return undefined
     if (header.type === 'x') pax = readPax(await source.small(header.bytes, HEADER_BYTES))
     else if (header.type === 'g') await source.small(header.bytes, HEADER_BYTES)
