@@ -63,6 +63,7 @@ export class DoorBook {
       tunnels = EGRESS_LIMITS.tunnels,
       tunnelMs = EGRESS_LIMITS.tunnelMs,
       idleMs = EGRESS_LIMITS.idleMs,
+      handshakeMs = EGRESS_LIMITS.handshakeMs,
       bytes,
     } = limits
     const settings: DoorSettings = {
@@ -74,6 +75,7 @@ export class DoorBook {
         tunnels: Math.min(tunnels, EGRESS_LIMITS.tunnels),
         tunnelMs,
         idleMs,
+        handshakeMs,
         ...(bytes === undefined ? {} : { bytes }),
       },
     }

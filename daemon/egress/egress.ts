@@ -68,6 +68,8 @@ export interface DoorLimits {
   readonly tunnelMs?: number
   /** @default EGRESS_LIMITS.idleMs */
   readonly idleMs?: number
+  /** For the headers of the first request of a connection. @default EGRESS_LIMITS.handshakeMs */
+  readonly handshakeMs?: number
 }
 
 export interface PolicyStore {

@@ -1,18 +1,21 @@
 /** What goes through the door, judged by name, address, method and path: SBX-10, 11, 12, 13, 16, 20. */
 import { connect } from 'node:net'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { OpenDoor } from '../../daemon/egress/egress.ts'
 import { ask, collect, EgressKit, get, httpsText, secure, tunnel, WORLD } from '../support/egress-kit.ts'
 
-let kit: EgressKit
+const kit = new EgressKit()
 let door: OpenDoor
 
-beforeEach(async () => {
-  kit = new EgressKit()
-  const egress = await kit.start()
-  door = await egress.open({ agent: 'ci' })
+beforeAll(async () => {
+  await kit.start()
 })
-afterEach(() => kit.close())
+beforeEach(async () => {
+  await kit.reset()
+  door = await kit.egress.open({ agent: 'ci' })
+})
+afterEach(() => door.close())
+afterAll(() => kit.close())
 
 const reasons = () =>
   kit.entries.filter(({ kind }) => kind !== 'end').map(({ decision, reason }) => `${decision} ${reason}`)

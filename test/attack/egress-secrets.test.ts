@@ -1,25 +1,27 @@
 /** Credentials: where they go, where they do not, and that they are found nowhere they must not be: SBX-14, 15, 17. */
-import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { OpenDoor } from '../../daemon/egress/egress.ts'
 import { openEgress } from '../../daemon/egress/open-egress.ts'
 import { collect, EgressKit, get, httpsText, secure, tunnel } from '../support/egress-kit.ts'
 
 const CANARY = 'canary-7f3a9c-do-not-find-me+/='
 
-let kit: EgressKit
+const kit = new EgressKit()
 let door: OpenDoor
 
-beforeEach(async () => {
-  kit = new EgressKit()
-  const egress = await kit.start()
-  await egress.secrets.set('github', CANARY)
-  door = await egress.open({ agent: 'ci', sandbox: 's1' })
+beforeAll(async () => {
+  await kit.start()
 })
-afterEach(() => kit.close())
+beforeEach(async () => {
+  await kit.reset()
+  await kit.egress.secrets.set('github', CANARY)
+  door = await kit.egress.open({ agent: 'ci', sandbox: 's1' })
+})
+afterEach(() => door.close())
+afterAll(() => kit.close())
 
 /** The response to one request inside a tunnel that is looked into. */
 async function https(
@@ -63,6 +65,7 @@ test('SBX-15 a placeholder becomes the secret in the named header, for the named
   })
   await kit.allow({ host: 'api.test', ports: [bound], methods: ['POST'] })
   await kit.allow({ host: 'other.test', ports: [other], methods: ['GET'] })
+  await door.close()
   door = await kit.egress.open({ agent: 'ci', sandbox: 's1' })
   const text = door.env['GITHUB_TOKEN'] ?? ''
   expect(text).toMatch(/^mhp_[0-9a-f]{36}$/)
@@ -165,6 +168,7 @@ test('SBX-14 the secret is in no file, environment, command line, audit line or 
     methods: ['POST'],
     replace: [{ secret: 'github', headers: ['x-token'], env: 'TOKEN' }],
   })
+  await door.close()
   door = await kit.egress.open({ agent: 'ci', sandbox: 's1' })
   expect(await https('api.test', port, '/')).toContain('with')
   await vi.waitFor(() => expect(kit.entries.length).toBeGreaterThan(1))
@@ -187,10 +191,7 @@ test('SBX-14 the secret is in no file, environment, command line, audit line or 
     clean(path, readFileSync(path, 'latin1'))
     expect(statSync(path).mode & 0o077, path).toBe(0)
   }
-  const child = execFileSync('pgrep', ['-P', String(process.pid), '-f', 'egress/proxy/main'])
-    .toString()
-    .trim()
-    .split('\n')[0]
+  const child = kit.proxyPid()
   for (const name of ['environ', 'cmdline']) clean(name, readFileSync(`/proc/${child}/${name}`, 'latin1'))
   expect(readFileSync(`/proc/${child}/environ`, 'latin1')).not.toContain('HOME=')
   clean(
@@ -217,6 +218,8 @@ test('SBX-14 sealed values open with their key and under their name only, and su
   await expect(openEgress(init)).rejects.toMatchObject({ code: 'E_CONFIG' })
   writeFileSync(file, '{')
   await expect(openEgress(init)).rejects.toMatchObject({ code: 'E_CONFIG' })
+  // the one that runs writes its own again
+  await kit.egress.secrets.remove('other')
 })
 
 test.each(['', 'line\nbreak', 'x'.repeat(20_000)])('no secret: %#', async (value) => {

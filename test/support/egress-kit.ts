@@ -1,7 +1,7 @@
 /** A node's door with real sockets: the proxy process, servers it may reach, a resolver of the test's own, and a client that speaks raw bytes. */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer as createHttp, type RequestListener } from 'node:http'
 import { createServer as createHttps } from 'node:https'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
@@ -45,6 +45,14 @@ export class EgressKit {
     return this.#egress
   }
 
+  /** As after the start, but for secrets: so that tests of a file can share one process. */
+  async reset(): Promise<void> {
+    for (const { id } of this.egress.policy.list()) await this.egress.policy.remove(id)
+    this.names.clear()
+    this.lookups.length = 0
+    this.entries.length = 0
+  }
+
   /** Adds an allow for any subject. Hosts of tests are on this host, so its address is named. */
   allow(rule: Omit<RuleInput, 'id' | 'for' | 'effect'> & Partial<RuleInput>) {
     const { id, ...rest } = { addresses: ['127.0.0.1/32'], for: ['any'], effect: 'allow' as const, ...rule }
@@ -72,6 +80,18 @@ export class EgressKit {
 
   async tcp(onSocket: (socket: Socket) => void): Promise<number> {
     return this.#listen(createServer({ allowHalfOpen: true }, onSocket))
+  }
+
+  /** Of the process that this kit's door started: of this process's children the one that is a proxy. */
+  proxyPid(): number {
+    const children = readdirSync(`/proc/${process.pid}/task`).flatMap((task) =>
+      readFileSync(`/proc/${process.pid}/task/${task}/children`, 'utf8').trim().split(' '),
+    )
+    const found = children
+      .filter((pid) => pid !== '')
+      .find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('egress/proxy/main'))
+    if (found === undefined) throw new Error('no proxy runs')
+    return Number(found)
   }
 
   onClose(close: () => unknown): void {

@@ -28,6 +28,10 @@ interface Connection {
 }
 
 const KEEP_ALIVE_MS = 60_000
+/** A guest that has ended its side may be gone: a unix socket does not tell the two apart. */
+const HALF_CLOSED_MS = 60_000
+/** For a refused connection to read why, milliseconds */
+const FAREWELL_MS = 250
 
 /** How often limits on time and bytes are looked at, milliseconds. */
 const WATCH_MS = 500
@@ -158,8 +162,9 @@ export class Door implements DoorView {
         ? new Refused(503, 'too-many', 'too many connections are open')
         : new Refused(403, 'bytes', 'all bytes it was given are used')
       this.audit({ kind: 'tunnel', decision: 'deny', reason: why.reason })
-      socket.end(refusalText(why))
-      socket.destroySoon()
+      // Closed with bytes unread, it would be reset, and the answer lost
+      socket.resume().end(refusalText(why))
+      setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
       return
     }
     room.used += 1
@@ -182,11 +187,12 @@ export class Door implements DoorView {
       all += bytes
       if (
         connection.busy === 0 &&
-        now - connection.quietSince > (connection.fresh ? EGRESS_LIMITS.handshakeMs : KEEP_ALIVE_MS)
+        now - connection.quietSince > (connection.fresh ? this.#settings.limits.handshakeMs : KEEP_ALIVE_MS)
       )
         this.#slow(socket, connection.fresh)
       else if (bytes !== connection.bytes) Object.assign(connection, { bytes, movedAt: now })
-      else if (now - connection.movedAt > idleMs) this.#endConnection(socket, 'idle')
+      else if (now - connection.movedAt > (socket.readableEnded ? Math.min(idleMs, HALF_CLOSED_MS) : idleMs))
+        this.#endConnection(socket, 'idle')
       if (now - connection.since > tunnelMs) this.#endConnection(socket, 'time')
     }
     if (most === undefined || all <= most || this.#exhausted) return

@@ -30,6 +30,7 @@ export const DoorSettings = z.object({
     bytes: z.number().exactOptional(),
     tunnelMs: z.number(),
     idleMs: z.number(),
+    handshakeMs: z.number(),
   }),
 })
 export type DoorSettings = z.infer<typeof DoorSettings>

@@ -114,8 +114,13 @@ export function openerFor(door: DoorView, rule: Rule, explanation: Explanation, 
 
 async function openRaw(door: DoorView, rule: Rule, explanation: Explanation, target: RequestTarget): Promise<Duplex> {
   const service = serviceName(target.host)
-  if (service !== undefined)
-    return dialService(door.context.uplinkPath, { door: door.id, service, allowed: explanation.decision === 'allow' })
+  if (service !== undefined) {
+    const allowed = explanation.decision === 'allow'
+    const socket = await dialService(door.context.uplinkPath, { door: door.id, service, allowed })
+    // It waits, paused, for its reader, and a request's only listens
+    setImmediate(() => socket.resume())
+    return socket
+  }
   const socket = await dialChecked(target, await checkedAddresses(target, namedRanges(rule), door.context.lookup))
   socket.on('error', () => undefined)
   return socket
