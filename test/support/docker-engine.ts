@@ -211,14 +211,26 @@ export function ask(
 
 async function makeImage(socket: string): Promise<void> {
   if ((await ask(socket, 'GET', `/images/${TEST_IMAGE}/json`)).status === 200) return
-  const content = await busyboxRoot()
-  const path = `/images/create?fromSrc=-&repo=${encodeURIComponent('manyhands-test/busybox')}&tag=1`
-  const { status, text } = await ask(socket, 'POST', path, { type: 'application/x-tar', content })
-  if (status !== 200) throw new Error(`The test image was not taken: ${text}`)
+  await importRoot(socket, TEST_IMAGE, await busyboxRoot())
 }
 
-/** A root file system as a tar: busybox and links to it. */
-export async function busyboxRoot(): Promise<Buffer> {
+/** @param changes lines of a Dockerfile that say what a container of it does by itself */
+export async function importRoot(
+  socket: string,
+  name: string,
+  content: Uint8Array,
+  changes: readonly string[] = [],
+): Promise<void> {
+  const [repo = '', tag = 'latest'] = name.split(':')
+  const query = [`fromSrc=-&repo=${encodeURIComponent(repo)}&tag=${tag}`]
+  for (const line of changes) query.push(`changes=${encodeURIComponent(line)}`)
+  const path = `/images/create?${query.join('&')}`
+  const { status, text } = await ask(socket, 'POST', path, { type: 'application/x-tar', content })
+  if (status !== 200 || text.includes('"error"')) throw new Error(`The image ${name} was not taken: ${text}`)
+}
+
+/** A root file system as a tar: busybox and links to it. @param extra shell commands run in the folder of the root */
+export async function busyboxRoot(extra: readonly string[] = []): Promise<Buffer> {
   const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path))
   if (busybox === undefined) throw new Error('The test image is made of busybox-static: install that package')
   const root = mkdtempSync(join(tmpdir(), 'mh-image-'))
@@ -229,6 +241,7 @@ export async function busyboxRoot(): Promise<Buffer> {
       'for tool in $(bin/busybox --list); do [ "$tool" = busybox ] || ln -s busybox "bin/$tool"; done',
       "printf 'root:x:0:0:root:/root:/bin/sh\\nagent:x:10001:10001:agent:/home/agent:/bin/sh\\n' > etc/passwd",
       "printf 'root:x:0:\\nagent:x:10001:\\n' > etc/group",
+      ...extra,
       'tar --numeric-owner --owner=0 --group=0 -cf - .',
     ]
     const { stdout } = await run('sh', ['-ec', script.join('\n')], {

@@ -119,10 +119,10 @@ export async function diskBytes(folder: string): Promise<number> {
   }
 }
 
-/** Whether no byte or no file fits any more (an eighth of a per cent is as good as none). */
+/** Whether no file fits any more, or hardly a byte: ext4 keeps some blocks back for itself, so the last are never given out. */
 export async function isDiskFull(folder: string): Promise<boolean> {
-  const found = await statfs(mountOf(folder))
-  return found.bavail * 800 < found.blocks || found.ffree * 800 < found.files || found.ffree === 0
+  const { bavail, blocks, ffree } = await statfs(mountOf(folder))
+  return ffree === 0 || bavail <= Math.max(blocks / 800, Math.min(256, blocks / 32))
 }
 
 /** The image becomes consistent and stays so until it is thawed. */
