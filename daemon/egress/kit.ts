@@ -21,7 +21,7 @@ const PROXY_ENV = Object.fromEntries(
   ]),
 )
 
-/** Each by the tools that read it: OpenSSL and Go, curl, Git, Python requests, pip, Cargo, AWS, Deno. Node adds to what it trusts instead. */
+/** Each by the tools that read it: OpenSSL and Go, curl, Git, Python requests, pip, Cargo, AWS, Deno, npm where its own configuration names another. Node adds to what it trusts instead. */
 const BUNDLE_ENV = [
   'SSL_CERT_FILE',
   'CURL_CA_BUNDLE',
@@ -31,6 +31,7 @@ const BUNDLE_ENV = [
   'CARGO_HTTP_CAINFO',
   'AWS_CA_BUNDLE',
   'DENO_CERT',
+  'NPM_CONFIG_CAFILE',
 ]
 
 export interface KitInit {

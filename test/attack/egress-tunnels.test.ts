@@ -66,7 +66,15 @@ describe.each([
     expect((await collect(await request('/big'), 15_000)).length).toBeGreaterThan(3 << 20)
     expect(await tunnel(door, 'other.test:443')).toBe(403)
     expect(work.entries).toEqual([])
-    expect(home.entries.some(({ subject, reason }) => subject.agent === 'ci' && reason === 'no-rule')).toBe(true)
+    await vi.waitFor(() =>
+      expect(home.entries).toContainEqual(
+        expect.objectContaining({
+          reason: 'no-rule',
+          host: 'other.test',
+          subject: { agent: 'ci', sandbox: 'box', node: homeNet.self },
+        }),
+      ),
+    )
     const open = await request('/hang')
     await once(open, 'data')
     const closed = once(open, 'close')
