@@ -63,6 +63,7 @@ export const ERRORS = {
   E_PIDS: { status: 422, exit: 2, retry: false, title: 'The sandbox has no process left' },
   E_DISK: { status: 422, exit: 2, retry: false, title: 'The sandbox has no disk space left' },
   E_SYMLINK: { status: 422, exit: 65, retry: false, title: 'A symbolic link is in the way' },
+  E_LANGUAGE: { status: 422, exit: 69, retry: false, title: 'The image has no interpreter for that language' },
   E_GUEST_FEATURE: { status: 422, exit: 69, retry: false, title: 'This sandbox cannot do that' },
   // the mesh
   E_NO_CANDIDATE: { status: 503, exit: 69, retry: true, title: 'No node of the mesh can take this task now' },

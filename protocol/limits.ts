@@ -84,6 +84,10 @@ export const LIMITS = {
   guestEntries: 100_000,
   /** Arguments and environment of a command together. */
   guestArgBytes: 128 << 10,
+  /** Code for an interpreter in a sandbox. */
+  guestCodeBytes: 1 << 20,
+  /** Results of one call of an interpreter, images among them. */
+  guestResultBytes: 16 << 20,
   /** A path in a sandbox. */
   guestPathBytes: 4095,
 } as const

@@ -35,6 +35,7 @@ export const EXIT: { readonly [Code in keyof Registry]: Registry[Code]['exit'] }
   E_PIDS: 2,
   E_DISK: 2,
   E_SYMLINK: 65,
+  E_LANGUAGE: 69,
   E_GUEST_FEATURE: 69,
   E_EGRESS: 69,
   E_CANCELED: 130,

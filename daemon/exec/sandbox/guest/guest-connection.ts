@@ -55,6 +55,8 @@ export interface ExecOptions {
   readonly background?: boolean
   /** Of a background process; shown by `processes` */
   readonly name?: string
+  /** Does not count as activity, so the sandbox may sleep meanwhile. @default what `background` says */
+  readonly passive?: boolean
   /** Ends it as `canceled` */
   readonly signal?: AbortSignal
 }
@@ -200,8 +202,10 @@ export interface GuestConnection {
   ping(): Promise<void>
   /** Resolves with the reason when the connection is over, for whatever cause; every process then ends as `sandbox-lost` or `engine-lost` */
   readonly closed: Promise<Error | undefined>
-  /** Foreground commands, open streams and operations now; when the last of them ended, as `performance.now()` */
+  /** Foreground commands, open streams, operations and holds now; when the last of them ended, as `performance.now()` */
   readonly activity: { readonly active: number; readonly lastAt: number }
+  /** Counts as activity until the returned function is called */
+  hold(): () => void
   /** Ends the connection; what is open ends for this reason. Later calls change nothing */
   lost(reason: 'engine-lost' | 'sandbox-lost', error?: Error): void
   /** As `lost('sandbox-lost')`: the agent is told nothing and goes on */

@@ -54,6 +54,10 @@ export class HelperConnection implements GuestConnection {
     return this.#link.activity
   }
 
+  hold(): () => void {
+    return this.#link.hold()
+  }
+
   exec(options: ExecOptions): GuestProcess {
     const streamed = options.stdin === 'stream' || options.pty !== undefined
     const input = options.stdin !== undefined && options.stdin !== 'stream' ? options.stdin : undefined
@@ -86,7 +90,7 @@ export class HelperConnection implements GuestConnection {
   async attach(id: number): Promise<GuestProcess> {
     const open = (handler: ChannelHandler): ReturnType<Link['open']> =>
       this.#link.open(TO_GUEST.attach, 0, u32(LIMITS.guestWindowBytes, id), handler, LIMITS.guestWindowBytes)
-    const process = new HelperProcess(this.#context(open), { argv: [`process ${id}`], stdin: 'stream' })
+    const process = new HelperProcess(this.#context(open), { argv: [`process ${id}`], stdin: 'stream', passive: true })
     if (await process.opened) return process
     throw new MeshError('E_NOT_FOUND', `There is no background process ${id} in this sandbox`)
   }

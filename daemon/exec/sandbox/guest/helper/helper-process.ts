@@ -73,6 +73,7 @@ export class HelperProcess implements GuestProcess {
       onOut: (fd, body) => this.#onOut(fd, body),
       onEnd: (end) => this.#onEnd(end),
     })
+    this.#channel.active = !(options.passive ?? options.background ?? false)
     this.id = this.#channel.id
     this.#arm(options)
   }

@@ -29,6 +29,8 @@ export class Channel {
   readonly id: number
   readonly #link: Link
   readonly handler: ChannelHandler
+  /** Whether it keeps the sandbox awake */
+  active = true
   /** Bytes the guest may still send */
   #granted: number
   /** Bytes we may still send */
@@ -162,6 +164,7 @@ export class Link {
   #drained: (() => void)[] = []
   #over: Error | undefined
   #lastAt = performance.now()
+  #holds = 0
 
   private constructor(transport: GuestTransport, token: string, onOver: (error: Error) => void) {
     this.#transport = transport
@@ -203,7 +206,20 @@ export class Link {
   }
 
   get activity(): { active: number; lastAt: number } {
-    return { active: this.#channels.size, lastAt: this.#lastAt }
+    let active = this.#holds
+    for (const channel of this.#channels.values()) if (channel.active) active += 1
+    return { active, lastAt: this.#lastAt }
+  }
+
+  hold(): () => void {
+    this.#holds += 1
+    let held = true
+    return () => {
+      if (!held) return
+      held = false
+      this.#holds -= 1
+      this.#lastAt = performance.now()
+    }
   }
 
   get congested(): boolean {
