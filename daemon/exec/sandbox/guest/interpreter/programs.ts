@@ -109,21 +109,21 @@ while True:
     _out.flush()
 `
 
+/** The inspector's own evaluation, as its consoles use it: `await` at the top, and a `const` may be declared anew. */
 export const NODE = String.raw`
-const { PassThrough, Writable } = require('node:stream')
 const { inspect } = require('node:util')
+const { Session } = require('node:inspector')
 const fs = require('node:fs')
-const chunks = []
-let have = 0, mark, need = -1, busy = false, results = []
-const server = require('node:repl').start({ input: new PassThrough(), output: new Writable({ write: (a, b, done) => done() }), prompt: '', terminal: false, useGlobal: true, ignoreUndefined: true })
-process.removeAllListeners('uncaughtException')
-const add = (type, data) => results.push(Buffer.isBuffer(data) || data instanceof Uint8Array ? { type, data: Buffer.from(data).toString('base64'), base64: true } : { type, data: String(data) })
-const isPng = (value) => value instanceof Uint8Array && value.length > 8 && Buffer.from(value.subarray(0, 8)).toString('latin1') === '\x89PNG\r\n\x1a\n'
+const session = new Session()
+session.connect()
+globalThis.require = require
+let have = Buffer.alloc(0), mark, need = -1, busy = false, results = [], settle
+const add = (type, data) => results.push(data instanceof Uint8Array ? { type, data: Buffer.from(data).toString('base64'), base64: true } : { type, data: String(data) })
+const isPng = (value) => value instanceof Uint8Array && Buffer.from(value.subarray(0, 8)).toString('latin1') === '\x89PNG\r\n\x1a\n'
+const isPlain = (value) => value !== null && typeof value === 'object' && (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype)
 globalThis.display = (value) => {
-  if (isPng(value)) return add('image/png', value)
-  if (value !== null && typeof value === 'object' && (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype)) {
-    try { add('application/json', JSON.stringify(value)) } catch {}
-  }
+  if (isPng(value)) return void add('image/png', value)
+  if (isPlain(value)) try { add('application/json', JSON.stringify(value)) } catch {}
   add('text/plain', typeof value === 'string' ? value : inspect(value))
 }
 function writeAll(fd, bytes) {
@@ -131,11 +131,13 @@ function writeAll(fd, bytes) {
     try { at += fs.writeSync(fd, bytes, at) } catch (error) { if (error.code !== 'EAGAIN') throw error }
   }
 }
-function answer(error) {
+function answer(failed, error) {
+  if (settle === undefined) return
+  settle = undefined
   const body = { results }
-  if (error !== null) {
-    const known = error instanceof Error || (error && typeof error === 'object' && 'message' in error)
-    body.error = { name: known ? String(error.name) : 'Error', message: known ? String(error.message) : inspect(error), trace: known ? String(error.stack) : '' }
+  if (failed) {
+    const known = error !== null && typeof error === 'object' && 'message' in error
+    body.error = { name: known ? String(error.name) : 'Error', message: known ? String(error.message) : inspect(error), trace: known ? String(error.stack).split('\n    at Session.post (node:inspector')[0] : '' }
   }
   const bytes = Buffer.from(JSON.stringify(body))
   writeAll(2, mark)
@@ -144,50 +146,60 @@ function answer(error) {
   busy = false
   next()
 }
-let settle
-const settleOnce = (error) => { const done = settle; settle = undefined; if (done) done(error) }
-process.on('uncaughtException', (error) => settle ? settleOnce(error) : writeAll(2, Buffer.from(inspect(error) + '\n')))
-process.on('unhandledRejection', (error) => settle ? settleOnce(error) : writeAll(2, Buffer.from(inspect(error) + '\n')))
-process.on('SIGINT', () => settleOnce(new Error('interrupted')))
-function run(code) {
-  settle = answer
-  server.eval(code + '\n', server.context, 'cell', (error, value) => {
-    if (error && error.err) error = error.err
-    if (!error && value !== undefined) { try { display(value) } catch (failed) { error = failed } }
-    settleOnce(error ?? null)
-  })
+const stray = (error) => settle ? answer(true, error) : writeAll(2, Buffer.from(inspect(error) + '\n'))
+process.on('uncaughtException', stray)
+process.on('unhandledRejection', stray)
+process.on('SIGINT', () => settle && answer(true, new Error('interrupted')))
+/* The value itself, not its description: handed over inside this process. */
+function valueOf(remote, then) {
+  if (remote.objectId === undefined) {
+    const text = remote.unserializableValue
+    if (text === undefined) return then(remote.value)
+    return then(text.endsWith('n') ? BigInt(text.slice(0, -1)) : Number(text))
+  }
+  globalThis.__handOver = then
+  session.post('Runtime.callFunctionOn', { objectId: remote.objectId, functionDeclaration: 'function () { const then = globalThis.__handOver; delete globalThis.__handOver; then(this) }' })
+  session.post('Runtime.releaseObject', { objectId: remote.objectId })
 }
-function take(n) {
-  const all = Buffer.concat(chunks, have)
-  chunks.length = 0
-  chunks.push(all.subarray(n))
-  have -= n
-  return all.subarray(0, n)
+function run(code) {
+  const mine = settle = {}
+  const current = (work) => (...args) => { if (settle === mine) work(...args) }
+  session.post('Runtime.evaluate', { expression: code, replMode: true, awaitPromise: true }, current((failed, got) => {
+    if (failed) return answer(true, new Error(failed.message))
+    if (got.exceptionDetails) return valueOf(got.exceptionDetails.exception, current((error) => answer(true, error)))
+    valueOf(got.result, current((value) => {
+      try {
+        if (value !== undefined) display(value)
+      } catch (error) { return answer(true, error) }
+      answer(false)
+    }))
+  }))
 }
 function line() {
-  const at = Buffer.concat(chunks, have).indexOf(10)
-  return at < 0 ? undefined : take(at + 1).toString().trim()
+  const at = have.indexOf(10)
+  if (at < 0) return undefined
+  const text = have.toString('utf8', 0, at).trim()
+  have = have.subarray(at + 1)
+  return text
 }
 function next() {
   while (!busy) {
-    if (mark === undefined) {
+    if (mark === undefined || need < 0) {
       const first = line()
       if (first === undefined) return
-      mark = Buffer.from('\0' + first)
-    } else if (need < 0) {
-      const first = line()
-      if (first === undefined) return
-      need = Number(first)
+      if (mark === undefined) mark = Buffer.from('\0' + first)
+      else need = Number(first)
     } else {
-      if (have < need) return
-      const code = take(need).toString()
+      if (have.length < need) return
+      const code = have.toString('utf8', 0, need)
+      have = have.subarray(need)
       need = -1
       busy = true
       run(code)
     }
   }
 }
-process.stdin.on('data', (bytes) => { chunks.push(bytes); have += bytes.length; next() })
+process.stdin.on('data', (bytes) => { have = Buffer.concat([have, bytes]); next() })
 process.stdin.on('end', () => process.exit(0))
 `
 
