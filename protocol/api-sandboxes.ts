@@ -247,10 +247,12 @@ export interface ImageProgress {
   readonly totalBytes?: number
 }
 
-/** A rich result: `type` is a media type; text as it is, anything else as base64. */
+/** A rich result: `type` is a media type. */
 export interface CodeResult {
   readonly type: string
   readonly data: string
+  /** `data` is base64 of the bytes. @default false: text */
+  readonly base64?: boolean
 }
 
 export interface BoxDone {
@@ -261,6 +263,8 @@ export interface BoxDone {
   /** For "code" */
   readonly results?: readonly CodeResult[]
   readonly error?: { readonly name: string; readonly message: string; readonly trace?: string }
+  /** For "code": false when the interpreter and its state are gone */
+  readonly stateKept?: boolean
   /** For "wait-log": the line */
   readonly line?: string
   /** For the image operations */

@@ -55,8 +55,6 @@ export const LIMITS = {
   sandboxEnvBytes: 64 << 10,
   /** One argument of a command: what Linux takes. */
   sandboxArgBytes: 128 << 10,
-  /** Code of one call of an interpreter. */
-  sandboxCodeBytes: 1 << 20,
   /** One frame of a sandbox's bulk stream: pieces of data are small, but results with images are not. */
   sandboxFrameBytes: 16 << 20,
   /** Streams one peer may have open here on sandboxes at once: below what the muxer allows. */

@@ -2,6 +2,7 @@
  * The way out of each sandbox of this node. A sandbox of this node's own gets a door here, one of a peer's gets a door that leads to that peer, by the ticket
  * it sent. A door is led into the container after each start of it; until that is done, commands wait, so that none finds the way shut.
  */
+import { MeshError } from '../../protocol/errors.ts'
 import type { DoorTicket, EgressDoor, OpenDoor } from '../egress/egress.ts'
 import type { GuestConnection } from '../exec/sandbox/guest/guest-connection.ts'
 import type { Sandbox } from '../exec/sandbox/sandbox.ts'
@@ -92,8 +93,17 @@ export class Doors {
     await held.leading
   }
 
+  /** A read-only root has no room for some of them: tools that need those find no way out, and the others do. */
+  async #put(guest: GuestConnection, path: string, content: string, mode: number): Promise<void> {
+    try {
+      await guest.files.write(path, content, { mode })
+    } catch (error) {
+      if (!(error instanceof MeshError) || error.code !== 'E_FORBIDDEN') throw error
+    }
+  }
+
   async #leadOnce(held: Held, pid: number | undefined, guest: GuestConnection): Promise<void> {
-    for (const { path, content, mode } of held.door.files) await guest.files.write(path, content, { mode })
+    for (const { path, content, mode } of held.door.files) await this.#put(guest, path, content, mode)
     if (pid === undefined) return
     await held.door.lead({ kind: 'namespace', pid })
     held.led = pid

@@ -24,13 +24,17 @@ export async function passAll(source: AsyncIterable<Uint8Array>, link: OpLink): 
 export async function* received(link: OpLink): AsyncGenerator<Uint8Array, void, undefined> {
   const waiting: { bytes: Uint8Array; taken: () => void }[] = []
   let over = false
+  let left = false
   let wake: () => void = () => undefined
   link.receive({
-    data: (bytes) =>
-      new Promise((taken) => {
+    data: (bytes) => {
+      // Who pulled has what it wanted: the rest is let through to nowhere, so that the sender comes to its end
+      if (left) return undefined
+      return new Promise((taken) => {
         waiting.push({ bytes, taken })
         wake()
-      }),
+      })
+    },
     finish: () => {
       over = true
       wake()
@@ -44,12 +48,16 @@ export async function* received(link: OpLink): AsyncGenerator<Uint8Array, void, 
       link.signal.throwIfAborted()
       const piece = waiting.shift()
       if (piece) {
-        yield piece.bytes
-        piece.taken()
+        try {
+          yield piece.bytes
+        } finally {
+          piece.taken()
+        }
       } else if (over) return
       else await new Promise<void>((resolve) => (wake = resolve))
     }
   } finally {
+    left = true
     link.signal.removeEventListener('abort', onAbort)
     for (const { taken } of waiting) taken()
   }

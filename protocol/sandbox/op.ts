@@ -88,7 +88,7 @@ const streamOps = [
     op: z.literal('code'),
     ...of,
     language: z.enum(['python', 'node', 'shell']),
-    code: z.string().max(LIMITS.sandboxCodeBytes),
+    code: z.string().max(LIMITS.guestCodeBytes),
     context: sandboxName.exactOptional(),
     timeoutMs,
   }),
@@ -260,10 +260,11 @@ export const opReply = z.strictObject({
   end: end.exactOptional(),
   process: process.exactOptional(),
   results: z
-    .array(z.strictObject({ type: short, data: z.string() }))
-    .max(256)
+    .array(z.strictObject({ type: short, data: z.string(), base64: z.boolean().exactOptional() }))
+    .max(1000)
     .exactOptional(),
   error: z.strictObject({ name: z.string(), message: z.string(), trace: z.string().exactOptional() }).exactOptional(),
+  stateKept: z.boolean().exactOptional(),
   line: z.string().exactOptional(),
   image: image.exactOptional(),
   images: z.array(image).max(1024).exactOptional(),

@@ -120,8 +120,8 @@ export class BoxStream implements ChannelListener {
     }
     const lane = bytes[0]
     if (lane !== 1 && lane !== 2) throw protocolError('Cannot read the duplex: data on an unknown lane')
-    // The memory belongs to the connection
-    this.#inbox.push({ lane, bytes: bytes.slice(1) })
+    // The memory belongs to the connection: copied, which `slice` of a Buffer would not do
+    this.#inbox.push({ lane, bytes: new Uint8Array(bytes.subarray(1)) })
     this.#wake()
   }
 

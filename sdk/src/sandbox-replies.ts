@@ -82,8 +82,9 @@ const codeError = object<NonNullable<BoxDone['error']>>({ name: text, message: t
 export const boxDone: Shape<BoxDone> = object<BoxDone>({
   end: optional(execEnd),
   process: optional(process),
-  results: optional(list(object<CodeResult>({ type: text, data: text }))),
+  results: optional(list(object<CodeResult>({ type: text, data: text, base64: optional(flag) }))),
   error: optional(codeError),
+  stateKept: optional(flag),
   line: optional(text),
   image: optional(image),
 })

@@ -81,11 +81,13 @@ export interface CodeOutcome {
   readonly ok: boolean
   readonly stdout: string
   readonly stderr: string
-  /** Values the code gave, richest form first: text as it is, other media types as base64 */
+  /** Values the code gave, richest form first */
   readonly results: readonly CodeResult[]
   /** What the code threw */
   readonly error: { readonly name: string; readonly message: string; readonly trace?: string } | undefined
   readonly end: ExecEnd | undefined
+  /** False: the interpreter is gone, and the state of its context with it */
+  readonly stateKept: boolean
 }
 
 export interface SandboxParts {
@@ -212,8 +214,15 @@ export class Sandbox {
       if (stream) await stream(piece)
       else texts[piece.stream] += decoders[piece.stream].decode(piece.bytes, { stream: true })
     }
-    const { results = [], error, end } = await box.done
-    return { ok: error === undefined && (end === undefined || end.code === 0), ...texts, results, error, end }
+    const { results = [], error, end, stateKept = true } = await box.done
+    return {
+      ok: error === undefined && (end === undefined || end.code === 0),
+      ...texts,
+      results,
+      error,
+      end,
+      stateKept,
+    }
   }
 
   /** Keeps files and root as they are under a name. @default name one made up */

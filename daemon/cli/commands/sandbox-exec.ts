@@ -219,8 +219,10 @@ export async function runCode(
   })
   if (output.json) await output.jsonLine(outcome)
   else {
-    for (const { type, data } of outcome.results) {
-      const shown = type.startsWith('text/') || type.includes('json')
+    for (const { type, data, base64 } of outcome.results) {
+      const shown = !base64 && (type === 'text/plain' || outcome.results.length === 1)
+      // The richer forms of a value that is shown as text
+      if (!shown && !base64) continue
       await output.value(shown ? data : `[${type}, ${formatSize(Math.floor(data.length * 0.75))}; --json shows it]`)
     }
     const { error } = outcome
