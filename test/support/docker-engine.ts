@@ -44,7 +44,7 @@ export async function findTestEngine(): Promise<FoundEngine> {
   try {
     await makeImage(socket)
     const host = `unix://${socket}`
-    return { engine: { socket, host, image: TEST_IMAGE, runtimes: await workingRuntimes(host, socket), close } }
+    return { engine: { socket, host, image: TEST_IMAGE, runtimes: await workingRuntimes(socket), close } }
   } catch (error) {
     await close()
     throw error
@@ -130,9 +130,9 @@ export async function stopEngine(folder: string, signal: 'SIGTERM' | 'SIGKILL' =
 export async function endEngine(folder: string): Promise<void> {
   const socket = join(folder, 'docker.sock')
   if (await answers(socket)) {
-    const { stdout } = await run('docker', ['-H', `unix://${socket}`, 'ps', '-aq']).catch(() => ({ stdout: '' }))
-    const ids = stdout.split('\n').filter((id) => id !== '')
-    if (ids.length > 0) await run('docker', ['-H', `unix://${socket}`, 'rm', '-f', ...ids]).catch(() => {})
+    const { text } = await ask(socket, 'GET', '/containers/json?all=1').catch(() => ({ text: '' }))
+    for (const [, id] of text.matchAll(/"Id":"([0-9a-f]{64})"/g))
+      await ask(socket, 'DELETE', `/containers/${id}?force=1`).catch(() => {})
   }
   await stopEngine(folder)
   await endContainerd(folder)
@@ -256,33 +256,28 @@ export async function busyboxRoot(extra: readonly string[] = []): Promise<Buffer
 }
 
 /** A runtime that is registered may still not start anything. */
-async function workingRuntimes(host: string, socket: string): Promise<string[]> {
+async function workingRuntimes(socket: string): Promise<string[]> {
   const { text } = await ask(socket, 'GET', '/info')
   const info: unknown = JSON.parse(text)
   const named = typeof info === 'object' && info !== null && 'Runtimes' in info ? Object.keys(info.Runtimes ?? {}) : []
   const working = ['runc']
   for (const name of ['runsc', 'kata'].filter((wanted) => named.includes(wanted))) {
-    const label = `test.run=probe-${randomBytes(4).toString('hex')}`
-    const args = [
-      '-H',
-      host,
-      'run',
-      '--rm',
-      '--label',
-      label,
-      '--network',
-      'none',
-      '--runtime',
-      name,
-      TEST_IMAGE,
-      'true',
-    ]
-    await run('docker', args, { timeout: 20_000 }).then(
-      () => working.push(name),
-      () => console.warn(`Tests of the runtime ${name} are skipped: it is registered and does not start`),
-    )
+    if (await starts(socket, name)) working.push(name)
+    else console.warn(`Tests of the runtime ${name} are skipped: it is registered and does not start`)
   }
   return working
+}
+
+async function starts(socket: string, runtime: string): Promise<boolean> {
+  const host = { NetworkMode: 'none', Runtime: runtime }
+  const body = { Image: TEST_IMAGE, Cmd: ['true'], Labels: { 'test.run': runLabel() }, HostConfig: host }
+  const content = Buffer.from(JSON.stringify(body))
+  const { text } = await ask(socket, 'POST', '/containers/create', { type: 'application/json', content })
+  const id = /"Id":"([0-9a-f]{64})"/.exec(text)?.[1]
+  if (id === undefined) return false
+  const { status } = await ask(socket, 'POST', `/containers/${id}/start`)
+  await ask(socket, 'DELETE', `/containers/${id}?force=1`)
+  return status === 204
 }
 
 export const runLabel = (): string => `t-${process.pid}-${randomBytes(4).toString('hex')}`

@@ -124,9 +124,11 @@ export class ContainerHost {
   /** Starts a container that is there and not running. */
   async start(made: Made): Promise<Awake> {
     const client = this.#options.link.client()
-    if (made.workspace === 'loop') await mountDisk(this.diskOf(made))
+    const mounted = made.workspace === 'loop' ? mountDisk(this.diskOf(made)) : undefined
+    mounted?.catch(() => {})
     const stream = await client.attach(made.container)
     try {
+      await mounted
       await client.start(made.container)
     } catch (error) {
       stream.destroy()

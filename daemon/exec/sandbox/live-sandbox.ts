@@ -139,15 +139,24 @@ export class LiveSandbox implements Sandbox {
 
   restore(name: string): Promise<void> {
     return this.#inTurn(async () => {
-      const from = this.snapshotNamed(name)
       const before = this.#row
-      const { made, awake } = await this.#context.snapshots.restore(before, from, () => this.#end(before.container))
-      await this.#keep({ container: made.container, disk: made.disk, root: made.root })
+      const { made, awake } = await this.#context.snapshots.restore(before, this.snapshotNamed(name))
+      try {
+        await this.#keep({ container: made.container, disk: made.disk, root: made.root })
+      } catch (error) {
+        awake.guest.close()
+        await this.#context.snapshots.forget({ ...before, container: made.container, disk: made.disk })
+        throw error
+      }
+      this.#awake?.guest.lost('sandbox-lost')
       this.#isAwake(awake)
       this.#changed('running')
-      await this.#context.snapshots
-        .forget(before)
-        .catch((error: unknown) => this.#context.trouble('Something of before a restore could not be removed', error))
+      // Nothing of the old can reach the new; whoever comes next waits until it is gone.
+      void this.#serial
+        .run(() => this.#context.snapshots.forget(before))
+        .catch((error: unknown) => {
+          this.#context.trouble('Something of before a restore could not be removed', error)
+        })
     })
   }
 
@@ -284,6 +293,11 @@ export class LiveSandbox implements Sandbox {
 
   async #bringUp(): Promise<Awake> {
     const { host, link } = this.#context
+    if (this.#state === 'stopped' && this.#row.container !== '') {
+      // As a rule it is what it was left as, and nothing need be asked.
+      const awake = await host.start(this.#row).catch(onlyMissing)
+      if (awake) return awake
+    }
     const client = link.client()
     const found = this.#row.container === '' ? undefined : await client.inspect(this.#row.container).catch(onlyMissing)
     if (!found) {

@@ -50,12 +50,8 @@ export class SnapshotKeeper {
     return { disk, bytes, ...(root === undefined ? {} : { root }) }
   }
 
-  /** @param endOld ends the old container's processes */
-  async restore(
-    row: SandboxRow,
-    from: SnapshotRow,
-    endOld: () => Promise<void>,
-  ): Promise<{ made: Made; awake: Awake }> {
+  /** The sandbox as it was, running, beside the present one. */
+  async restore(row: SandboxRow, from: SnapshotRow): Promise<{ made: Made; awake: Awake }> {
     const blank: Made = { ...row, container: '', disk: freshDisk(row), root: from.root ?? row.image.digest }
     let made = blank
     this.#host.making.add(row.id)
@@ -65,7 +61,7 @@ export class SnapshotKeeper {
       })
       const target = this.#host.diskOf(blank)
       const filled = copyDisk(this.#host.diskOf({ id: row.id, disk: from.disk }), target).then(() => mountDisk(target))
-      await bothOf(created, filled, endOld())
+      await bothOf(created, filled)
       return { made, awake: await this.#host.start(made) }
     } catch (error) {
       if (made.container !== '')
