@@ -1,12 +1,17 @@
 /** What a sandbox lives through, on a real engine: sleep, snapshots, forks, moves, and restarts of the daemon and of the engine. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import type { Sandbox, SandboxState } from '../../daemon/exec/sandbox/sandbox.ts'
+import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
 import { ask, busyboxRoot, endEngine, findTestEngine, startEngine, stopEngine } from '../support/docker-engine.ts'
-import { type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
+import { boxesIn, journalPlace, type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
 
 const { engine } = await findTestEngine()
 const root = process.geteuid?.() === 0
@@ -144,29 +149,31 @@ describe.skipIf(!engine || !root)('when the daemon goes', () => {
 
   it('SBX-27: after a crash what is known is taken up as it runs, and what nobody owns is removed within 10 s', async () => {
     const at = kit()
-    const crashed = await at.open({ warm: { each: 1, kinds: 1 } })
-    const box = await crashed.create(SPEC)
-    await crashed.warm(SPEC)
-    await sh(box, 'echo kept > a')
-    const guest = await box.guest()
-    const left = guest.exec({ argv: ['/bin/sh', '-c', 'sleep 600'], background: true, name: 'server' })
-    // No word to anybody: the connections just end, as they do with the process.
-    const before = await at.containers()
-    expect(before).toHaveLength(2)
-    guest.lost('sandbox-lost')
+    const { nodeId, folder } = at
+    const script = fileURLToPath(new URL('../support/sandbox-crasher.ts', import.meta.url))
+    const child = spawn(process.execPath, [script, engine?.socket ?? '', nodeId, folder], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    const [first] = (await once(child.stdout, 'data')) as [Buffer]
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(await at.containers()).toHaveLength(2)
+
+    const journal = await openLevelJournal({ ...journalPlace(folder), types: SANDBOX_RECORDS })
     const start = performance.now()
-    const next = await at.open()
+    const next = await at.open({ journal, folder: boxesIn(folder) })
     await until(async () => (await at.containers()).length === 1, 'the orphan to go', 10_000)
     expect(performance.now() - start).toBeLessThan(10_000)
-    const taken = next.get(box.id)
+    const taken = next.get(first.toString().trim())
     expect(taken?.view().state).toBe('running')
     expect((await sh(taken as Sandbox, 'cat a')).out).toBe('kept\n')
     const background = await (await (taken as Sandbox).guest()).processes()
-    expect(background).toMatchObject([{ id: left.id, name: 'server', running: true }])
-    await until(
-      () => readdirSync(join(at.folder, '.agents')).filter((name) => !name.startsWith('.')).length === 1,
-      'files',
-    )
+    expect(background).toMatchObject([{ name: 'server', running: true }])
+    const agents = join(boxesIn(folder), '.agents')
+    await until(() => readdirSync(agents).filter((name) => !name.startsWith('.')).length === 1, 'its files to go')
+    await taken?.remove()
+    await next.close()
+    await journal.close()
   })
 
   it('a container that somebody removed is made again when nothing was in it', async () => {

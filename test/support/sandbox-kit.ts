@@ -32,6 +32,13 @@ const MIB = 1 << 20
 export const SMALL = { diskBytes: 32 * MIB, inodes: 2_000, memoryBytes: 96 * MIB, tmpBytes: 8 * MIB, pids: 256 }
 export const SPEC: SandboxSpec = { image: TEST_IMAGE, owner: 'me', grade: 'jailed', limits: SMALL }
 
+/** Where a process that is killed keeps its journal and disks, for the next to take them up. */
+export const journalPlace = (folder: string) => ({
+  folder: join(folder, '.journal'),
+  markFile: join(folder, '.journal.mark'),
+})
+export const boxesIn = (folder: string): string => join(folder, '.boxes')
+
 export function sandboxKit(socket: string): SandboxKit {
   const nodeId = `t-${randomBytes(6).toString('hex')}`
   const folder = mkdtempSync(join(tmpdir(), 'mh-box-'))

@@ -73,7 +73,14 @@ export function checkName(name: string): void {
 }
 
 export const recipeKey = ({ profile, runtime, image, limits, workspace, root }: Recipe): string =>
-  JSON.stringify([profile, runtime, image.digest, root, workspace, Object.entries(limits).sort()])
+  JSON.stringify([
+    profile,
+    runtime,
+    image.digest,
+    root,
+    workspace,
+    Object.entries(limits).sort(([a], [b]) => (a < b ? -1 : 1)),
+  ])
 
 function checkEnv(env: Readonly<Record<string, string>>): Record<string, string> {
   const entries = Object.entries(env)

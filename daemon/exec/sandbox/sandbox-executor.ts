@@ -103,7 +103,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
       door: (id) => options.door?.(id),
     })
     this.#images = new EngineImages(this.#link, join(options.folder, '.build'))
-    this.#snapshots = new SnapshotKeeper(this.#link, this.#host, (id) => ({ ...this.#nodeLabel(), 'mesh.sandbox': id }))
+    this.#snapshots = new SnapshotKeeper(this.#link, this.#host)
     this.#pool = new WarmPool({
       ...(options.warm ?? { each: 1, kinds: 2 }),
       settleMs: 100,
@@ -336,7 +336,9 @@ export class DockerSandboxExecutor implements SandboxExecutor {
       return sandbox ? disksOfRow(sandbox.row) : new Set<string>()
     }
     await removeStrayDisks(this.#host, this.#options.folder, disksOf)
-    await this.#agent.uninstall({ known: (id) => disksOf(id) === 'all' || this.#sandboxes.has(id) })
+    const known = (id: string): boolean => disksOf(id) === 'all' || this.#sandboxes.has(id)
+    await this.#agent.uninstall({ known })
+    await this.#snapshots.removeImages({ node: this.#options.nodeId, known })
   }
 
   #engineLost(): void {
@@ -386,20 +388,17 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   }
 
   #inBackground(work: Promise<unknown>): void {
-    const done = work.then(
-      () => {},
-      (error: unknown) => this.#trouble('Work on sandboxes', error),
-    )
-    this.#background.add(done)
-    void done.then(() => this.#background.delete(done))
+    const settled: Promise<void> = work
+      .then(
+        () => {},
+        (error: unknown) => this.#trouble('Work on sandboxes', error),
+      )
+      .finally(() => this.#background.delete(settled))
+    this.#background.add(settled)
   }
 
   #trouble(what: string, error: unknown): void {
     this.#options.trouble?.(what, error)
-  }
-
-  #nodeLabel(): Record<string, string> {
-    return { 'mesh.node': this.#options.nodeId }
   }
 }
 

@@ -5,6 +5,7 @@
 import { MeshError } from '../../../protocol/errors.ts'
 import type { SandboxRow, SnapshotRow } from '../../../protocol/sandbox/row.ts'
 import { type Awake, bothOf, type ContainerHost, type Made } from './container-host.ts'
+import { engineJson } from './engine/engine-json.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
 import { checkName } from './recipe.ts'
@@ -15,12 +16,10 @@ export const ROOTS_REPOSITORY = 'manyhands/roots'
 export class SnapshotKeeper {
   readonly #link: EngineLink
   readonly #host: ContainerHost
-  readonly #labels: (id: string) => Record<string, string>
 
-  constructor(link: EngineLink, host: ContainerHost, labels: (id: string) => Record<string, string>) {
+  constructor(link: EngineLink, host: ContainerHost) {
     this.#link = link
     this.#host = host
-    this.#labels = labels
   }
 
   /** To be called while the guest is frozen. @throws MeshError E_BAD_REQUEST, E_CONFLICT, E_GUEST_FEATURE */
@@ -88,14 +87,32 @@ export class SnapshotKeeper {
     if (gone.root !== undefined) await this.#removeImage(`${ROOTS_REPOSITORY}:${row.id}-${gone.disk}`)
   }
 
-  async removeImages(row: SandboxRow): Promise<void> {
-    for (const { root, disk } of row.snapshots)
-      if (root !== undefined) await this.#removeImage(`${ROOTS_REPOSITORY}:${row.id}-${disk}`)
+  /** The roots of one that is gone, or of all of this node that are of none known. */
+  async removeImages(
+    of: { readonly id: string } | { readonly node: string; known(id: string): boolean },
+  ): Promise<void> {
+    const filters =
+      'id' in of
+        ? { reference: [`${ROOTS_REPOSITORY}:${of.id}-*`] }
+        : { reference: [`${ROOTS_REPOSITORY}:*`], label: [`mesh.node=${of.node}`] }
+    const raw: unknown = await this.#link
+      .client()
+      .images('look for kept roots', SANDBOX_BOUNDS.engineCallMs, (docker) =>
+        docker.listImages({ filters: JSON.stringify(filters) }),
+      )
+    const names = engineJson(raw)
+      .items()
+      .flatMap((one) => one.items('RepoTags').map((tag) => tag.text()))
+    for (const name of names) {
+      const id = /:([a-z0-9]+)-/.exec(name)?.[1] ?? ''
+      if (name.startsWith(`${ROOTS_REPOSITORY}:`) && ('id' in of ? id === of.id : !of.known(id)))
+        await this.#removeImage(name)
+    }
   }
 
   async #keepRoot(row: SandboxRow, id: string, disk: string): Promise<string | undefined> {
     if (row.rootQuota === 'read-only') return undefined
-    return this.#link.client().commit(row.container, ROOTS_REPOSITORY, `${id}-${disk}`, this.#labels(id))
+    return this.#link.client().commit(row.container, ROOTS_REPOSITORY, `${id}-${disk}`)
   }
 
   async #removeImage(name: string): Promise<void> {

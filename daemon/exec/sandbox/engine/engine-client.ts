@@ -75,12 +75,14 @@ export class EngineClient {
   }
 
   async ping(ms: number): Promise<void> {
-    await this.#call('reach the engine', ms, () => this.#docker.ping())
+    await this.#call('reach the engine', ms, async () => void (await this.#docker.ping()))
   }
 
   async describe(): Promise<EngineAnswers> {
-    const [version, info] = await this.#call('ask the engine what it is', SANDBOX_BOUNDS.engineCallMs, () =>
-      Promise.all([this.#docker.version(), this.#docker.info()]),
+    const [version, info]: readonly [unknown, unknown] = await this.#call(
+      'ask the engine what it is',
+      SANDBOX_BOUNDS.engineCallMs,
+      () => Promise.all([this.#docker.version(), this.#docker.info()]),
     )
     const answers = engineJson({ version, info })
     const told = answers.at('version')
@@ -194,13 +196,13 @@ export class EngineClient {
     return stream as Duplex
   }
 
-  /** Keeps the root's changes as an image. @returns its digest */
-  async commit(id: string, repository: string, tag: string, labels: Readonly<Record<string, string>>): Promise<string> {
-    const raw = await this.#container(
+  /** Keeps the root's changes as an image, with the labels of the container. @returns its digest */
+  async commit(id: string, repository: string, tag: string): Promise<string> {
+    const raw: unknown = await this.#container(
       id,
       'keep the root',
       // The container is paused by us already, together with its workspace
-      (container) => container.commit({ repo: repository, tag, pause: false, Labels: labels }),
+      (container) => container.commit({ repo: repository, tag, pause: false }),
       10 * SANDBOX_BOUNDS.engineCallMs,
     )
     return engineJson(raw).text('Id')
@@ -208,7 +210,7 @@ export class EngineClient {
 
   /** What differs on its root from its image: 0 changed, 1 added, 2 removed. */
   async changes(id: string): Promise<readonly { readonly path: string; readonly kind: number }[]> {
-    const raw = await this.#container(id, 'look for changes of the root', (container, abortSignal) =>
+    const raw: unknown = await this.#container(id, 'look for changes of the root', (container, abortSignal) =>
       container.changes({ abortSignal }),
     )
     return engineJson(raw)
