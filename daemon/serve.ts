@@ -99,6 +99,7 @@ class LaterSandboxes {
       journal,
       net,
       directory,
+      env: setting.env,
       nodeName: () => membership.member(net.self)?.name ?? setting.mesh.nodeName,
       warn: (facts, message) => setting.logger.warn(facts, message),
     })

@@ -1,5 +1,5 @@
 /** The rows of the door to the outside: rules, secrets, private services and the log of decisions. A secret goes in and never comes out. */
-import type { EgressEvent, SandboxRoutes } from '../../protocol/api-sandboxes.ts'
+import type { EgressEvent, PolicyRuleInput, SandboxRoutes } from '../../protocol/api-sandboxes.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { Target } from '../../protocol/egress/evaluate.ts'
 import { canonicalHost } from '../../protocol/egress/host.ts'
@@ -60,7 +60,7 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
       maxBodyBytes: SMALL,
       reply: shape.policyRule,
       handle: async ({ body }) => {
-        const rule = await (await egress()).policy.put(mutable(body))
+        const rule = await (await egress()).policy.put(keptForm(body))
         return check(shape.policyRule, plain(rule), 'a rule')
       },
     },
@@ -127,10 +127,10 @@ function plain(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value))
 }
 
-/** A copy that its keeper may change. @throws MeshError E_BAD_REQUEST in the words of the rule's own schema */
-function mutable(body: unknown) {
-  const fields = typeof body === 'object' && body !== null ? body : {}
-  return check(shape.keptRule, { id: 'new', ...fields }, 'the rule')
+/** As its keeper takes it. @throws MeshError E_BAD_REQUEST in the words of the rule's own schema */
+function keptForm({ id, ...fields }: PolicyRuleInput & { readonly id?: string }) {
+  const { id: _, ...rule } = check(shape.keptRule, { ...fields, id: id ?? 'unnamed' }, 'the rule')
+  return id === undefined ? rule : { ...rule, id }
 }
 
 function wasThere(there: boolean, what: string, name: string): typeof removed {

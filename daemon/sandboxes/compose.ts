@@ -33,12 +33,17 @@ export interface SandboxPartsOptions {
   readonly net: MeshNet
   readonly directory: DirectoryService
   readonly nodeName: () => string
+  /** The environment of this process, where DOCKER_HOST may be */
+  readonly env: Readonly<Record<string, string | undefined>>
   readonly warn: (facts: object, message: string) => void
 }
 
 /** Between looks at leases, and between signs to the nodes that hold sandboxes of ours, milliseconds. */
 const LEASE_TICK_MS = 15_000
 const RENEW_MS = 60_000
+/** A peer that just started is asked again after this long, then twice as long, and so on, milliseconds. */
+const PEER_RETRY_MS = 500
+const PEER_TRIES = 6
 /** Images may also be made and removed past us. */
 const IMAGES_MS = 60_000
 
@@ -53,6 +58,7 @@ export class SandboxParts {
   readonly #peers: PeerOps
   readonly #timers: NodeJS.Timeout[]
   #imageLabels: readonly string[] = []
+  #closed = false
 
   constructor(options: SandboxPartsOptions, executor: SandboxExecutor, egress: EgressDoor, away: AwayBook) {
     const { config, journal, net, directory, nodeName, warn } = options
@@ -125,12 +131,15 @@ export class SandboxParts {
     return { executors, labels: [...services, ...this.#imageLabels] }
   }
 
-  /** A peer that may hold sandboxes of ours is here. */
-  peerReady(peer: string): void {
-    if (!this.desk.holders().has(peer)) return
-    this.desk
-      .reconnected(peer)
-      .catch((error: unknown) => this.#options.warn({ err: error, peer }, 'sandboxes on a peer were not heard of'))
+  /** A peer that may hold sandboxes of ours is here. It may not have come as far as to know them: then it is asked again. */
+  peerReady(peer: string, attempt = 0): void {
+    if (this.#closed || !this.desk.holders().has(peer)) return
+    this.desk.reconnected(peer).catch((error: unknown) => {
+      if (attempt >= PEER_TRIES)
+        return this.#options.warn({ err: error, peer }, 'sandboxes on a peer were not heard of')
+      const timer = setTimeout(() => this.peerReady(peer, attempt + 1), PEER_RETRY_MS * 2 ** attempt)
+      timer.unref()
+    })
   }
 
   /** A node was put out of the mesh: nothing of it runs here any more; what it left sleeps until its lease is over. */
@@ -153,6 +162,7 @@ export class SandboxParts {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     for (const timer of this.#timers) clearInterval(timer)
     this.#peers.close()
     await this.desk.close()
@@ -205,7 +215,7 @@ export class SandboxParts {
 
 /** @throws MeshError E_CONFIG, E_INSECURE_FILE, E_JOURNAL_GAP */
 export async function composeSandboxes(options: SandboxPartsOptions): Promise<SandboxParts> {
-  const { config, paths, journal, net, directory, warn } = options
+  const { config, paths, journal, net, directory, env, warn } = options
   const { sandbox: wanted } = config
   const egress = await openEgress({
     dataDir: paths.dataDir,
@@ -224,7 +234,7 @@ export async function composeSandboxes(options: SandboxPartsOptions): Promise<Sa
     folder: join(paths.dataDir, 'sandboxes'),
     journal,
     engine: wanted.engine,
-    env: process.env,
+    env,
     home: homedir(),
     leastGrade: wanted.leastGrade,
     defaults: wanted.defaults,

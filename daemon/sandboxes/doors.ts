@@ -13,12 +13,22 @@ interface Held {
   /** First process of the container it was led into last */
   led: number | undefined
   leading: Promise<void> | undefined
+  /** Its files did not fit where they belong: the root is read-only */
+  moved: boolean
 }
 
 export interface DoorsOptions {
   readonly egress: EgressDoor
   readonly self: string
   readonly warn: (facts: object, message: string) => void
+}
+
+/** Where a kit's own files are in a guest, and where they go when that cannot be written */
+const PLACE = '/run/manyhands/'
+const OTHER_PLACE = '/tmp/.manyhands/'
+
+function movedEnv(env: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replaceAll(PLACE, OTHER_PLACE)]))
 }
 
 const NONE: Readonly<Record<string, string>> = {}
@@ -37,7 +47,7 @@ export class Doors {
     if (!held) return NONE
     const pid = sandbox.hostPid()
     if (held.led !== pid || pid === undefined) await this.#lead(held, pid, sandbox, guest)
-    return held.door.env
+    return held.moved ? movedEnv(held.door.env) : held.door.env
   }
 
   /** The asker lent a door. Replaces the one before. */
@@ -74,7 +84,7 @@ export class Doors {
 
   async #opened(sandbox: Sandbox, open: () => Promise<OpenDoor>): Promise<Held | undefined> {
     try {
-      return { door: await open(), led: undefined, leading: undefined }
+      return { door: await open(), led: undefined, leading: undefined, moved: false }
     } catch (error) {
       this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door did not open')
       return undefined
@@ -93,17 +103,20 @@ export class Doors {
     await held.leading
   }
 
-  /** A read-only root has no room for some of them: tools that need those find no way out, and the others do. */
-  async #put(guest: GuestConnection, path: string, content: string, mode: number): Promise<void> {
+  /** A read-only root has no room for some of them: what the environment names goes elsewhere, the configuration of package managers is of no use there. */
+  async #put(held: Held, guest: GuestConnection, { path, content, mode }: OpenDoor['files'][number]): Promise<void> {
     try {
       await guest.files.write(path, content, { mode })
     } catch (error) {
-      if (!(error instanceof MeshError) || error.code !== 'E_FORBIDDEN') throw error
+      if (!(error instanceof MeshError) || (error.code !== 'E_FORBIDDEN' && error.code !== 'E_NOT_FOUND')) throw error
+      if (!path.startsWith(PLACE)) return
+      await guest.files.write(path.replace(PLACE, OTHER_PLACE), content, { mode })
+      held.moved = true
     }
   }
 
   async #leadOnce(held: Held, pid: number | undefined, guest: GuestConnection): Promise<void> {
-    for (const { path, content, mode } of held.door.files) await this.#put(guest, path, content, mode)
+    for (const file of held.door.files) await this.#put(held, guest, file)
     if (pid === undefined) return
     await held.door.lead({ kind: 'namespace', pid })
     held.led = pid

@@ -45,13 +45,13 @@ const timeoutMs = z.int().min(1).max(MAX_MS).exactOptional()
 export const imageName = plain(255)
 
 export const sandboxLimits = z.strictObject({
-  memoryBytes: whole(1 << 50).exactOptional(),
+  memoryBytes: whole(2 ** 50).exactOptional(),
   cpus: z.number().min(0.01).max(1024).exactOptional(),
   pids: whole(1 << 22).exactOptional(),
-  diskBytes: whole(1 << 50).exactOptional(),
-  inodes: whole(1 << 32).exactOptional(),
-  tmpBytes: whole(1 << 50).exactOptional(),
-  rootBytes: whole(1 << 50).exactOptional(),
+  diskBytes: whole(2 ** 50).exactOptional(),
+  inodes: whole(2 ** 32).exactOptional(),
+  tmpBytes: whole(2 ** 50).exactOptional(),
+  rootBytes: whole(2 ** 50).exactOptional(),
 })
 
 const execFields = {

@@ -26,7 +26,7 @@ export class BoxStream implements ChannelListener {
   readonly #channel: Channel
   readonly #signal: AbortSignal | undefined
   #over = false
-  #failure: unknown
+  #failure: Error | undefined
   // from the guest
   readonly #inbox: BoxPiece[] = []
   #ended = false
@@ -138,10 +138,15 @@ export class BoxStream implements ChannelListener {
 
   readonly #onAbort = (): void => {
     this.cancel()
-    this.#end(this.#signal?.reason)
+    const reason: unknown = this.#signal?.reason
+    this.#end(
+      reason instanceof Error
+        ? reason
+        : new ManyhandsError('E_CANCELED', 'The operation was canceled', { cause: reason }),
+    )
   }
 
-  #end(failure: unknown, done?: BoxDone): void {
+  #end(failure: Error | undefined, done?: BoxDone): void {
     if (this.#over) return
     this.#over = true
     this.#ended = true
