@@ -29,6 +29,8 @@ export const EGRESS_LIMITS = {
   tunnelMs: 24 * 3_600_000,
   /** Request or response of a handler program, which sees both whole. */
   handlerBodyBytes: 4 << 20,
+  /** Body of a response that a program in an isolate fetches: it is held whole, as base64 in JSON. */
+  fetchBodyBytes: 4 << 20,
   /** For a handler program to answer. */
   handlerMs: 30_000,
   /** Handler calls that wait for an answer. */

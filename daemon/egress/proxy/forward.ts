@@ -108,15 +108,18 @@ function targetOf(door: DoorView, request: IncomingMessage): RequestTarget {
       throw new Refused(400, 'malformed', 'a request inside a tunnel names a path')
     return { ...origin, method, path: url }
   }
-  const match = /^http:\/\/([^/?#\\]+)([/?][^#]*)?$/i.exec(url)
-  if (match?.[1] === undefined)
-    throw new Refused(400, 'malformed', 'this is a proxy: name a whole http:// address, or CONNECT')
-  const authority = parseAuthority(match[1])
+  const match = /^(https?):\/\/([^/?#\\]+)([/?][^#]*)?$/i.exec(url)
+  if (match?.[1] === undefined || match[2] === undefined)
+    throw new Refused(400, 'malformed', 'this is a proxy: name a whole address, or CONNECT')
+  const authority = parseAuthority(match[2])
   if (authority === undefined) throw new Refused(400, 'malformed', 'the address names no valid host')
-  const { host, port = 80 } = authority
-  checkHostHeader(request, { host, port }, 80)
-  const path = match[2] ?? '/'
-  return { scheme: 'http', host, port, method, path: path.startsWith('/') ? path : `/${path}` }
+  // A guest that asks for https so lets the proxy do the TLS
+  const scheme = match[1].toLowerCase() === 'https' ? 'https' : 'http'
+  const standard = scheme === 'https' ? 443 : 80
+  const { host, port = standard } = authority
+  checkHostHeader(request, { host, port }, standard)
+  const path = match[3] ?? '/'
+  return { scheme, host, port, method, path: path.startsWith('/') ? path : `/${path}` }
 }
 
 function send(door: DoorView, judged: Judged, outgoing: Outgoing, socket: Socket): ClientRequest {

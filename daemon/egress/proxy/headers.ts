@@ -2,7 +2,9 @@
 import type { IncomingMessage } from 'node:http'
 import type { HeaderLine } from '../../../protocol/egress/credential.ts'
 
+/** Those, and the one the proxy itself answers with. */
 const HOP_BY_HOP = new Set([
+  'x-manyhands-egress',
   'connection',
   'expect',
   'keep-alive',
