@@ -6,6 +6,7 @@ import { afterAll, describe } from 'vitest'
 import { helperCommand, installHelper, newAgentToken } from '../../daemon/exec/sandbox/guest/agent-command.ts'
 import { connectGuest } from '../../daemon/exec/sandbox/guest/connect.ts'
 import type { GuestConnection, GuestTransport } from '../../daemon/exec/sandbox/guest/guest-connection.ts'
+import { shellCommand } from '../../daemon/exec/sandbox/guest/shell/program.ts'
 import { startChildAgent } from '../../daemon/exec/sandbox/guest/testing/child-agent.ts'
 import { findTestEngine } from '../support/docker-engine.ts'
 import { startGuestContainer } from '../support/guest-container.ts'
@@ -19,17 +20,17 @@ async function echoHere(): Promise<{ port: number; stop(): void }> {
   return { port: address.port, stop: () => void server.close() }
 }
 
-/** The agent as a child of this process; `direct`: over a unix socket instead of its standard streams. */
-async function childGuest(direct: boolean): Promise<GuestUnderTest> {
+/** An agent as a child of this process; `direct`: the helper over a unix socket instead of its standard streams. */
+async function childGuest(kind: 'shell' | 'helper' | 'direct'): Promise<GuestUnderTest> {
   const folder = mkdtempSync(join(tmpdir(), 'mh-agent-'))
   const helper = await installHelper(folder, process.arch)
   if (helper === undefined) throw new Error(`There is no helper for ${process.arch}`)
   const token = newAgentToken()
-  const agent = startChildAgent([helper, ...helperCommand(token).slice(1)])
+  const agent = startChildAgent(kind === 'shell' ? shellCommand(token) : [helper, ...helperCommand(token).slice(1)])
   const work = mkdtempSync(join(tmpdir(), 'mh-guest-'))
-  const shared = direct ? { sharedFolder: { host: folder, guest: folder } } : {}
+  const shared = kind === 'direct' ? { sharedFolder: { host: folder, guest: folder } } : {}
   const connect = (transport: GuestTransport): Promise<GuestConnection> =>
-    connectGuest(transport, { agent: 'helper', token, cwd: work, ...shared })
+    connectGuest(transport, { agent: kind === 'shell' ? 'shell' : 'helper', token, cwd: work, ...shared })
   return {
     connection: await connect(agent.transport),
     folder: work,
@@ -42,8 +43,9 @@ async function childGuest(direct: boolean): Promise<GuestUnderTest> {
   }
 }
 
-guestSuite('the helper as a child process', () => childGuest(false))
-guestSuite('the helper as a child process, over a socket', () => childGuest(true))
+guestSuite('the helper as a child process', () => childGuest('helper'))
+guestSuite('the helper as a child process, over a socket', () => childGuest('direct'))
+guestSuite('the shell as a child process', () => childGuest('shell'))
 
 const found = await findTestEngine()
 

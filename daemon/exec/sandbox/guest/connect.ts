@@ -1,6 +1,7 @@
 import { MeshError } from '../../../../protocol/errors.ts'
 import type { GuestConnection, GuestOptions, GuestTransport } from './guest-connection.ts'
 import { HelperConnection } from './helper/helper-connection.ts'
+import { ShellConnection } from './shell/shell-connection.ts'
 
 /** How long an agent may take to answer, milliseconds, unless the caller's signal says otherwise. */
 const ANSWER_MS = 10_000
@@ -12,10 +13,11 @@ const ANSWER_MS = 10_000
  */
 export async function connectGuest(
   transport: GuestTransport,
-  options: GuestOptions & { readonly agent: 'helper'; readonly signal?: AbortSignal },
+  options: GuestOptions & { readonly agent: 'helper' | 'shell'; readonly signal?: AbortSignal },
 ): Promise<GuestConnection> {
   const late = AbortSignal.timeout(ANSWER_MS)
   const signal = options.signal === undefined ? late : AbortSignal.any([options.signal, late])
   if (!/^[0-9a-f]{32}$/.test(options.token)) throw new MeshError('E_INTERNAL', 'The token of an agent is malformed')
-  return HelperConnection.open(transport, options, signal)
+  const kind = options.agent === 'helper' ? HelperConnection : ShellConnection
+  return kind.open(transport, options, signal)
 }

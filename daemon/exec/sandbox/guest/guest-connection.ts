@@ -184,8 +184,11 @@ export interface GuestConnection {
   readonly features: {
     readonly pty: boolean
     readonly ports: boolean
+    /** `stdin: 'stream'` */
     readonly streamInput: boolean
     readonly watch: boolean
+    /** Descendants that left a command's process group are ended with it */
+    readonly tree: boolean
   }
   readonly files: GuestFiles
   /** @throws MeshError E_BAD_REQUEST, E_OVERLOADED (too many at once), E_GUEST_FEATURE, E_SANDBOX_LOST */

@@ -20,7 +20,7 @@ import { type ChannelEnd, type ChannelHandler, Link, lostError } from './link.ts
 import { END_HOW, EXEC_FLAGS, TO_GUEST, u32 } from './wire.ts'
 
 export class HelperConnection implements GuestConnection {
-  readonly features = { pty: true, ports: true, streamInput: true, watch: true } as const
+  readonly features = { pty: true, ports: true, streamInput: true, watch: true, tree: true } as const
   readonly files: HelperFiles
   readonly closed: Promise<Error | undefined>
   readonly #link: Link
