@@ -46,8 +46,8 @@ export interface Served {
 /** @throws MeshError E_ALREADY_RUNNING, E_INSECURE_FILE, E_STORAGE */
 export async function serve(parts: ServeParts): Promise<Served> {
   const executor = await startExecutor(parts)
-  const tasks = await startTasks(parts, executor)
   const later = new LaterSandboxes(parts)
+  const tasks = await startTasks(parts, executor, later)
   const { api, metrics } = await startApi(parts, executor, tasks, later)
   parts.onOffers(() => {
     const { executors, labels } = later.parts?.offer() ?? { executors: [], labels: [] }
@@ -62,6 +62,7 @@ class LaterSandboxes {
   readonly #options: ServeParts
   readonly #made = Promise.withResolvers<SandboxParts>()
   #parts: SandboxParts | undefined
+  #started = false
   #closed = false
 
   constructor(options: ServeParts) {
@@ -84,6 +85,7 @@ class LaterSandboxes {
   }
 
   start(): void {
+    this.#started = true
     this.#make().then(this.#made.resolve, (error: unknown) => {
       this.#options.setting.logger.error({ err: error }, 'this node has no sandboxes and no door')
       this.#made.reject(error)
@@ -114,6 +116,7 @@ class LaterSandboxes {
 
   async #close(): Promise<void> {
     this.#closed = true
+    if (!this.#started) return
     const parts = await this.#made.promise.catch(() => undefined)
     await parts?.close()
   }
@@ -131,10 +134,12 @@ async function startExecutor({ setting, onClose }: ServeParts): Promise<IsolateE
   return executor
 }
 
-async function startTasks(parts: ServeParts, executor: IsolateExecutor): Promise<TaskParts> {
+async function startTasks(parts: ServeParts, executor: IsolateExecutor, later: LaterSandboxes): Promise<TaskParts> {
   const { setting, journal, net, directory, membership, events, onOffers, onClose } = parts
   const { loaded, identity, logger } = setting
-  const tasks = composeTasks({ config: loaded.config, executor, identity, journal, net, directory, logger })
+  const fetch = async (task: string, argsJson: string, signal: AbortSignal): Promise<string> =>
+    (await later.ready).fetch(task, argsJson, signal)
+  const tasks = composeTasks({ config: loaded.config, executor, identity, journal, net, directory, logger, fetch })
   onClose('tasks', (drainMs) => tasks.close(drainMs))
   onOffers(() => ({ executors: tasks.offers(), labels: [] }))
   directory.changed()

@@ -10,6 +10,7 @@ import type { Paths } from '../config/paths.ts'
 import type { DirectoryService } from '../discovery/directory-service.ts'
 import type { Offer } from '../discovery/own-card.ts'
 import type { EgressDoor } from '../egress/egress.ts'
+import { IsolateFetch } from '../egress/isolate-fetch.ts'
 import { openEgress } from '../egress/open-egress.ts'
 import { createSandboxExecutor } from '../exec/sandbox/sandbox-executor.ts'
 import type { SandboxExecutor } from '../exec/sandbox/sandbox.ts'
@@ -56,6 +57,7 @@ export class SandboxParts {
   readonly #doors: Doors
   readonly #leases: Leases
   readonly #peers: PeerOps
+  readonly #fetches: IsolateFetch
   readonly #timers: NodeJS.Timeout[]
   #imageLabels: readonly string[] = []
   #closed = false
@@ -65,6 +67,7 @@ export class SandboxParts {
     this.#options = options
     this.executor = executor
     this.egress = egress
+    this.#fetches = new IsolateFetch(egress)
     this.#doors = new Doors({ egress, self: net.self, warn })
     this.#leases = new Leases({
       journal,
@@ -142,6 +145,11 @@ export class SandboxParts {
     })
   }
 
+  /** `fetch` of a program of this node's task, wherever the program runs. @returns JSON text. @throws MeshError */
+  fetch(task: string, argsJson: string, signal: AbortSignal): Promise<string> {
+    return this.#fetches.fetch({ task, node: this.#options.net.self }, argsJson, signal)
+  }
+
   /** A node was put out of the mesh: nothing of it runs here any more; what it left sleeps until its lease is over. */
   fence(peer: string): void {
     this.#peers.fence(peer)
@@ -167,6 +175,7 @@ export class SandboxParts {
     this.#peers.close()
     await this.desk.close()
     await this.#doors.close()
+    await this.#fetches.close()
     await this.executor.close()
     await this.egress.close()
   }
