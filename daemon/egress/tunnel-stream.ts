@@ -79,9 +79,9 @@ export async function readOpeningFrom(
   let bytes = Buffer.alloc(0)
   try {
     for (;;) {
-      const { done, value } = await chunks.next()
-      if (done === true) throw new MeshError('E_PROTOCOL', 'A tunnel ended before its opening')
-      bytes = Buffer.concat([bytes, value])
+      const next: IteratorResult<Uint8Array, unknown> = await chunks.next()
+      if (next.done === true) throw new MeshError('E_PROTOCOL', 'A tunnel ended before its opening')
+      bytes = Buffer.concat([bytes, next.value])
       const opening = parseOpening(bytes)
       if (opening !== undefined)
         return { message: opening.message, rest: startingWith(bytes.subarray(opening.end), chunks) }
@@ -138,9 +138,9 @@ export async function joinTunnel({ stream, rest }: OpenStream, socket: Socket, s
 
 async function fromStream(rest: AsyncIterator<Uint8Array>, socket: Socket): Promise<void> {
   for (;;) {
-    const { done, value } = await rest.next()
-    if (done === true) break
-    if (!socket.write(value)) await room(socket)
+    const next: IteratorResult<Uint8Array, unknown> = await rest.next()
+    if (next.done === true) break
+    if (!socket.write(next.value)) await room(socket)
   }
   socket.end()
 }

@@ -210,7 +210,7 @@ test('SBX-20 a tunnel is for TLS to its host; other bytes and other ports need a
   if (typeof open === 'number') throw new Error('refused')
   open.write('SSH-2.0-client\r\n')
   expect(await collect(open)).toBe('SSH-2.0-server\r\n')
-  expect(got).toEqual(['SSH-2.0-client\r\n'])
+  await vi.waitFor(() => expect(got).toEqual(['SSH-2.0-client\r\n']))
 })
 
 test('SBX-20 a WebSocket is judged by its path, and HTTP in a tunnel by every request', async () => {

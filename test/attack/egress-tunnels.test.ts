@@ -169,7 +169,7 @@ describe.each([
     const door = await at.leadHome(homeNet.self, lent.ticket)
     const socket = await tunnel(door, `a.test:${port}`)
     if (typeof socket === 'number') throw new Error(`refused: ${socket}`)
-    const closed = once(socket, 'close')
+    const closed = once(socket.resume(), 'close')
     await workNet.disconnect(homeNet.self, 'test')
     await closed
     expect(await ask(door, 'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n')).toMatch(/^HTTP\/1.1 502/)

@@ -236,15 +236,7 @@ export async function tunnel(
   const socket = connect(door.socketPath)
   socket.on('error', () => undefined)
   socket.write(`${[`CONNECT ${authority} HTTP/1.1`, ...headers].join('\r\n')}\r\n\r\n`)
-  let text = ''
-  while (!text.includes('\r\n\r\n')) {
-    const chunk: unknown = await new Promise((resolve) => {
-      socket.once('data', resolve)
-      socket.once('close', () => resolve(undefined))
-    })
-    if (!(chunk instanceof Buffer)) break
-    text += chunk.toString('latin1')
-  }
+  const text = await readHead(socket)
   const status = Number(text.split(' ')[1])
   if (status === 200) return socket
   socket.destroy()
@@ -261,4 +253,25 @@ export async function secure(socket: Socket, servername: string, ca: string): Pr
 
 export function httpsText(path: string, host: string, headers: readonly string[] = [], method = 'GET'): string {
   return `${[`${method} ${path} HTTP/1.1`, `Host: ${host}`, 'Connection: close', ...headers].join('\r\n')}\r\n\r\n`
+}
+
+/** The head of a response; what follows stays in the socket. */
+function readHead(socket: Socket): Promise<string> {
+  let bytes = Buffer.alloc(0)
+  return new Promise((resolve) => {
+    const finish = (text: string) => {
+      socket.off('readable', onReadable).off('close', onClose)
+      resolve(text)
+    }
+    const onClose = () => finish(bytes.toString('latin1'))
+    const onReadable = () => {
+      for (let chunk: unknown = socket.read(); chunk instanceof Buffer; chunk = socket.read())
+        bytes = Buffer.concat([bytes, chunk])
+      const end = bytes.indexOf('\r\n\r\n')
+      if (end < 0) return
+      if (end + 4 < bytes.length) socket.unshift(bytes.subarray(end + 4))
+      finish(bytes.toString('latin1', 0, end))
+    }
+    socket.on('readable', onReadable).on('close', onClose)
+  })
 }

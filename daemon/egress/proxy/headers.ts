@@ -37,9 +37,6 @@ export function headerLines(message: IncomingMessage): HeaderLine[] {
   )
 }
 
-/** Whether the message has a body whose length is not told ahead. */
-export const isChunked = (message: IncomingMessage): boolean => message.headers['transfer-encoding'] !== undefined
-
 export function messageHeaders(start: string, lines: readonly HeaderLine[]): string {
   return `${[start, ...lines.map(([name, value]) => `${name}: ${value}`)].join('\r\n')}\r\n\r\n`
 }

@@ -17,11 +17,19 @@ class DialingAgent extends Agent {
   }
 
   override createConnection(_options: object, callback?: (error: Error | null, socket: Duplex) => void): undefined {
-    this.#open().then(
-      (socket) => callback?.(null, socket),
-      // Typed as if a socket came with the error
-      (error: Error) => (callback as ((error: Error) => void) | undefined)?.(error),
-    )
+    // Typed as if a socket came with the error
+    void this.#connect(callback as ((error: Error | null, socket?: Duplex) => void) | undefined)
+  }
+
+  async #connect(callback: ((error: Error | null, socket?: Duplex) => void) | undefined): Promise<void> {
+    let socket: Duplex
+    try {
+      socket = await this.#open()
+    } catch (error) {
+      callback?.(error instanceof Error ? error : new Error('not connected'))
+      return
+    }
+    callback?.(null, socket)
   }
 
   retire(): void {
