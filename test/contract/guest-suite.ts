@@ -11,6 +11,7 @@ import type {
   GuestProcess,
 } from '../../daemon/exec/sandbox/guest/guest-connection.ts'
 import { waitForLog, waitForPort } from '../../daemon/exec/sandbox/guest/wait.ts'
+import { MeshError } from '../../protocol/errors.ts'
 
 export interface GuestUnderTest {
   readonly connection: GuestConnection
@@ -37,12 +38,12 @@ async function collect(process: GuestProcess): Promise<Done> {
   return { out: Buffer.concat(parts[1]).toString(), err: Buffer.concat(parts[2]).toString(), end: await process.ended }
 }
 
-const code = (wanted: string) => expect.objectContaining({ code: wanted })
+const code = (wanted: string): unknown => expect.objectContaining({ code: wanted })
 const OK: GuestEnd = { kind: 'exit', code: 0 }
 const MIB = 1 << 20
 
 export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): void {
-  describe(name, () => {
+  describe(`${name}:`, () => {
     let guest: GuestUnderTest
     let box: GuestConnection
     const run = (options: ExecOptions): Promise<Done> => collect(box.exec(options))
@@ -281,7 +282,7 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         for (let n = 0; n < 1000; n++) {
           const found = await files.read(at('swap/real/f')).then(
             (bytes) => Buffer.from(bytes).toString(),
-            (error: unknown) => String(Object(error).code),
+            (error: unknown) => (error instanceof MeshError ? error.code : String(error)),
           )
           seen.add(found)
         }
@@ -336,11 +337,14 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
             written += 1
           }
         })()
-        const failed = expect(writing).rejects.toThrow(code('E_CONFLICT'))
+        const failed = writing.then(
+          () => undefined,
+          (error: unknown) => error,
+        )
         await new Promise((resolve) => setTimeout(resolve, 300))
         expect(written).toBeLessThan(20)
         sleeper.stop(0)
-        await failed
+        expect(await failed).toMatchObject({ code: 'E_CONFLICT' })
       })
 
       it('take input while the command runs', async () => {
@@ -352,8 +356,9 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         const reading = process.output[Symbol.asyncIterator]()
         for (const word of ['one', 'two']) {
           await process.write(Buffer.from(`${word}\n`))
-          const { value } = await reading.next()
-          expect(Buffer.from(value?.bytes ?? []).toString()).toBe(`got ${word}\n`)
+          const next = await reading.next()
+          const bytes = next.done === true ? [] : next.value.bytes
+          expect(Buffer.from(bytes).toString()).toBe(`got ${word}\n`)
         }
         process.endInput()
         expect(await process.ended).toEqual(OK)

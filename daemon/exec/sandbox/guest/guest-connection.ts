@@ -43,8 +43,8 @@ export interface ExecOptions {
   readonly cwd?: string
   /** Added to the sandbox's own */
   readonly env?: Readonly<Record<string, string>>
-  /** What the command reads: all at once, a stream that the caller `write`s and ends, or nothing. @default nothing (an empty input) */
-  readonly stdin?: Uint8Array | string | 'stream'
+  /** What the command reads: all at once (the very text "stream" as bytes), a stream that the caller `write`s and ends, or nothing. @default nothing (an empty input) */
+  readonly stdin?: Uint8Array | (string & {}) | 'stream'
   /** A terminal: output comes as fd 1 alone */
   readonly pty?: TerminalSize
   /** Milliseconds until it is ended as `timeout`. @default none */

@@ -25,7 +25,6 @@
  * The daemon takes any frame that breaks these rules as the end of the conversation: what runs inside may have taken the helper's place.
  */
 
-export const TOKEN_LENGTH = 32
 export const HELPER_VERSION = 1
 export const HEADER_BYTES = 12
 

@@ -49,7 +49,8 @@ export function startChildAgent(command: readonly string[], env: Readonly<Record
     transport: transport(),
     again: transport,
     async stop() {
-      child.kill('SIGTERM')
+      // at the end of its input an agent ends everything it started
+      stdin.end()
       const timer = setTimeout(() => child.kill('SIGKILL'), 2000)
       await exited
       clearTimeout(timer)
