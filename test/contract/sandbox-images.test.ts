@@ -57,7 +57,7 @@ describe.skipIf(!engine)('images', () => {
     expect(steps.at(-1)?.doneBytes ?? tar.length).toBe(tar.length)
     await executor.images.remove(name)
     const bad = executor.images.import(pieces(Buffer.alloc(4_096, 'x')), 'manyhands-test/bad:1')
-    await expect(bad).rejects.toMatchObject({ code: expect.stringMatching(/^E_(IMAGE|ENGINE)$/) })
+    await expect(bad).rejects.toThrow(/^Cannot import the image/)
     await expect(executor.images.import(pieces(Buffer.alloc(3)), 'a:1')).rejects.toMatchObject({ code: 'E_IMAGE' })
     await expect(executor.images.import(pieces(tar), '-x')).rejects.toMatchObject({ code: 'E_BAD_REQUEST' })
   })

@@ -4,7 +4,7 @@
  */
 import { MeshError } from '../../../protocol/errors.ts'
 import type { SandboxRow, SnapshotRow } from '../../../protocol/sandbox/row.ts'
-import type { Awake, ContainerHost, Made } from './container-host.ts'
+import type { Awake, ContainerHost } from './container-host.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import type { GuestConnection } from './guest/guest-connection.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
@@ -404,6 +404,3 @@ function onlyMissing(error: unknown): undefined {
   if (error instanceof MeshError && (error.code === 'E_NOT_FOUND' || error.code === 'E_CONFLICT')) return undefined
   throw error
 }
-
-/** What a row and a container have in common. */
-export type { Made }

@@ -79,14 +79,9 @@ export class EngineClient {
   }
 
   async describe(): Promise<EngineAnswers> {
-    const [version, info]: readonly [unknown, unknown] = await this.#call(
-      'ask the engine what it is',
-      SANDBOX_BOUNDS.engineCallMs,
-      () => Promise.all([this.#docker.version(), this.#docker.info()]),
-    )
-    const answers = engineJson({ version, info })
-    const told = answers.at('version')
-    const about = answers.at('info')
+    const ask = async (): Promise<unknown> => Promise.all([this.#docker.version(), this.#docker.info()])
+    const answers: unknown = await this.#call('ask the engine what it is', SANDBOX_BOUNDS.engineCallMs, ask)
+    const [told = engineJson({}), about = engineJson({})] = engineJson(answers).items()
     const runc = told.items('Components').find((part) => part.text('Name') === 'runc')
     return {
       version: told.text('Version'),
