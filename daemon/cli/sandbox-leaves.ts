@@ -227,7 +227,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
       ['--plain', 'let credentials travel over plain HTTP'],
     ],
     examples: [
-      'manyhands policy allow --host registry.npmjs.org --method GET',
+      'manyhands policy allow --host packages.example.com --method GET',
       'manyhands policy allow --for agent/ci --host api.github.com --method GET --inject Authorization=github',
     ],
     run: async (context, _, flags) => (await policy()).allow(context, { host: '', ...flags }),
