@@ -56,6 +56,15 @@ const nativeLevel: Plugin = {
   },
 }
 
+/** The engine's client brings an SSH client with native parts, for engines on other hosts, which are never used: it stays out. */
+const noSsh: Plugin = {
+  name: 'no-ssh',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'left-out' }))
+    onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports = {}', loader: 'js' }))
+  },
+}
+
 /** Chunks lie beside the bundles, so a module's `import.meta.url` is always in `outdir` itself. */
 async function bundleInto(
   outdir: string,
@@ -79,7 +88,7 @@ async function bundleInto(
     legalComments: 'external',
     chunkNames: 'chunk-[hash]',
     banner: { js: BANNER },
-    plugins: [builtins, nativeLevel],
+    plugins: [builtins, nativeLevel, noSsh],
     metafile: true,
     logLevel: 'warning',
   })
