@@ -9,6 +9,7 @@ const except = (path) => ({ path: product.path, pathNot: `^(?:${path})|${product
 
 /** Each heavy dependency: packages (a pattern after node_modules/) and the folders that may import them. */
 const homes = {
+  dockerode: ['(dockerode|docker-modem)/', 'daemon/exec/sandbox/'],
   commander: ['commander/', 'daemon/cli/'],
   esbuild: ['esbuild/', 'sdk/src/node/bundle'],
   hono: ['(hono|@hono)/', 'daemon/api/'],
@@ -19,7 +20,7 @@ const homes = {
   'oxc-transform': ['(oxc-transform|@oxc-transform)/', 'daemon/programs/'],
   pino: ['pino/', 'daemon/observe/'],
   'prom-client': ['prom-client/', 'daemon/observe/'],
-  zod: ['zod/', '(daemon/(api|artifacts|config|identity)/|protocol/)'],
+  zod: ['zod/', '(daemon/(api|artifacts|config|egress|exec/sandbox|identity|sandboxes)/|protocol/)'],
 }
 
 const home = (name, [packages, folders]) =>

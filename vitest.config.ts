@@ -7,6 +7,7 @@ export default defineConfig({
     execArgv: ['--no-node-snapshot'],
     include: ['protocol/**/*.test.ts', 'daemon/**/*.test.ts', 'sdk/**/*.test.ts', 'test/**/*.test.ts'],
     exclude: ['**/node_modules/**', 'test/fixtures/**'],
+    globalSetup: ['test/support/engine-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

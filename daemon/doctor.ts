@@ -1,6 +1,7 @@
 /** What `manyhands doctor` looks at: each check says what was found and what to do about it. */
 import { statfs } from 'node:fs/promises'
 import type { Check, DoctorView } from '../protocol/api.ts'
+import { toMeshError } from '../protocol/errors.ts'
 import type { Paths } from './config/paths.ts'
 import type { Config } from './config/schema.ts'
 import type { DirectoryService } from './discovery/directory-service.ts'
@@ -17,6 +18,8 @@ export interface DoctorSources {
   readonly net: MeshNet
   readonly membership: MembershipService
   readonly directory: DirectoryService
+  /** Checks of parts that are made later */
+  readonly more: () => Promise<readonly Check[]>
 }
 
 /** Older releases of the runtime have known holes in V8: guests are refused to them. */
@@ -34,8 +37,15 @@ export async function diagnose(sources: DoctorSources): Promise<DoctorView> {
     addressCheck(sources.net),
     await gitCheck(sources.config),
     peersCheck(sources.directory),
+    ...(await sources.more().catch((error: unknown) => [missingPart(error)])),
   ]
   return { checks, ok: checks.every(({ ok }) => ok) }
+}
+
+function missingPart(error: unknown): Check {
+  const { message, hint } = toMeshError(error)
+  const found = `no sandboxes: ${message}`
+  return { name: 'engine', ok: false, level: 'fail', found, ...(hint === undefined ? {} : { hint }) }
 }
 
 function nodeCheck(version: string): Check {

@@ -8,7 +8,6 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ExecutorOffer } from '../protocol/card/card.ts'
 import { fingerprint } from '../protocol/membership/invite.ts'
 import { VERSION } from '../protocol/version.ts'
 import { ARTIFACT_JOURNAL_RECORDS } from './artifacts/journal-records.ts'
@@ -17,6 +16,8 @@ import type { ApiAddress } from './api/server.ts'
 import type { Paths } from './config/paths.ts'
 import { DISCOVERY_RECORDS } from './discovery/address-book.ts'
 import { DirectoryService } from './discovery/directory-service.ts'
+import type { Offer } from './discovery/own-card.ts'
+import { SANDBOX_RECORDS } from './exec/sandbox/records.ts'
 import { writeFileAtomic } from './files/atomic-file.ts'
 import { JoinServer } from './identity/join-server.ts'
 import { MembershipService } from './identity/membership-service.ts'
@@ -26,6 +27,7 @@ import { openLevelJournal } from './journal/level-journal.ts'
 import { keepPorts, withKeptPorts } from './net/kept-ports.ts'
 import { prepareNet } from './net/libp2p-net.ts'
 import type { MeshNet } from './net/mesh-net.ts'
+import { SANDBOX_DESK_RECORDS } from './sandboxes/records.ts'
 import type { Served } from './serve.ts'
 import { type DaemonOptions, type Setting, settle, startedMark } from './setting.ts'
 import { TASK_ENGINE_RECORDS } from './tasks/records.ts'
@@ -52,6 +54,8 @@ const JOURNAL_RECORDS = [
   ...DISCOVERY_RECORDS,
   ...TASK_ENGINE_RECORDS,
   ...ARTIFACT_JOURNAL_RECORDS,
+  ...SANDBOX_RECORDS,
+  ...SANDBOX_DESK_RECORDS,
 ]
 
 /** Starts a node. @throws MeshError E_CONFIG, E_INSECURE_FILE, E_IDENTITY, E_ALREADY_RUNNING, E_JOURNAL_* */
@@ -91,7 +95,7 @@ class Daemon implements RunningDaemon {
   #membership: MembershipService | undefined
   #served: Served | undefined
   /** What this node can do for the mesh: nothing, until its hands are there */
-  #offers: () => readonly ExecutorOffer[] = () => []
+  #offers: () => Offer = () => ({ executors: [], labels: [] })
   /** Capabilities beside hands */
   #labels: readonly string[] = []
   #joinedAfterMs: number | undefined
@@ -140,7 +144,10 @@ class Daemon implements RunningDaemon {
       membership,
       signer: identity.signer,
       version: VERSION,
-      offer: () => ({ executors: this.#offers(), labels: [...config.labels, ...this.#labels] }),
+      offer: () => {
+        const { executors, labels } = this.#offers()
+        return { executors, labels: [...config.labels, ...labels, ...this.#labels] }
+      },
       cardTtlMs: config.discovery.cardTtlMs,
       bootstrap: config.discovery.bootstrap.flatMap(bootstrapPeer),
       labelIndex: config.discovery.dht,

@@ -1,7 +1,7 @@
 /** What the second half of the composition root stands on: a node that is on its way into the mesh. */
-import type { ExecutorOffer } from '../protocol/card/card.ts'
 import type { MeshEventLog } from './api/mesh-event-log.ts'
 import type { DirectoryService } from './discovery/directory-service.ts'
+import type { Offer } from './discovery/own-card.ts'
 import type { JoinServer } from './identity/join-server.ts'
 import type { MembershipService } from './identity/membership-service.ts'
 import type { Journal } from './journal/journal.ts'
@@ -18,7 +18,7 @@ export interface ServeParts {
   readonly joins: JoinServer
   readonly events: MeshEventLog
   /** From now on this node offers what the function says */
-  readonly onOffers: (offers: () => readonly ExecutorOffer[]) => void
+  readonly onOffers: (offers: () => Offer) => void
   /** From now on this node has these capabilities beside its hands */
   readonly onLabels: (labels: readonly string[]) => void
   readonly status: () => Pick<StatusSources, 'startedAt' | 'joinedAfterMs'>

@@ -9,6 +9,7 @@ import { createIsolateExecutor, type IsolateExecutor } from './exec/isolate/isol
 import { watchEventLoop } from './observe/event-loop.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { normaliseProgram } from './programs/program.ts'
+import { LaterSandboxes } from './sandboxes/later-sandboxes.ts'
 import type { ServeParts } from './serve-parts.ts'
 import { statusOf } from './status.ts'
 import { composeTasks, type TaskParts } from './tasks/compose.ts'
@@ -22,8 +23,14 @@ export interface Served {
 /** @throws MeshError E_ALREADY_RUNNING, E_INSECURE_FILE, E_STORAGE */
 export async function serve(parts: ServeParts): Promise<Served> {
   const executor = await startExecutor(parts)
-  const tasks = await startTasks(parts, executor)
-  const { api, metrics } = await startApi(parts, executor, tasks)
+  const later = new LaterSandboxes(parts)
+  const tasks = await startTasks(parts, executor, later)
+  const { api, metrics } = await startApi(parts, executor, tasks, later)
+  parts.onOffers(() => {
+    const { executors, labels } = later.parts?.offer() ?? { executors: [], labels: [] }
+    return { executors: [...tasks.offers(), ...executors], labels }
+  })
+  later.start()
   return { tasks, metrics, api }
 }
 
@@ -39,12 +46,14 @@ async function startExecutor({ setting, onClose }: ServeParts): Promise<IsolateE
   return executor
 }
 
-async function startTasks(parts: ServeParts, executor: IsolateExecutor): Promise<TaskParts> {
+async function startTasks(parts: ServeParts, executor: IsolateExecutor, later: LaterSandboxes): Promise<TaskParts> {
   const { setting, journal, net, directory, membership, events, onOffers, onClose } = parts
   const { loaded, identity, logger } = setting
-  const tasks = composeTasks({ config: loaded.config, executor, identity, journal, net, directory, logger })
+  const fetch = async (task: string, argsJson: string, signal: AbortSignal): Promise<string> =>
+    (await later.ready).fetch(task, argsJson, signal)
+  const tasks = composeTasks({ config: loaded.config, executor, identity, journal, net, directory, logger, fetch })
   onClose('tasks', (drainMs) => tasks.close(drainMs))
-  onOffers(() => tasks.offers())
+  onOffers(() => ({ executors: tasks.offers(), labels: [] }))
   directory.changed()
   tasks.engine.onChange((task) => {
     const { id, kind, state, name } = task
@@ -61,11 +70,20 @@ async function startTasks(parts: ServeParts, executor: IsolateExecutor): Promise
 function startMetrics(
   { directory, net, onClose }: ServeParts,
   tasks: TaskParts,
+  later: LaterSandboxes,
   clients: () => ReturnType<ApiServer['clients']>,
 ): Metrics {
   const loop = watchEventLoop()
   onClose('event loop monitor', () => loop.close())
-  const metrics = createMetrics({ ...tasks.metricSources(directory, net), clients }, loop)
+  const metrics = createMetrics(
+    {
+      ...tasks.metricSources(directory, net),
+      clients,
+      sandboxes: () => later.parts?.states() ?? {},
+      egress: () => later.parts?.egress.state(),
+    },
+    loop,
+  )
   tasks.engine.onChange(({ state, createdAt, endedAt }) => {
     if (endedAt !== undefined) metrics.taskEnded(state, (Date.parse(endedAt) - Date.parse(createdAt)) / 1000)
   })
@@ -76,11 +94,12 @@ async function startApi(
   parts: ServeParts,
   executor: IsolateExecutor,
   tasks: TaskParts,
+  later: LaterSandboxes,
 ): Promise<{ api: ApiAddress; metrics: Metrics }> {
   const { setting, journal, membership, directory, net, joins, events, status, shutdown, onClose } = parts
   const { loaded, paths, identity, mesh, logger } = setting
   const { config } = loaded
-  const metrics = startMetrics(parts, tasks, () => server.clients())
+  const metrics = startMetrics(parts, tasks, later, () => server.clients())
   const tokens = await openTokens(paths.tokenFile, paths.tokensFile)
   const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, tokens })
   onClose('artifacts', () => artifacts.close())
@@ -89,13 +108,19 @@ async function startApi(
       tasks: artifacts.tasks,
       artifacts: artifacts.services,
       git: artifacts.git,
+      sandboxes: async () => (await later.ready).desk,
+      egress: async () => (await later.ready).egress,
       events,
       metrics,
       compile: normaliseProgram,
       status: () => statusOf({ identity, mesh, membership, directory, net, tasks, journal, paths, ...status() }),
       peers: () => directory.peers(),
       capabilities: (label) => directory.capabilities(label),
-      doctor: () => diagnose({ config, paths, jail: executor.jail, journal, net, membership, directory }),
+      doctor: () =>
+        diagnose({
+          ...{ config, paths, jail: executor.jail, journal, net, membership, directory },
+          more: async () => (await later.ready).doctor(),
+        }),
       config: () => ({ config, origin: loaded.origin }),
       members: () => membership.view(),
       invite: (request) => joins.invite(request),

@@ -24,6 +24,8 @@ export interface Setting {
   readonly identity: Identity
   readonly mesh: Mesh
   readonly logger: Logger
+  /** Of this process, as far as it is not configuration: where the container engine is */
+  readonly env: Readonly<Record<string, string | undefined>>
   /** Nothing of a node was here before: then, and only then, a journal may be missing */
   readonly isNew: boolean
 }
@@ -51,7 +53,7 @@ export async function settle(options: DaemonOptions): Promise<Setting> {
   if (found === undefined) await writeMesh(paths.meshFile, mesh)
   const sink = config.log.file ? logFile(paths.logFile, config.log.maxBytes) : standardError()
   const logger = createLogger({ level: config.log.level, sink, node: mesh.nodeName })
-  return { loaded, paths, identity, mesh, logger, isNew }
+  return { loaded, paths, identity, mesh, logger, env: options.env ?? process.env, isNew }
 }
 
 /** Beside the identity: a node that has run before never begins an empty journal in silence. */

@@ -3,13 +3,14 @@
  * `daemon/api/routes.ts` must hold a row for each of these (a missing handler, schema or access level does not compile); the OpenAPI document comes from the same rows.
  */
 import type { ArtifactEvent, ArtifactRoutes, TaskArtifacts, TaskCommits } from './api-artifacts.ts'
+import type { EventStream, Row, Upgrade } from './api-row.ts'
+import type { SandboxRoutes } from './api-sandboxes.ts'
 import type { ErrorCode } from './errors.ts'
 import type { JobFailure, Usage } from './job.ts'
 
 export type * from './api-artifacts.ts'
-
-/** `open`: no token (liveness, challenge). `read`: sees. `run`: starts and cancels work. `admin`: changes the node or the mesh. Each includes the ones before. */
-export type Access = 'open' | 'read' | 'run' | 'admin'
+export type { Access, EventStream, Upgrade } from './api-row.ts'
+export type * from './api-sandboxes.ts'
 
 /** problem+json (RFC 9457); `type` is the heading of the code in docs/ERRORS.md. */
 export interface Problem {
@@ -372,16 +373,8 @@ interface Page {
   readonly after?: string
 }
 
-interface Row<Method extends 'GET' | 'POST' | 'DELETE', A extends Access, Query, Body, Reply> {
-  readonly method: Method
-  readonly access: A
-  readonly query: Query
-  readonly body: Body
-  readonly reply: Reply
-}
-
 /** `:name` in a path is a parameter. Replies are JSON unless they are a `Stream`. */
-export interface Routes extends ArtifactRoutes {
+export interface Routes extends ArtifactRoutes, SandboxRoutes {
   'GET /v0/challenge': Row<'GET', 'open', { nonce: string; token?: string }, undefined, ChallengeView>
   'GET /v0/status': Row<'GET', 'read', {}, undefined, StatusView>
   'GET /v0/peers': Row<'GET', 'read', {}, undefined, { peers: readonly PeerView[] }>
@@ -417,14 +410,6 @@ export interface Routes extends ArtifactRoutes {
   'GET /v0/duplex': Row<'GET', 'run', {}, undefined, Upgrade>
   'GET /v0/openapi.json': Row<'GET', 'open', {}, undefined, unknown>
   'GET /metrics': Row<'GET', 'read', {}, undefined, string>
-}
-
-/** text/event-stream with ids; `Last-Event-ID` resumes. */
-export interface EventStream<T> {
-  readonly stream: T
-}
-export interface Upgrade {
-  readonly upgrade: true
 }
 
 export type RouteName = keyof Routes
@@ -469,6 +454,16 @@ export const DUPLEX = {
     /** both: empty: are you there / I am (channel 0) */
     ping: 15,
     pong: 16,
+    /** client: json BoxOpen; this and the next: see `BOX` */
+    box: 32,
+    /** both, box: lane byte and bytes */
+    data: 33,
+    /** both, box: u32 LE bytes consumed */
+    credit: 34,
+    /** client, box: json BoxControl */
+    control: 35,
+    /** daemon, box: json BoxDone: last frame of the channel */
+    done: 36,
   },
 } as const
 

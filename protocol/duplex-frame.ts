@@ -98,6 +98,17 @@ export class FrameBatch {
     this.#add(channel, type, id, text)
   }
 
+  /** A payload of one byte and bytes, which are copied. @throws MeshError E_TOO_LARGE; nothing is added then */
+  data(channel: number, type: number, first: number, bytes: Uint8Array): void {
+    const size = FRAME_HEADER_BYTES + 1 + bytes.length
+    if (size - 4 > DUPLEX.maxFrameBytes) throw tooLong(size - 4)
+    if (this.#slab.length - this.#end < size) this.#renew(size)
+    const at = this.#end
+    this.#slab[at + FRAME_HEADER_BYTES] = first
+    this.#slab.set(bytes, at + FRAME_HEADER_BYTES + 1)
+    this.#finish(at, channel, type, size)
+  }
+
   /** The frames added since the last take, in order. */
   take(): Buffer[] {
     if (this.#end > this.#start) this.#full.push(this.#slab.subarray(this.#start, this.#end))
@@ -113,18 +124,18 @@ export class FrameBatch {
     // UTF-8 needs at most three bytes for a UTF-16 unit: room for that spares measuring short texts
     const most = head + text.length * 3
     const room = most <= FrameBatch.slabBytes ? most : head + Buffer.byteLength(text)
-    if (room - 4 > DUPLEX.maxFrameBytes)
-      throw new MeshError(
-        'E_TOO_LARGE',
-        `Cannot send a frame: at most ${DUPLEX.maxFrameBytes} bytes are possible: ${room - 4} were wanted`,
-      )
+    if (room - 4 > DUPLEX.maxFrameBytes) throw tooLong(room - 4)
     if (this.#slab.length - this.#end < room) this.#renew(room)
     const at = this.#end
     const size = head + this.#slab.write(text, at + head)
+    if (id !== undefined) this.#slab.writeUInt32LE(id, at + FRAME_HEADER_BYTES)
+    this.#finish(at, channel, type, size)
+  }
+
+  #finish(at: number, channel: number, type: number, size: number): void {
     this.#slab.writeUInt32LE(size - 4, at)
     this.#slab.writeUInt32LE(channel, at + 4)
     this.#slab[at + 8] = type
-    if (id !== undefined) this.#slab.writeUInt32LE(id, at + FRAME_HEADER_BYTES)
     this.#end = at + size
     this.#bytes += size
   }
@@ -141,6 +152,13 @@ export class FrameBatch {
 export function payloadId(bytes: Buffer, start: number, end: number): number {
   if (end - start < 4) throw badFrame('an id of four bytes is wanted')
   return bytes.readUInt32LE(start)
+}
+
+function tooLong(bytes: number): MeshError {
+  return new MeshError(
+    'E_TOO_LARGE',
+    `Cannot send a frame: at most ${DUPLEX.maxFrameBytes} bytes are possible: ${bytes} were wanted`,
+  )
 }
 
 function badFrame(what: string): MeshError {

@@ -54,6 +54,17 @@ export const ERRORS = {
   E_CANCELED: { status: 409, exit: 130, retry: false, title: 'The task was canceled' },
   E_EXECUTOR_LOST: { status: 503, exit: 75, retry: true, title: 'The process that ran the job died' },
   E_CALLER_GONE: { status: 410, exit: 75, retry: false, title: 'The client that serves this task went away' },
+  // sandboxes
+  E_NO_ENGINE: { status: 503, exit: 69, retry: true, title: 'No container engine is running here' },
+  E_ENGINE: { status: 502, exit: 70, retry: true, title: 'The container engine refused or failed' },
+  E_ENGINE_LOST: { status: 503, exit: 75, retry: true, title: 'The container engine went away' },
+  E_SANDBOX_LOST: { status: 410, exit: 75, retry: true, title: 'The sandbox or its agent ended' },
+  E_IMAGE: { status: 422, exit: 65, retry: false, title: 'The image cannot be used' },
+  E_PIDS: { status: 422, exit: 2, retry: false, title: 'The sandbox has no process left' },
+  E_DISK: { status: 422, exit: 2, retry: false, title: 'The sandbox has no disk space left' },
+  E_SYMLINK: { status: 422, exit: 65, retry: false, title: 'A symbolic link is in the way' },
+  E_LANGUAGE: { status: 422, exit: 69, retry: false, title: 'The image has no interpreter for that language' },
+  E_GUEST_FEATURE: { status: 422, exit: 69, retry: false, title: 'This sandbox cannot do that' },
   // the mesh
   E_NO_CANDIDATE: { status: 503, exit: 69, retry: true, title: 'No node of the mesh can take this task now' },
   E_OVERLOADED: { status: 503, exit: 75, retry: true, title: 'The node has no room for more work now' },
@@ -97,6 +108,7 @@ export const ERRORS = {
   E_ALREADY_RUNNING: { status: 409, exit: 65, retry: false, title: 'A daemon is running here already' },
   E_UNPROVEN: { status: 502, exit: 77, retry: false, title: 'What answers is not the daemon that owns the token' },
   E_STOPPING: { status: 503, exit: 75, retry: true, title: 'The daemon is shutting down' },
+  E_EGRESS: { status: 503, exit: 69, retry: true, title: 'The door to the outside cannot be opened' },
   E_STORAGE: {
     status: 507,
     exit: 74,

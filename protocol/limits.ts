@@ -77,4 +77,40 @@ export const LIMITS = {
   readers: 256,
   /** Nodes whose pushes the owner of an artifact takes over. */
   delegates: 64,
+
+  /** Environment of a sandbox or a command, as JSON. */
+  sandboxEnvBytes: 64 << 10,
+  /** One argument of a command: what Linux takes. */
+  sandboxArgBytes: 128 << 10,
+  /** One frame of a sandbox's bulk stream: pieces of data are small, but results with images are not. */
+  sandboxFrameBytes: 16 << 20,
+  /** Streams one peer may have open here on sandboxes at once: below what the muxer allows. */
+  sandboxStreamsPerPeer: 48,
+  /** Ops one peer may have running here on sandboxes at once. */
+  sandboxOpsPerPeer: 256,
+  /** Sandboxes this node may have on other nodes. */
+  sandboxesAway: 10_000,
+
+  /** Body of one frame between the daemon and the agent in a sandbox, both ways; the agent holds two. */
+  guestFrameBytes: 256 << 10,
+  /** Bytes a sandbox may have sent on one stream that nobody has read yet. */
+  guestWindowBytes: 1 << 20,
+  /** Commands, file operations and connections of one sandbox at once; the agent has room for 256. */
+  guestChannels: 192,
+  /** Output kept of a background process: what the agent has room for. */
+  guestKeptBytes: 256 << 10,
+  /** How long a process has between being asked to end and being killed, milliseconds. */
+  guestGraceMs: 2000,
+  /** A file read into memory, unless the caller allows more. */
+  guestFileBytes: 64 << 20,
+  /** Entries of a folder of a sandbox. */
+  guestEntries: 100_000,
+  /** Arguments and environment of a command together. */
+  guestArgBytes: 128 << 10,
+  /** Code for an interpreter in a sandbox. */
+  guestCodeBytes: 1 << 20,
+  /** Results of one call of an interpreter, images among them. */
+  guestResultBytes: 16 << 20,
+  /** A path in a sandbox. */
+  guestPathBytes: 4095,
 } as const

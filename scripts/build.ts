@@ -1,5 +1,5 @@
 /**
- * Bundles the daemon, the command and the isolate host into dist/. A process then reads a few files instead of a thousand, which
+ * Bundles the daemon, the command and the processes beside them into dist/. A process then reads a few files instead of a thousand, which
  * is most of its start. Packages with native parts, and esbuild itself, stay outside and are the package's only run-time needs.
  */
 import { existsSync } from 'node:fs'
@@ -13,8 +13,12 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Bundle name to where its program begins. These share chunks. */
 const PROGRAMS = { cli: 'daemon/cli/main.ts', daemon: 'daemon/main.ts' } as const
-/** In one file each: the jail it runs in shows it that file and little else. */
-const JAILED = { 'isolate-host': 'daemon/exec/isolate/host.ts' } as const
+/** In one file each: the jail one runs in shows it that file and little else, and the others hold credentials or enter guests. */
+const JAILED = {
+  'isolate-host': 'daemon/exec/isolate/host.ts',
+  'egress-proxy': 'daemon/egress/proxy/main.ts',
+  'egress-listen-inside': 'daemon/egress/proxy/listen-inside.ts',
+} as const
 
 /** Not bundled, because they bring native parts. Must be `dependencies` of the published package. */
 const EXTERNAL = ['esbuild', 'isolated-vm', 'oxc-transform'] as const
@@ -52,6 +56,15 @@ const nativeLevel: Plugin = {
   },
 }
 
+/** The engine's client brings an SSH client with native parts, for engines on other hosts, which are never used: it stays out. */
+const noSsh: Plugin = {
+  name: 'no-ssh',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'left-out' }))
+    onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports = {}', loader: 'js' }))
+  },
+}
+
 /** Chunks lie beside the bundles, so a module's `import.meta.url` is always in `outdir` itself. */
 async function bundleInto(
   outdir: string,
@@ -75,7 +88,7 @@ async function bundleInto(
     legalComments: 'external',
     chunkNames: 'chunk-[hash]',
     banner: { js: BANNER },
-    plugins: [builtins, nativeLevel],
+    plugins: [builtins, nativeLevel, noSsh],
     metafile: true,
     logLevel: 'warning',
   })

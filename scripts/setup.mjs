@@ -207,7 +207,13 @@ const products = [
       'package.json',
       'package-lock.json',
     ],
-    to: ['dist/cli.js', 'dist/daemon.js', 'dist/isolate-host.js'],
+    to: [
+      'dist/cli.js',
+      'dist/daemon.js',
+      'dist/isolate-host.js',
+      'dist/egress-proxy.js',
+      'dist/egress-listen-inside.js',
+    ],
     ...script('scripts/build.ts'),
   },
 ]

@@ -1,10 +1,10 @@
 /** From a request that passed the guard to its answer: route, token, query, body, handler, in this order. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { TrieRouter } from 'hono/router/trie-router'
-import type { z } from 'zod'
 import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import type { AccessCheck } from './access.ts'
+import { check } from './check.ts'
 import { readJsonBody, refuseBody } from './read-body.ts'
 import { idempotencyKey } from './request-schemas.ts'
 import { sendJson, sendProblem, sendText } from './respond.ts'
@@ -126,21 +126,6 @@ function parseQuery(row: AnyRow, target: string): unknown {
   if (row.query !== undefined) return check(row.query, given, 'the query')
   if (entries.length > 0) throw new MeshError('E_BAD_REQUEST', 'Cannot read the query: this route takes none')
   return {}
-}
-
-/** @throws MeshError E_BAD_REQUEST naming what does not fit, and where; values are not repeated */
-export function check<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
-  const result = schema.safeParse(value)
-  if (result.success) return result.data
-  const issues = result.error.issues
-    .slice(0, 10)
-    .map(({ path, message }) => ({ at: path.join('.').slice(0, 200), message: message.slice(0, 300) }))
-  const [first] = issues
-  throw new MeshError(
-    'E_BAD_REQUEST',
-    `Cannot read ${what}: ${first?.at ? `${first.at}: ` : ''}${first?.message ?? 'it is not valid'}`,
-    { details: { issues } },
-  )
 }
 
 function taskCaller(caller: Caller, request: IncomingMessage): { subject: string; key?: string } {

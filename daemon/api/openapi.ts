@@ -5,8 +5,11 @@ import * as artifactRequests from './artifact-requests.ts'
 import * as replies from './reply-schemas.ts'
 import * as requests from './request-schemas.ts'
 import type { AnyRow } from './route.ts'
+import * as sandboxes from './sandbox-schemas.ts'
 
 type Json = Record<string, unknown>
+
+const KEYED: ReadonlySet<string> = new Set(['POST /v0/tasks', 'POST /v0/maps', 'POST /v0/sandboxes'])
 
 export function openApiDocument(rows: readonly AnyRow[], version: string): Json {
   const components = componentSchemas()
@@ -102,15 +105,15 @@ function headerParameters(row: AnyRow): Json[] {
     schema: { type: 'string' },
   })
   if (row.kind === 'events') return [header('Last-Event-ID', 'Resume after this event')]
-  if (row.name === 'POST /v0/tasks' || row.name === 'POST /v0/maps')
-    return [header('Idempotency-Key', 'The same key and request give the same task')]
+  if (KEYED.has(row.name)) return [header('Idempotency-Key', 'The same key and request give the same task or sandbox')]
   return []
 }
 
 /** Every exported schema under its own name, referring to the others by name. */
 function componentSchemas(): { schemas: Json; refOf: (schema: z.ZodType) => Json } {
   const registry = z.registry<{ id: string }>()
-  for (const [name, schema] of Object.entries({ ...artifactRequests, ...artifactReplies, ...requests, ...replies })) {
+  const named = { ...artifactRequests, ...artifactReplies, ...sandboxes, ...requests, ...replies }
+  for (const [name, schema] of Object.entries(named)) {
     if (schema instanceof z.ZodType) registry.add(schema, { id: name.charAt(0).toUpperCase() + name.slice(1) })
   }
   const { schemas } = z.toJSONSchema(registry, {

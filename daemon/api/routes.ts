@@ -3,9 +3,11 @@ import type { RouteName, TaskView } from '../../protocol/api.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { Tasks } from '../tasks/tasks.ts'
 import { artifactRoutes } from './artifact-routes.ts'
+import { egressRoutes } from './egress-routes.ts'
 import * as reply from './reply-schemas.ts'
 import * as take from './request-schemas.ts'
 import type { AnyRow, RouteRow, RouteTable } from './route.ts'
+import { sandboxRoutes } from './sandbox-routes.ts'
 import type { ApiServices } from './services.ts'
 import type { Tokens } from './tokens.ts'
 
@@ -28,6 +30,8 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
   }
   return {
     ...artifactRoutes(services.artifacts),
+    ...sandboxRoutes(services),
+    ...egressRoutes(services),
     'GET /v0/challenge': {
       access: 'open',
       summary: 'Proves that the daemon holds the token, before the token is sent',

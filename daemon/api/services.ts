@@ -16,6 +16,8 @@ import type {
 import type { FindArtifacts } from './artifact-services.ts'
 import type { GitHandler } from './git-mount.ts'
 import type { Program } from '../exec/executor.ts'
+import type { EgressDoor } from '../egress/egress.ts'
+import type { SandboxDesk } from '../sandboxes/desk.ts'
 import type { Tasks } from '../tasks/tasks.ts'
 
 type Awaitable<T> = T | Promise<T>
@@ -23,6 +25,10 @@ type Awaitable<T> = T | Promise<T>
 /** Each method may throw a MeshError; anything else becomes E_INTERNAL without detail. */
 export interface ApiServices {
   readonly tasks: Tasks
+  /** Sandboxes of this node, wherever they are. Made after the start; a call that comes before waits */
+  sandboxes(): Promise<Pick<SandboxDesk, keyof SandboxDesk>>
+  /** @throws MeshError E_EGRESS when this node has no door */
+  egress(): Promise<EgressDoor>
   readonly events: MeshEvents
   readonly metrics: ApiMetrics
   readonly artifacts: FindArtifacts

@@ -11,6 +11,8 @@ const io: Io = {
   writeErr: () => undefined,
   columns: undefined,
   interactive: false,
+  writeBytes: () => Promise.resolve(),
+  tty: undefined,
   env: {},
 }
 const program = buildProgram(io, () => undefined)

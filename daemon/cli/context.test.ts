@@ -10,6 +10,8 @@ const silent: Io = {
   writeErr: () => undefined,
   columns: undefined,
   interactive: false,
+  writeBytes: () => Promise.resolve(),
+  tty: undefined,
   env: {},
 }
 

@@ -2,17 +2,27 @@
 import type { Readable } from 'node:stream'
 import { safeJson, safeText } from './terminal.ts'
 
+export interface Tty {
+  size(): { readonly columns: number; readonly rows: number }
+  /** Keys go on as they are typed, Ctrl-C too. Off: as before */
+  raw(on: boolean): void
+  /** Told each new size. @returns stops it */
+  onResize(listener: () => void): () => void
+}
+
 export interface Io {
   readonly stdin: Readable
   /** Resolves once the text was taken, so that a slow reader slows the sender. */
   readonly writeOut: (text: string) => Promise<void>
   readonly writeErr: (text: string) => void
-  /** @default as text */
-  readonly writeBytes?: (bytes: Uint8Array) => Promise<void>
   /** Terminal columns of stdout; undefined when it is no terminal */
   readonly columns: number | undefined
   /** Whether stderr is a terminal */
   readonly interactive: boolean
+  /** Bytes as they are; resolves once they were taken */
+  readonly writeBytes: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => Promise<void>
+  /** The terminal of the user, for a terminal inside; undefined when standard input or output is none */
+  readonly tty: Tty | undefined
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
@@ -24,16 +34,28 @@ export function processIo(): Io {
         // A reader that left (`| head`) ends the program quietly, as SIGPIPE would
         process.stdout.write(text, (error) => (error ? process.exit(141) : resolve()))
       }),
-    writeBytes: (bytes) =>
-      new Promise((resolve) => {
-        process.stdout.write(bytes, (error) => (error ? process.exit(141) : resolve()))
-      }),
     writeErr: (text) => {
       process.stderr.write(text)
     },
     columns: process.stdout.isTTY ? process.stdout.columns : undefined,
     interactive: process.stderr.isTTY,
+    writeBytes: (stream, bytes) =>
+      new Promise((resolve) => {
+        process[stream].write(bytes, (error) => (error ? process.exit(141) : resolve()))
+      }),
+    tty: process.stdin.isTTY && process.stdout.isTTY ? processTty() : undefined,
     env: process.env,
+  }
+}
+
+function processTty(): Tty {
+  return {
+    size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+    raw: (on) => void process.stdin.setRawMode(on),
+    onResize(listener) {
+      process.stdout.on('resize', listener)
+      return () => process.stdout.off('resize', listener)
+    },
   }
 }
 
@@ -64,9 +86,7 @@ export class Output {
 
   /** Exactly these bytes, for a pipe. */
   async bytes(bytes: Uint8Array): Promise<void> {
-    const { writeBytes, writeOut } = this.io
-    if (writeBytes !== undefined) await writeBytes(bytes)
-    else await writeOut(Buffer.from(bytes).toString('utf8'))
+    await this.io.writeBytes('stdout', bytes)
   }
 
   /** A value of a program: exact into a pipe, safe on a terminal. */

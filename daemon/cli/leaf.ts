@@ -1,4 +1,4 @@
-/** A command: what it is called, what it takes, what it does. */
+/** One command as the tree describes it. Its code is loaded when it runs. */
 import type { Context } from './context.ts'
 
 export interface Leaf {
@@ -6,6 +6,8 @@ export interface Leaf {
   readonly about: string
   readonly options?: readonly (readonly [flags: string, about: string, choices?: readonly string[]])[]
   readonly examples?: readonly string[]
+  /** What follows the first argument is not ours: the words of a command to be run elsewhere */
+  readonly passThrough?: boolean
   /** `args` are the positional arguments as typed */
   readonly run: (
     context: Context,

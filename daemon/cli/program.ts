@@ -4,6 +4,7 @@ import { ARTIFACT_GROUPS, ARTIFACT_LEAVES } from './artifact-leaves.ts'
 import type { Run } from './context.ts'
 import type { Io } from './io.ts'
 import type { Leaf } from './leaf.ts'
+import { SANDBOX_GROUPS, SANDBOX_LEAVES } from './sandbox-leaves.ts'
 
 const node = () => import('./commands/node.ts')
 const daemon = () => import('./commands/daemon.ts')
@@ -188,6 +189,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     about: 'check receipts offline; "-" reads standard input; exit code 65 when one is not valid',
     run: async (context, [file = '']) => (await import('./commands/receipt.ts')).verify(context, file),
   },
+  ...SANDBOX_LEAVES,
   'token ls': {
     usage: 'ls',
     about: 'further tokens of the local API',
@@ -243,6 +245,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   task: 'tasks of this node',
   ...ARTIFACT_GROUPS,
   receipt: 'signed receipts',
+  ...SANDBOX_GROUPS,
   token: 'tokens of the local API',
   config: 'configuration',
 }
@@ -254,6 +257,7 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
   const program = new Command('manyhands')
     .description('An agent cloud that nobody owns: lends and borrows compute between your own hosts.')
     .helpCommand('help [command]', 'help for a command')
+    .enablePositionalOptions()
     .showHelpAfterError('(see --help)')
     .exitOverride()
     .configureOutput({ writeOut: (text) => void io.writeOut(text), writeErr: io.writeErr })
@@ -279,12 +283,14 @@ function addGroup(parent: Command, word: string, name: string, groups: Map<strin
     .command(word)
     .description(GROUPS[name] ?? '')
     .copyInheritedSettings(parent)
+    .enablePositionalOptions()
   groups.set(name, command)
   return command
 }
 
 function addLeaf(parent: Command, leaf: Leaf, io: Io, exit: (code: number) => void): void {
   const command = parent.command(leaf.usage).description(leaf.about)
+  if (leaf.passThrough) command.passThroughOptions()
   for (const [flags, about, choices] of leaf.options ?? []) {
     const option = new Option(flags.replace('!', ''), about)
     if (choices) option.choices([...choices])

@@ -14,6 +14,8 @@ it('progressText() counts by node', () => {
 
 describe('ProgressLine', () => {
   const io = (interactive: boolean, written: string[]): Io => ({
+    writeBytes: () => Promise.resolve(),
+    tty: undefined,
     stdin: Readable.from([]),
     writeOut: async () => undefined,
     writeErr: (text) => written.push(text),

@@ -1,5 +1,5 @@
 /** Durations, sizes and limits as people type them. */
-import { type LimitsInput, ManyhandsError } from '../../sdk/src/index.ts'
+import { type LimitsInput, ManyhandsError, type SandboxLimitsInput } from '../../sdk/src/index.ts'
 
 const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const BYTES: Readonly<Record<string, number>> = { '': 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 }
@@ -51,6 +51,35 @@ export function parseLimits(texts: readonly string[]): LimitsInput {
     limits[limit[0]] = limit[1](value)
   }
   return limits
+}
+
+const BOX_LIMITS: Readonly<Record<string, readonly [keyof SandboxLimitsInput, (text: string) => number]>> = {
+  memory: ['memoryBytes', parseSize],
+  cpus: ['cpus', parseCpus],
+  pids: ['pids', parseCount],
+  disk: ['diskBytes', parseSize],
+  inodes: ['inodes', parseCount],
+  tmp: ['tmpBytes', parseSize],
+  root: ['rootBytes', parseSize],
+}
+
+/** "memory=512MB,cpus=0.5". @throws ManyhandsError E_BAD_REQUEST */
+export function parseSandboxLimits(texts: readonly string[]): SandboxLimitsInput {
+  const limits: Partial<Record<keyof SandboxLimitsInput, number>> = {}
+  for (const part of texts.flatMap((text) => text.split(',')).filter((one) => one.trim() !== '')) {
+    const [name = '', value] = part.split('=', 2).map((one) => one.trim())
+    const limit = Object.hasOwn(BOX_LIMITS, name) ? BOX_LIMITS[name] : undefined
+    if (!limit || value === undefined)
+      throw bad(`"${part}" is not a limit`, `Write name=value with one of: ${Object.keys(BOX_LIMITS).join(', ')}`)
+    limits[limit[0]] = limit[1](value)
+  }
+  return limits
+}
+
+function parseCpus(text: string): number {
+  const value = Number(text)
+  if (/^\d{1,4}(\.\d{1,3})?$/.test(text.trim()) && value > 0) return value
+  throw bad(`"${text}" is not a number of CPUs`, 'Write 0.5, 1 or 2')
 }
 
 export function formatDuration(ms: number): string {

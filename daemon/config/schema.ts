@@ -99,6 +99,65 @@ const placement = z.strictObject({
   acceptFromPeers: flag(true, 'Run work for other members'),
 })
 
+const sandboxLimits = (
+  memory: number,
+  milliCpus: number,
+  pids: number,
+  disk: number,
+  inodes: number,
+  tmp: number,
+  root: number,
+  what: string,
+) =>
+  z.strictObject({
+    memoryBytes: bytes(32 * MIB, 1024 * 1024 * MIB, memory, `${what} memory`),
+    milliCpus: count(10, 1_024_000, milliCpus, `${what} CPU, thousandths of one`),
+    pids: count(128, 4_194_304, pids, `${what} number of processes and threads`),
+    diskBytes: bytes(8 * MIB, 1024 * 1024 * MIB, disk, `${what} size of the workspace`),
+    inodes: count(256, 1_000_000_000, inodes, `${what} number of files and folders in the workspace`),
+    tmpBytes: bytes(MIB, 1024 * 1024 * MIB, tmp, `${what} size of /tmp, which is memory too`),
+    rootBytes: bytes(64 * MIB, 1024 * 1024 * MIB, root, `${what} size of what profile "build" writes elsewhere`),
+  })
+
+const sandbox = z.strictObject({
+  engine: text(
+    256,
+    '',
+    'Docker engine: unix:///path or tcp://host:port; "none": none; empty: DOCKER_HOST, else a usual socket',
+  ),
+  leastGrade: z.enum(GRADES).default('jailed').describe('Weakest isolation grade of sandboxes that is offered'),
+  image: text(255, 'manyhands/default', 'Image of sandboxes that name none'),
+  slots: count(0, 1_000, 100, 'Sandboxes, asleep ones included, up to which this node offers room'),
+  buildInContainers: flag(false, 'Offer profile "build" also where guests share the kernel of this host'),
+  warmEach: count(0, 64, 1, 'Sandboxes kept started of each of the kinds used last'),
+  warmKinds: count(0, 16, 2, 'Kinds of sandboxes that are kept started'),
+  sleepAfterMs: ms(1_000, 30 * 24 * 60 * MINUTE, 5 * MINUTE, 'A sandbox that is not used sleeps after'),
+  leaseMs: ms(
+    MINUTE,
+    365 * 24 * 60 * MINUTE,
+    7 * 24 * 60 * MINUTE,
+    'A sandbox of another node is removed when that node was silent for',
+  ),
+  silenceMs: ms(1_000, 24 * 60 * MINUTE, 3 * MINUTE, 'A sandbox of another node sleeps when that node was silent for'),
+  defaults: sandboxLimits(1024 * MIB, 1_000, 512, 2048 * MIB, 200_000, 256 * MIB, 4096 * MIB, 'Default').prefault({}),
+  ceilings: sandboxLimits(
+    16 * 1024 * MIB,
+    64_000,
+    4_096,
+    64 * 1024 * MIB,
+    4_000_000,
+    4096 * MIB,
+    64 * 1024 * MIB,
+    'Highest',
+  ).prefault({}),
+})
+
+const egress = z.strictObject({
+  dnsServers: list(8, 64, [], "Name servers of the door, address or address:port, instead of this host's"),
+  caFiles: list(16, 4096, [], 'Files with certificates (PEM) of authorities trusted besides the public ones'),
+  auditBytes: bytes(64 << 10, 1024 * MIB, 16 * MIB, 'Size at which the log of decisions is moved aside'),
+})
+
 const journal = z.strictObject({
   retainRecords: count(1_000, 1_000_000_000, 1_000_000, 'Records kept; older ones are trimmed, their state stays'),
   retainTasks: count(10, 10_000_000, 10_000, 'Ended tasks kept'),
@@ -140,6 +199,8 @@ export const CONFIG_SCHEMA = z.strictObject({
   lease: lease.prefault({}),
   executor: executor.prefault({}),
   placement: placement.prefault({}),
+  sandbox: sandbox.prefault({}),
+  egress: egress.prefault({}),
   journal: journal.prefault({}),
   artifacts: artifacts.prefault({}),
   log: log.prefault({}),

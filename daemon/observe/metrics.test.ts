@@ -18,6 +18,8 @@ it('shows states as they are when asked, and counts what happened', async () => 
             ['ok', 8],
             ['E_CPU', 1],
           ] as const),
+        sandboxes: () => ({ running: 2, stopped: 1 }),
+        egress: () => ({ running: true, restarts: 0, doors: 3, residentBytes: 7 }),
         clients: () => ({ connections: 3, streams: 2, duplexes: 1 }),
       },
       loop,

@@ -21,6 +21,12 @@ export interface MetricSources {
   peers(): { readonly known: number; readonly connected: number }
   /** Runs, batches and sessions that this node's hands have finished, by "ok" or error code */
   work(): ReadonlyMap<'ok' | ErrorCode, number>
+  /** Sandboxes on this node, by state */
+  sandboxes(): Readonly<Record<string, number>>
+  /** The door; undefined until it is there */
+  egress():
+    | { readonly running: boolean; readonly restarts: number; readonly doors: number; readonly residentBytes: number }
+    | undefined
   /** Event streams and duplexes of the local API */
   clients(): { readonly streams: number; readonly duplexes: number; readonly connections: number }
 }
@@ -144,6 +150,16 @@ function addGauges(registry: Registry, sources: MetricSources, loop: EventLoopMo
   })
   gauge('api_clients', 'Clients of the local API', ['kind'], (set) => {
     for (const [kind, value] of Object.entries(sources.clients())) set({ kind }, value)
+  })
+  gauge('sandboxes', 'Sandboxes on this node, for it and for peers, by state', ['state'], (set) => {
+    for (const [state, value] of Object.entries(sources.sandboxes())) set({ state }, value)
+  })
+  gauge('egress', 'The door to the outside: open doors, ends of its process, its resident bytes', ['what'], (set) => {
+    const egress = sources.egress()
+    set({ what: 'running' }, egress?.running ? 1 : 0)
+    set({ what: 'doors' }, egress?.doors ?? 0)
+    set({ what: 'restarts' }, egress?.restarts ?? 0)
+    set({ what: 'bytes' }, egress?.residentBytes ?? 0)
   })
   gauge('event_loop_delay_seconds', 'Delay of the event loop since the last scrape', ['quantile'], (set) => {
     const { p50, p99, max } = loop.read()

@@ -1,7 +1,9 @@
 /** What every task under way has in common: its row, its events, its end, and how all of that becomes durable. */
 import type { Candidate, TaskEvent, TaskView } from '../../protocol/api.ts'
 import { MeshError } from '../../protocol/errors.ts'
+import { DOOR_CALL } from '../../protocol/egress/door-call.ts'
 import type { JobFailure, LogLine } from '../../protocol/job.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import type { DelegationConfig, Ending } from '../../protocol/task/delegation.ts'
 import type { Found, OfferAnswer } from './delegation-driver.ts'
 import { EventLog } from './event-log.ts'
@@ -32,6 +34,8 @@ export interface TaskContext {
   readonly store: TaskStore
   readonly placer: Placer
   readonly delegation: DelegationConfig
+  /** Serves `fetch` of programs under this node's rules. Absent: the network is closed to them */
+  readonly fetch?: (task: string, argsJson: string, signal: AbortSignal) => Promise<string>
   worker(node: string): Worker
   /** The row changed and is, or will be, durable. */
   changed(task: ActiveTask): void
@@ -92,7 +96,7 @@ export abstract class ActiveTask {
       inputs,
       limits: spec.limits,
       grade: spec.requires.grade,
-      hostFunctions: spec.hostFunctions,
+      hostFunctions: this.#hostFunctions(),
       fresh: spec.fresh,
       delegator: this.context.self,
       leaseMs: row.leaseMs,
@@ -108,12 +112,25 @@ export abstract class ActiveTask {
 
   /** A host call is an effect outside: it waits until the intent of the task is on disk. */
   protected async hostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string> {
+    const { fetch } = this.context
+    if (name === DOOR_CALL && fetch !== undefined) {
+      await this.submitted
+      return fetch(this.row.id, argsJson, signal)
+    }
     const serve = this.caller.onHostCall
     if (serve === undefined || !this.spec.hostFunctions.includes(name)) {
       throw new MeshError('E_HOST_CALL', `The host function "${name}" is not offered to this program`)
     }
     await this.submitted
     return serve(name, argsJson, signal)
+  }
+
+  /** Wherever the program runs, its requests come back here: the door leads home. Not from pieces of a map, which make no calls. */
+  #hostFunctions(): readonly string[] {
+    const { hostFunctions } = this.spec
+    const offered =
+      this.context.fetch !== undefined && this.row.kind !== 'map' && hostFunctions.length < LIMITS.hostFunctions
+    return offered ? [...hostFunctions, DOOR_CALL] : hostFunctions
   }
 
   protected stale(node: string, epoch: number, code: string): void {

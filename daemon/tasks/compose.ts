@@ -31,6 +31,8 @@ export interface TaskPartsOptions {
   readonly net: MeshNet
   readonly directory: DirectoryService
   readonly logger: { warn(facts: object, message: string): void }
+  /** Serves `fetch` of programs. @default none: the network is closed to them */
+  readonly fetch?: (task: string, argsJson: string, signal: AbortSignal) => Promise<string>
 }
 
 /** Jobs at once for each core: most wait for something most of the time. */
@@ -77,7 +79,15 @@ export class TaskParts {
     const worker = (node: string): LocalWorker | RemoteWorker =>
       node === net.self ? local : new RemoteWorker(node, net)
     this.engine = new TaskEngine({
-      context: { self: net.self, store, placer, delegation, worker, note },
+      context: {
+        self: net.self,
+        store,
+        placer,
+        delegation,
+        worker,
+        note,
+        ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
+      },
       net,
       defaults,
       ceilings,
@@ -136,7 +146,7 @@ export class TaskParts {
     this.#peers?.fence(node)
   }
 
-  metricSources(directory: DirectoryService, net: MeshNet): Omit<MetricSources, 'clients'> {
+  metricSources(directory: DirectoryService, net: MeshNet): Omit<MetricSources, 'clients' | 'sandboxes' | 'egress'> {
     return {
       tasks: (): Partial<Record<TaskState, number>> => this.engine.states(),
       leases: () => ({ held: this.#peers?.serving ?? 0, given: this.engine.working }),

@@ -28,12 +28,12 @@ import { compact } from './program.ts'
 import { Proposal, Proposals } from './proposals.ts'
 import { meshEvent } from './replies.ts'
 
-export interface ReadOptions {
+export interface RevisionOptions {
   /** Branch, tag or commit. @default the default branch */
   readonly rev?: string | undefined
 }
 
-export interface TreeOptions extends ReadOptions {
+export interface TreeOptions extends RevisionOptions {
   /** Folder. @default the root */
   readonly path?: string | undefined
   /** With everything in its folders. @default false */
@@ -42,7 +42,7 @@ export interface TreeOptions extends ReadOptions {
   readonly after?: string | undefined
 }
 
-export interface LogOptions extends ReadOptions {
+export interface HistoryOptions extends RevisionOptions {
   /** At most 500. @default 50 */
   readonly limit?: number | undefined
   readonly after?: string | undefined
@@ -84,21 +84,21 @@ export class Artifact {
   }
 
   /** The bytes of a file. @throws ManyhandsError E_NOT_FOUND */
-  async read(path: string, options: ReadOptions = {}): Promise<Uint8Array> {
+  async read(path: string, options: RevisionOptions = {}): Promise<Uint8Array> {
     const file = await this.file(path, options)
     if (file.text !== undefined) return new TextEncoder().encode(file.text)
     return Uint8Array.from(atob(file.base64 ?? ''), (char) => char.charCodeAt(0))
   }
 
   /** The text of a file. @throws ManyhandsError E_NOT_FOUND, E_BAD_REQUEST when it is not UTF-8 */
-  async readText(path: string, options: ReadOptions = {}): Promise<string> {
+  async readText(path: string, options: RevisionOptions = {}): Promise<string> {
     const file = await this.file(path, options)
     if (file.text !== undefined) return file.text
     throw new ManyhandsError('E_BAD_REQUEST', `Cannot read ${path} as text: it is not UTF-8`, { hint: 'Use read()' })
   }
 
   /** A file with what Git knows of it. */
-  file(path: string, options: ReadOptions = {}): Promise<FileView> {
+  file(path: string, options: RevisionOptions = {}): Promise<FileView> {
     const query = compact<{ path: string; rev?: string }>({ path, rev: options.rev })
     return this.#client.call('GET /v0/artifacts/:id/file', { params: this.#params, query })
   }
@@ -111,7 +111,7 @@ export class Artifact {
   }
 
   /** Commits, newest first, in pages. */
-  log(options: LogOptions = {}): Promise<LogPage> {
+  log(options: HistoryOptions = {}): Promise<LogPage> {
     const query = compact<LogQuery>({ rev: options.rev, limit: options.limit, after: options.after })
     return this.#client.call('GET /v0/artifacts/:id/commits', { params: this.#params, query })
   }
@@ -141,7 +141,7 @@ export class Artifact {
   }
 
   /** The note of a commit, or undefined when it has none. @param kind refs/notes/<kind>. @default "commits" */
-  async note(options: ReadOptions & { readonly kind?: string } = {}): Promise<string | undefined> {
+  async note(options: RevisionOptions & { readonly kind?: string } = {}): Promise<string | undefined> {
     const query = compact<{ rev?: string; kind?: string }>({ rev: options.rev, kind: options.kind })
     try {
       return (await this.#client.call('GET /v0/artifacts/:id/notes', { params: this.#params, query })).text

@@ -1,9 +1,10 @@
-/** The SDK for browsers: everything but sessions, host functions, files and receipts' verification, which need Node. */
+/** The SDK for browsers: everything but sessions, host functions, streams of sandboxes, files and receipts' verification, which need Node. */
 import { Client } from './client.ts'
 import { noDuplex } from './duplex.ts'
 import { ManyhandsError } from './errors.ts'
 import { fetchTransport } from './fetch-transport.ts'
 import { Mesh } from './mesh.ts'
+import { noPort } from './open-port.ts'
 
 export * from './public.ts'
 
@@ -20,7 +21,7 @@ export interface ConnectOptions {
 export async function connect(options: ConnectOptions): Promise<Mesh> {
   const client = new Client(fetchTransport(new URL(options.url), options.token))
   const load = () => Promise.reject(new ManyhandsError('E_BAD_REQUEST', 'Cannot read a file: a browser has none'))
-  const mesh = new Mesh({ client, duplex: noDuplex, load, closeDuplex: () => undefined })
+  const mesh = new Mesh({ client, duplex: noDuplex, load, openPort: noPort, closeDuplex: () => undefined })
   try {
     await mesh.status(options)
     return mesh

@@ -2,7 +2,7 @@
  * The duplex connection as sessions and runs with host functions see it. `node/duplex-connection.ts` implements it; browsers have none.
  * Frames are described in protocol/api.ts; the constants here are held equal to it by their type.
  */
-import type { DUPLEX as Contract, RunOpen, SessionOpen } from '../../protocol/api.ts'
+import type { BOX as BoxContract, BoxOpen, DUPLEX as Contract, RunOpen, SessionOpen } from '../../protocol/api.ts'
 import { ManyhandsError } from './errors.ts'
 
 export const DUPLEX: typeof Contract = {
@@ -25,7 +25,17 @@ export const DUPLEX: typeof Contract = {
     finish: 14,
     ping: 15,
     pong: 16,
+    box: 32,
+    data: 33,
+    credit: 34,
+    control: 35,
+    done: 36,
   },
+}
+
+export const BOX: typeof BoxContract = {
+  windowBytes: 1048576 as typeof BoxContract.windowBytes,
+  pieceBytes: 65536 as typeof BoxContract.pieceBytes,
 }
 
 export const FRAME = DUPLEX.type
@@ -33,6 +43,8 @@ export const FRAME = DUPLEX.type
 export interface ChannelListener {
   /** `id` is 0 for frames that carry none. A throw is a breach of protocol and ends the whole connection. */
   onFrame(type: number, id: number, text: string): void
+  /** Frames of type `data` and `credit`; valid during the call only. Absent: they break the protocol. */
+  onBytes?(type: number, bytes: Uint8Array): void
   /** The connection is gone; nothing more comes. */
   onLost(error: ManyhandsError): void
 }
@@ -41,6 +53,9 @@ export interface Channel {
   /** @throws ManyhandsError E_TOO_LARGE, E_OVERLOADED when the daemon does not read, E_UNREACHABLE once lost */
   send(type: number, text: string): void
   sendWithId(type: number, id: number, text: string): void
+  /** A frame of bytes behind one more: the lane. `bytes` may be changed after the call. */
+  sendData(lane: number, bytes: Uint8Array): void
+  sendCredit(bytes: number): void
   /** No more frames are delivered. */
   release(): void
 }
@@ -48,6 +63,7 @@ export interface Channel {
 export interface Duplex {
   open(type: typeof FRAME.run, body: RunOpen, listener: ChannelListener): Channel
   open(type: typeof FRAME.session, body: SessionOpen, listener: ChannelListener): Channel
+  open(type: typeof FRAME.box, body: BoxOpen, listener: ChannelListener): Channel
 }
 
 /** Gives the connection of the mesh, opening it when there is none. */
@@ -57,7 +73,7 @@ export function noDuplex(): Promise<Duplex> {
   return Promise.reject(
     new ManyhandsError(
       'E_BAD_REQUEST',
-      'Cannot open a session or offer host functions from here: a browser has no raw connection',
+      'Cannot open a session, a stream of a sandbox or host functions from here: a browser has no raw connection',
       {
         hint: 'Use run() without host functions, map(), or the SDK under Node',
       },

@@ -17,11 +17,15 @@ import type { Artifact } from './artifact.ts'
 import { Artifacts } from './artifacts.ts'
 import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
+import { Egress, Policy, Secrets, Services } from './egress.ts'
 import { type EventOptions, eventStream } from './event-stream.ts'
+import { Images } from './images.ts'
 import type { Inputs } from './map-parts.ts'
 import { type MapOptions, MapRun } from './map.ts'
+import type { PortOpener } from './open-port.ts'
 import { type Program, type ProgramLoader, resolveProgram } from './program.ts'
 import { meshEvent } from './replies.ts'
+import { type Sandbox, Sandboxes, type SandboxOptions } from './sandbox.ts'
 import { Session, type SessionOptions } from './session.ts'
 import { outputOf, type RunOptions, Tasks } from './tasks.ts'
 
@@ -29,6 +33,7 @@ export interface MeshParts {
   readonly client: Client
   readonly duplex: DuplexSource
   readonly load: ProgramLoader
+  readonly openPort: PortOpener
   /** Closes what the duplex source opened */
   readonly closeDuplex: () => void
 }
@@ -49,12 +54,25 @@ export class Mesh {
   readonly tasks: Tasks
   /** To create, list, import and fetch artifacts */
   readonly artifacts: Artifacts
+  /** To list and find sandboxes; `sandbox` makes one */
+  readonly sandboxes: Sandboxes
+  readonly images: Images
+  readonly secrets: Secrets
+  readonly policy: Policy
+  readonly services: Services
+  readonly egress: Egress
 
   constructor(parts: MeshParts) {
     this.#parts = parts
     this.#client = parts.client
     this.tasks = new Tasks(parts.client, parts.duplex, parts.load)
     this.artifacts = new Artifacts(parts.client)
+    this.sandboxes = new Sandboxes(parts)
+    this.images = new Images(parts.client, parts.duplex)
+    this.secrets = new Secrets(parts.client)
+    this.policy = new Policy(parts.client)
+    this.services = new Services(parts.client)
+    this.egress = new Egress(parts.client)
   }
 
   /** An artifact by its name on this node, or by its id. @throws ManyhandsError E_NOT_FOUND, E_NO_ARTIFACTS */
@@ -102,6 +120,11 @@ export class Mesh {
   map<Output = unknown>(program: Program, inputs: Inputs, options: MapOptions = {}): MapRun<Output> {
     const loaded = resolveProgram(program, this.#parts.load)
     return new MapRun<Output>(this.#client, this.tasks, loaded, inputs, options)
+  }
+
+  /** Makes a sandbox on the nearest able node. It lives until it is removed; hold it with `await using` to have that done. */
+  sandbox(options: SandboxOptions = {}): Promise<Sandbox> {
+    return this.sandboxes.create(options)
   }
 
   status(options: CallOptions = {}): Promise<StatusView> {

@@ -36,6 +36,7 @@ import type {
 } from '../../protocol/api.ts'
 import { ARTIFACT_EVENTS, ARTIFACT_REPLIES, taskCommits } from './artifact-replies.ts'
 import type { ErrorCode, JobFailure } from './errors.ts'
+import { SANDBOX_REPLIES } from './sandbox-replies.ts'
 import type { Shape } from './shape.ts'
 import {
   anything,
@@ -322,6 +323,7 @@ export const REPLIES: { readonly [R in JsonRoute]: Shape<Routes[R]['reply']> } =
   'POST /v0/tokens/:name/revoke': tokens,
   'POST /v0/shutdown': object<{ stopping: true }>({ stopping: oneOf(true) }),
   'GET /v0/openapi.json': anything,
+  ...SANDBOX_REPLIES,
 }
 
 export { envelope as receiptEnvelope }

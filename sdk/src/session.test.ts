@@ -8,6 +8,8 @@ let sent: { readonly type: number; readonly id: number; readonly text: string }[
 const channel: Channel = {
   send: (type, text) => void sent.push({ type, id: 0, text }),
   sendWithId: (type, id, text) => void sent.push({ type, id, text }),
+  sendData: () => undefined,
+  sendCredit: () => undefined,
   release: () => undefined,
 }
 const duplex: Duplex = {

@@ -45,6 +45,8 @@ async function cli(args: readonly string[], stdin = '', columns?: number): Promi
     },
     columns,
     interactive: false,
+    writeBytes: () => Promise.resolve(),
+    tty: undefined,
     env: {},
   })
   return { code, out, err }

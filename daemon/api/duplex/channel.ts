@@ -1,5 +1,5 @@
 /** What runs on one channel of a duplex: a run with host functions, or a session. */
-import type { TaskView } from '../../../protocol/api.ts'
+import type { BoxDone, TaskView } from '../../../protocol/api.ts'
 import { DUPLEX } from '../../../protocol/api.ts'
 import { type MeshError, toMeshError } from '../../../protocol/errors.ts'
 import { toProblem } from '../problem.ts'
@@ -39,6 +39,25 @@ export class ChannelOutput {
     // Log lines are the first to go when the client does not keep up: results must get through
     if (this.wire.queued < DUPLEX_LIMITS.logBytes)
       this.json(DUPLEX.type.log, { type: 'log', level: line.level, text: line.text, node: line.node })
+  }
+
+  /** Bytes of an operation; copied. */
+  data(lane: number, bytes: Uint8Array): void {
+    if (!this.#closed) this.wire.data(this.id, DUPLEX.type.data, lane, bytes)
+  }
+
+  credit(bytes: number): void {
+    if (!this.#closed) this.wire.idText(this.id, DUPLEX.type.credit, bytes, '')
+  }
+
+  /** No more data of an operation. */
+  finish(): void {
+    if (!this.#closed) this.wire.text(this.id, DUPLEX.type.finish, '')
+  }
+
+  /** Last frame: the answer of an operation. */
+  done(answer: BoxDone): void {
+    this.#last(DUPLEX.type.done, answer)
   }
 
   /** Last frame: the task as it ended. */

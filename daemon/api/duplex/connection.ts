@@ -3,9 +3,11 @@ import type { Duplex } from 'node:stream'
 import { DUPLEX } from '../../../protocol/api.ts'
 import { MeshError, toMeshError } from '../../../protocol/errors.ts'
 import { parseJsonText } from '../../../protocol/json-text.ts'
-import { check } from '../dispatch.ts'
+import { boxOpen } from '../../../protocol/sandbox/op.ts'
+import { check } from '../check.ts'
 import { runOpen, sessionOpen } from '../request-schemas.ts'
 import type { ApiServices } from '../services.ts'
+import { openBox } from './box-channel.ts'
 import { CallBudget } from './call-budget.ts'
 import { type Channel, ChannelOutput } from './channel.ts'
 import { DUPLEX_LIMITS } from './limits.ts'
@@ -25,6 +27,8 @@ export interface DuplexConnectionParts {
 }
 
 const { type } = DUPLEX
+/** Frames that open a channel */
+const OPENS: ReadonlySet<number> = new Set([type.run, type.session, type.box])
 
 export class DuplexConnection {
   readonly #parts: DuplexConnectionParts
@@ -57,8 +61,7 @@ export class DuplexConnection {
       if (open) open.onFrame(frame, bytes, start, end)
       else if (channel === 0) this.#onControl(frame)
       else if (channel > this.#highest) this.#open(channel, frame, bytes.subarray(start, end))
-      else if (frame === type.run || frame === type.session)
-        throw new MeshError('E_PROTOCOL', `Cannot open channel ${channel}: numbers only grow`)
+      else if (OPENS.has(frame)) throw new MeshError('E_PROTOCOL', `Cannot open channel ${channel}: numbers only grow`)
     } catch (error) {
       this.close(toMeshError(error))
     }
@@ -70,22 +73,24 @@ export class DuplexConnection {
   }
 
   #open(id: number, frame: number, payload: Buffer): void {
-    if (frame !== type.run && frame !== type.session)
+    if (!OPENS.has(frame))
       throw new MeshError('E_PROTOCOL', `Cannot use a frame of type ${frame} on channel ${id}: it is not open`)
     this.#highest = id
     const out = new ChannelOutput(this.#wire, id, () => this.#channels.delete(id))
     try {
       this.#admit()
-      const { services, subject } = this.#parts
-      const json = parseJsonText(payload, 'what opens a channel')
-      const channel =
-        frame === type.run
-          ? openRun(check(runOpen, json, 'the run'), subject, services.tasks, out)
-          : openSession(check(sessionOpen, json, 'the session'), subject, services, out, this.#budget)
+      const channel = this.#channelFor(frame, parseJsonText(payload, 'what opens a channel'), out)
       if (!out.closed) this.#channels.set(id, channel)
     } catch (error) {
       out.problem(error)
     }
+  }
+
+  #channelFor(frame: number, json: unknown, out: ChannelOutput): Channel {
+    const { services, subject } = this.#parts
+    if (frame === type.box) return openBox(check(boxOpen, json, 'the operation'), services, out)
+    if (frame === type.run) return openRun(check(runOpen, json, 'the run'), subject, services.tasks, out)
+    return openSession(check(sessionOpen, json, 'the session'), subject, services, out, this.#budget)
   }
 
   #admit(): void {

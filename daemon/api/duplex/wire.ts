@@ -72,6 +72,13 @@ export class DuplexWire {
     this.#added()
   }
 
+  /** One byte and bytes, which are copied. @throws MeshError E_TOO_LARGE when it does not fit in a frame */
+  data(channel: number, type: number, lane: number, bytes: Uint8Array): void {
+    if (this.#ended) return
+    this.#batch.data(channel, type, lane, bytes)
+    this.#added()
+  }
+
   /** Sends what is queued and a last problem on channel 0, then ends. */
   fail(error: MeshError): void {
     if (this.#ended) return

@@ -4,6 +4,7 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { MeshError } from '../../../protocol/errors.ts'
 import { resolvePaths, type Paths } from '../../config/paths.ts'
 import { loadConfig } from '../../config/load.ts'
 import { createLogger } from '../../observe/logger.ts'
@@ -11,7 +12,6 @@ import { MeshEventLog } from '../mesh-event-log.ts'
 import { type ApiAddress, type ApiServer, createApiServer } from '../server.ts'
 import type { ApiServices } from '../services.ts'
 import { openTokens, type Tokens } from '../tokens.ts'
-import { MeshError } from '../../../protocol/errors.ts'
 import { createFakeTasks, type FakeTasks } from './fake-tasks.ts'
 
 export interface TestApi {
@@ -86,9 +86,12 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
 
 function fakeServices(tasks: FakeTasks, events: MeshEventLog, shutdowns: (number | undefined)[]): ApiServices {
   const members = { meshId: 'm', meshName: 'mesh', epoch: 1, members: [], revoked: [] }
+  const none = (): Promise<never> => Promise.reject(new MeshError('E_NO_ENGINE', 'This test has no sandboxes'))
   return {
     tasks,
     events,
+    sandboxes: none,
+    egress: none,
     metrics: {
       contentType: 'text/plain; version=0.0.4',
       render: async () => 'manyhands_up 1\n',

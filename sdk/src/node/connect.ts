@@ -9,6 +9,7 @@ import { DuplexConnection } from './duplex-connection.ts'
 import { httpTransport, type NodeTransport } from './http-transport.ts'
 import type { Endpoint } from './lane.ts'
 import { loadProgram } from './load-program.ts'
+import { openPort } from './open-port.ts'
 import { daemonPaths } from './paths.ts'
 import { readToken } from './token.ts'
 
@@ -40,7 +41,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Mesh> {
   const transport = httpTransport(endpoint, token)
   const client = new Client(transport)
   const duplex = keptDuplex(transport, client.signal)
-  const mesh = new Mesh({ client, duplex: duplex.get, load: loadProgram, closeDuplex: duplex.close })
+  const mesh = new Mesh({ client, duplex: duplex.get, load: loadProgram, openPort, closeDuplex: duplex.close })
   try {
     await mesh.status(options.signal ? { signal: options.signal } : {})
     return mesh

@@ -1,7 +1,7 @@
-/** One raw connection to the daemon carrying many channels: runs with host functions, and sessions. */
+/** One raw connection to the daemon carrying many channels: runs with host functions, sessions, and streams of sandboxes. */
 import { isUtf8 } from 'node:buffer'
 import type { Socket } from 'node:net'
-import type { RunOpen, SessionOpen } from '../../../protocol/api.ts'
+import type { BoxOpen, RunOpen, SessionOpen } from '../../../protocol/api.ts'
 import { refusal } from '../client.ts'
 import { type Channel, type ChannelListener, DUPLEX, type Duplex, FRAME } from '../duplex.ts'
 import { closedError, ManyhandsError, protocolError } from '../errors.ts'
@@ -57,7 +57,7 @@ export class DuplexConnection implements Duplex {
     return this.#lost !== undefined
   }
 
-  open(type: number, body: RunOpen | SessionOpen, listener: ChannelListener): Channel {
+  open(type: number, body: RunOpen | SessionOpen | BoxOpen, listener: ChannelListener): Channel {
     const channel = this.#nextChannel++
     this.#send(channel, type, -1, JSON.stringify(body))
     this.#channels.set(channel, listener)
@@ -65,6 +65,14 @@ export class DuplexConnection implements Duplex {
     return {
       send: (frameType, text) => this.#send(channel, frameType, -1, text),
       sendWithId: (frameType, id, text) => this.#send(channel, frameType, id, text),
+      sendData: (lane, bytes) => {
+        this.#admit(bytes.length)
+        this.#writer.data(channel, FRAME.data, lane, bytes)
+      },
+      sendCredit: (bytes) => {
+        this.#admit(4)
+        this.#writer.frame(channel, FRAME.credit, bytes, '')
+      },
       release: () => {
         this.#channels.delete(channel)
         // Without a channel the connection does not keep the process alive
@@ -79,14 +87,18 @@ export class DuplexConnection implements Duplex {
   }
 
   #send(channel: number, type: number, id: number, text: string): void {
+    this.#admit(text.length)
+    this.#writer.frame(channel, type, id, text)
+  }
+
+  #admit(size: number): void {
     if (this.#lost) throw this.#lost
-    if (this.#socket.writableLength + this.#writer.pending + text.length > LIMITS.duplexQueueBytes) {
+    if (this.#socket.writableLength + this.#writer.pending + size > LIMITS.duplexQueueBytes) {
       throw new ManyhandsError('E_OVERLOADED', 'Cannot send: the daemon does not take what was sent before', {
         hint: 'Await earlier calls before making more',
         retryAfterMs: 100,
       })
     }
-    this.#writer.frame(channel, type, id, text)
   }
 
   #onFrame(channel: number, type: number, bytes: Buffer, start: number, end: number): void {
@@ -98,6 +110,10 @@ export class DuplexConnection implements Duplex {
     // A channel released here may still have frames on their way
     const listener = this.#channels.get(channel)
     if (!listener) return
+    if (type === FRAME.data || type === FRAME.credit) {
+      if (!listener.onBytes) throw protocolError(`Cannot read the duplex: a frame of type ${type} came`)
+      return listener.onBytes(type, bytes.subarray(start, end))
+    }
     const withId = WITH_ID.has(type)
     if (withId && end - start < 4) throw protocolError('Cannot read the duplex: a frame lacks its id')
     const from = withId ? start + 4 : start

@@ -38,9 +38,24 @@ export class FrameWriter {
     const at = this.#end
     if (id >= 0) chunk.writeUInt32LE(id, at + HEADER_BYTES)
     const size = head + (most === 0 ? 0 : chunk.write(text, at + head, 'utf8'))
-    chunk.writeUInt32LE(size - 4, at)
-    chunk.writeUInt32LE(channel, at + 4)
-    chunk[at + 8] = type
+    this.#close(at, channel, type, size)
+  }
+
+  /** Payload: one byte, then bytes, which are copied. @throws ManyhandsError E_TOO_LARGE */
+  data(channel: number, type: number, lane: number, bytes: Uint8Array): void {
+    const size = HEADER_BYTES + 1 + bytes.length
+    if (size - 4 > DUPLEX.maxFrameBytes) throw tooLarge(bytes.length)
+    if (size > this.#chunk.length - this.#end) this.#grow(size)
+    const at = this.#end
+    this.#chunk[at + HEADER_BYTES] = lane
+    this.#chunk.set(bytes, at + HEADER_BYTES + 1)
+    this.#close(at, channel, type, size)
+  }
+
+  #close(at: number, channel: number, type: number, size: number): void {
+    this.#chunk.writeUInt32LE(size - 4, at)
+    this.#chunk.writeUInt32LE(channel, at + 4)
+    this.#chunk[at + 8] = type
     this.#end = at + size
     if (this.#due) return
     this.#due = true

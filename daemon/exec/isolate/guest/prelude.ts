@@ -10,7 +10,8 @@
  * The code stands at the top level, as V8 would parse the body of a function twice.
  */
 import { encodeResult, rawFailure } from './dispatch.ts'
-import type { Enter, GuestConfig, Host, HostValue, Library, Realm } from './realm.ts'
+import { DOOR_CALL } from '../../../../protocol/egress/door-call.ts'
+import type { DoorReply, DoorRequest, Enter, GuestConfig, Host, HostValue, Library, Realm } from './realm.ts'
 
 /** "library:Name,Name;library:Name", put in by the build. */
 declare const GLOBAL_TABLE: string
@@ -50,6 +51,7 @@ const calls = new Map<number, Settle>()
 const brands = new WeakMap<object, string>()
 let outbox: HostValue[] = ['results']
 let flushing = false
+let door: ((request: DoorRequest) => Promise<DoorReply>) | undefined
 
 const brand = <E extends Error>(error: E, code: string): E => {
   defineProperty(error, 'code', { value: code, configurable: true, writable: true, enumerable: true })
@@ -66,6 +68,7 @@ const realm: Realm = freeze({
   onWake: (run: () => void) => {
     wake = run
   },
+  door: () => door,
   brand,
 })
 
@@ -225,6 +228,10 @@ const begin = (config: GuestConfig) => {
   const functions = create(null) as Record<string, unknown>
   for (let i = 0; i < config.hostFunctions.length; i++) {
     const name = config.hostFunctions[i] as string
+    if (name === DOOR_CALL) {
+      door = hostFunction(name) as NonNullable<typeof door>
+      continue
+    }
     defineProperty(functions, name, { value: hostFunction(name), enumerable: true })
   }
   env = freeze(functions)

@@ -12,6 +12,26 @@ export type HostValue = string | number | boolean | ArrayBuffer | undefined
 /** `host-ops.ts` holds the table of operations; it treats every argument as hostile. */
 export type Host = (op: string, ...args: HostValue[]) => HostValue
 
+/** One request, as JSON. */
+export interface DoorRequest {
+  readonly method: string
+  readonly url: string
+  readonly headers: readonly (readonly [string, string])[]
+  /** base64 */
+  readonly body?: string
+  readonly redirect: string
+}
+
+export interface DoorReply {
+  readonly status: number
+  readonly statusText: string
+  readonly url: string
+  readonly redirected: boolean
+  readonly headers: readonly (readonly [string, string])[]
+  /** base64 */
+  readonly body: string
+}
+
 /** What a library gets when it is first touched. */
 export interface Realm {
   readonly host: Host
@@ -23,6 +43,8 @@ export interface Realm {
   lineBytes(): number
   /** Registers what runs when the host's one timer is due */
   onWake(run: () => void): void
+  /** Asks for one request through the door to the outside; undefined where this program has none. Never throws by itself */
+  door(): ((request: DoorRequest) => Promise<DoorReply>) | undefined
   /** Marks an error as made by the runtime, so that `code` is believed when it leaves the isolate */
   brand<E extends Error>(error: E, code: string): E
 }

@@ -1,0 +1,64 @@
+/** The agent that runs inside as the container's only command: what to start, and how to talk to it. */
+import { chmod, link, mkdir, readdir, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { MeshError } from '../../../protocol/errors.ts'
+import { AGENT_FOLDER, helperCommand, installHelper } from './guest/agent-command.ts'
+import { connectGuest } from './guest/connect.ts'
+import type { GuestConnection, GuestOptions, GuestTransport } from './guest/guest-connection.ts'
+import type { ProfileInput } from './profile.ts'
+
+export interface AgentConnectOptions extends Omit<GuestOptions, 'sharedFolder'> {
+  readonly signal: AbortSignal
+  /** Whether guest and daemon are on one host */
+  readonly local: boolean
+}
+
+export interface GuestAgent {
+  /** Makes it ready for an engine. @param platform e.g. "linux/amd64" */
+  prepare(platform: string): Promise<void>
+  /** What a sandbox starts with. @param token marks where a conversation begins. @throws MeshError E_NO_ENGINE when there is none for this platform */
+  install(sandbox: string, token: string): Promise<ProfileInput['agent']>
+  /**
+   * Resolves when the agent answers. The stream may begin in the middle of an earlier conversation, whose commands are then over.
+   * @throws MeshError E_SANDBOX_LOST
+   */
+  connect(sandbox: string, transport: GuestTransport, options: AgentConnectOptions): Promise<GuestConnection>
+  /** Takes back what `install` gave; from all sandboxes that are not `known` when none is named */
+  uninstall(sandbox: string | { known(id: string): boolean }): Promise<void>
+}
+
+/**
+ * The static helper. Each sandbox has a folder of its own in `folder`, bound into it read-only: the helper's file (one file with many names, as all are
+ * the same) and for a moment the socket over which daemon and helper find each other.
+ */
+export function helperAgent(folder: string): GuestAgent {
+  let helper: string | undefined
+  const folderOf = (sandbox: string): string => join(folder, sandbox)
+  const remove = (sandbox: string): Promise<void> => rm(folderOf(sandbox), { recursive: true, force: true })
+  return {
+    async prepare(platform) {
+      helper = await installHelper(join(folder, '.helper'), platform.split('/')[1] ?? '')
+    },
+    async install(sandbox, token) {
+      if (helper === undefined)
+        throw new MeshError('E_NO_ENGINE', 'Cannot use sandboxes: there is no agent for the platform of the engine')
+      const own = folderOf(sandbox)
+      await mkdir(own, { recursive: true })
+      // The guest's user looks into it, whatever the daemon's umask.
+      await chmod(own, 0o755)
+      await link(helper, join(own, basename(helper))).catch((error: unknown) => {
+        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+      })
+      return { argv: helperCommand(token), env: {}, folder: own }
+    },
+    connect(sandbox, transport, { local, ...options }) {
+      const sharedFolder = { host: folderOf(sandbox), guest: AGENT_FOLDER }
+      return connectGuest(transport, { ...options, agent: 'helper', ...(local ? { sharedFolder } : {}) })
+    },
+    async uninstall(sandbox) {
+      if (typeof sandbox === 'string') return remove(sandbox)
+      for (const name of await readdir(folder).catch(() => []))
+        if (!name.startsWith('.') && !sandbox.known(name)) await remove(name)
+    },
+  }
+}

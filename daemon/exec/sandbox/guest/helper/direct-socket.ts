@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto'
+import { chmod, rm } from 'node:fs/promises'
+import { createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
+import type { GuestTransport } from '../guest-connection.ts'
+import type { Link } from './link.ts'
+import { TO_GUEST } from './wire.ts'
+
+/** How long the helper may take to connect, milliseconds; where it cannot, it says so at once. */
+const CONNECT_MS = 2000
+/** Longest path of a unix socket on Linux, with its final zero. */
+const MAX_SOCKET_PATH = 108
+
+/** A folder of this host that the guest sees. */
+export interface SharedFolder {
+  readonly host: string
+  readonly guest: string
+}
+
+/**
+ * Asks the helper to come over a unix socket, which only exists until it came or not. Whoever connects must still show the token; a guest that takes
+ * the helper's place only speaks for itself.
+ * @returns undefined where that cannot be: no such sockets in this runtime, the folder's path is too long
+ */
+export async function moveToSocket(
+  link: Link,
+  standby: GuestTransport,
+  folder: SharedFolder,
+): Promise<GuestTransport | undefined> {
+  const name = `${randomBytes(4).toString('hex')}.sock`
+  const path = join(folder.host, name)
+  if (Buffer.byteLength(path) >= MAX_SOCKET_PATH) return undefined
+  const server = createServer()
+  try {
+    await listen(server, path)
+    const socket = await connected(server, link, join(folder.guest, name))
+    if (socket === undefined) return undefined
+    link.leave()
+    return socketTransport(socket, standby)
+  } catch {
+    return undefined
+  } finally {
+    server.close()
+    await rm(path, { force: true })
+  }
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    // the guest's user is another; the folder's own rights keep other users of this host away
+    server.listen(path, () => resolve(chmod(path, 0o666)))
+  })
+}
+
+function connected(server: Server, link: Link, guestPath: string): Promise<Socket | undefined> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(undefined), CONNECT_MS)
+    const done = (socket: Socket | undefined): void => {
+      clearTimeout(timer)
+      resolve(socket)
+    }
+    server.once('connection', done)
+    server.maxConnections = 1
+    link.open(TO_GUEST.move, 0, Buffer.from(`${guestPath}\0`), { onEnd: () => done(undefined) })
+  })
+}
+
+/** Bytes over the socket; the standard streams are kept, because their end is the container's. */
+function socketTransport(socket: Socket, standby: GuestTransport): GuestTransport {
+  let ended = false
+  let onEnd = (_error?: Error): void => {}
+  const end = (error?: Error): void => {
+    if (ended) return
+    ended = true
+    onEnd(error)
+  }
+  socket.on('error', end)
+  socket.on('close', () => end())
+  standby.onEnd(end)
+  standby.onData(() => {})
+  return {
+    write: (bytes) => (socket.destroyed ? true : socket.write(bytes)),
+    onDrain: (listener) => void socket.on('drain', listener),
+    onData: (listener) => void socket.on('data', (bytes: Buffer) => listener(bytes, 1)),
+    onEnd(listener) {
+      onEnd = listener
+    },
+    pause: () => void socket.pause(),
+    resume: () => void socket.resume(),
+    close() {
+      socket.destroy()
+      standby.close()
+    },
+  }
+}

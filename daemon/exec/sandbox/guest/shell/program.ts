@@ -1,0 +1,78 @@
+/**
+ * The agent for processors that the helper is not built for: a POSIX shell with the commands every image with a shell has. It takes requests as lines
+ *
+ *     TOKEN SP number SP shell commands SP "."
+ *
+ * and runs them one after another; a line that was cut does not end in the dot and is dropped. What the commands write on standard output comes as it is,
+ * then a zero byte, "TOKEN SP number SP status LF". Jobs run beside that: their outputs are files in a folder of the agent, from where requests fetch
+ * them, and when one ends its line comes on standard error: a zero byte, "TOKEN SP end SP id SP status SP which LF", where `which` names the outputs
+ * that are not empty, or what kept the job from starting.
+ *
+ * Where `dd` can take exactly so many bytes, content follows a request as it is; where not, it is part of the request as octal escapes, which is slow.
+ *
+ * All commands are written by the daemon, which quotes what is not its own; nothing the guest writes is ever run.
+ */
+export const SHELL_LOOP = [
+  'T=$1',
+  'exec 3<&0',
+  "trap 'mh_end; exit 0' TERM",
+  'while IFS= read -r l; do',
+  '  case $l in "$T "*" .")',
+  '    l=${l#"$T "}; n=${l%% *}; l=${l#* }; l=${l% .}',
+  '    eval "$l" </dev/null',
+  `    printf '\\000%s %s %s\\n' "$T" "$n" "$?";;`,
+  '  esac',
+  'done',
+  'mh_end',
+].join('\n')
+
+export function shellCommand(token: string): string[] {
+  return ['/bin/sh', '-c', SHELL_LOOP, 'sh', token]
+}
+
+/** Said at the beginning of each conversation: its own folder, what it needs, and an end to the jobs of the last. */
+export const PRELUDE = [
+  // statuses are errno numbers
+  'mh_path() { r=${1#/}; c=; while [ -n "$r" ]; do c=$c/${r%%/*}; [ -L "$c" ] && return 40; case $r in */*) r=${r#*/};; *) r=;; esac; done; return 0; }',
+  'mh_file() { mh_path "$1" || return 40; [ -e "$1" ] || return 2; [ -d "$1" ] && return 21; [ -f "$1" ] || return 22; [ -r "$1" ] || return 13; }',
+  'mh_made() { mh_path "$1" || return 40; mkdir -p -- "$1" 2>/dev/null && return 0; [ -e "$1" ] && return 17; return 13; }',
+  // id, kind (fg or bg), input, folder, number of variables, variables, program and arguments
+  'mh_job() { i=$1; k=$2; in=$3; f=$4; v=$5; shift 5; : >"$D/$i.$k"; { ( mh_start "$@" ) <"$in" >"$D/$i.1" 2>"$D/$i.2" & p=$!; echo $p >"$D/$i.pid"; wait $p; s=$?; w=; [ -s "$D/$i.1" ] && w=${w}1; [ -s "$D/$i.2" ] && w=${w}2; [ -s "$D/$i.why" ] && read -r w <"$D/$i.why"; echo $s >"$D/$i.rc"; printf \'\\000%s end %s %s %s\\n\' "$T" "$i" "$s" "${w:--}" >&2; } & }',
+  'mh_start() { cd -- "$f" 2>/dev/null || { echo E20 >"$D/$i.why"; exit 127; }; while [ $v -gt 0 ]; do export "$1"; shift; v=$((v-1)); done; case $1 in */*) [ -f "$1" ] && [ -x "$1" ];; *) command -v -- "$1" >/dev/null;; esac || { echo E2 >"$D/$i.why"; [ -e "$1" ] && echo E13 >"$D/$i.why"; exit 127; }; [ -n "$S" ] && exec setsid "$@"; exec "$@"; }',
+  'mh_kill() { t=0; while [ ! -s "$D/$1.pid" ] && [ $t -lt 50 ]; do sleep 0.02; t=$((t+1)); done; [ -e "$D/$1.rc" ] && return 0; read -r p <"$D/$1.pid" && { kill -s $2 -- -$p 2>/dev/null || kill -s $2 $p 2>/dev/null; }; return 0; }',
+  'mh_end() { for o in "$D"/*.pid; do [ -e "$o" ] || continue; o=${o##*/}; mh_kill ${o%.pid} KILL; done; rm -rf "$D"; }',
+  'mh_old() { for o in "$D"/*.fg; do [ -e "$o" ] || continue; o=${o##*/}; o=${o%.fg}; mh_kill $o KILL; rm -f "$D/$o".*; done; }',
+  'mh_jobs() { for o in "$D"/*.bg; do [ -e "$o" ] || continue; o=${o##*/}; o=${o%.bg}; read -r p <"$D/$o.pid"; [ -e "$D/$o.rc" ] && e=0 || e=1; echo "$o $p $e $(($(wc -c <"$D/$o.1")+$(wc -c <"$D/$o.2")))"; cat "$D/$o.bg"; echo; done; }',
+  `L=$(printf '\\nx'); L=\${L%x}`,
+  'S=; command -v setsid >/dev/null 2>&1 && S=1',
+  'if [ -z "$D" ]; then for d in "$TMPDIR" /tmp "$HOME" "$PWD" /dev/shm; do [ -n "$d" ] && mkdir -m 700 "$d/.manyhands-$T" 2>/dev/null && D=$d/.manyhands-$T && break; done; fi',
+  // whether bytes can follow a request: then the answer holds "abc"
+  'printf abc | dd bs=3 count=1 iflag=fullblock 2>/dev/null',
+  'mh_old; [ -n "$D" ]',
+].join('; ')
+
+/** Bytes that may follow a request. So many line ends begin a conversation, in case the last one ended before that. */
+export const PAYLOAD_BYTES = 16 << 10
+/** Takes what follows the request, onto the end of a file. */
+export const takePayload = (bytes: number, file: string): string =>
+  `dd bs=${bytes} count=1 iflag=fullblock <&3 >>${file} 2>/dev/null`
+
+/** Text as one word of the shell, on one line, whatever is in it. */
+export function quote(text: string): string {
+  if (!text.includes('\n')) return `'${text.replaceAll("'", `'\\''`)}'`
+  // a line end is the variable L, which the prelude sets
+  return text
+    .split('\n')
+    .map((line) => quote(line))
+    .join('"$L"')
+}
+
+/** Bytes as the format of the shell's `printf`, which knows octal escapes everywhere. */
+export function printfFormat(bytes: Uint8Array): string {
+  let text = ''
+  for (const byte of bytes) {
+    const plain = byte >= 0x20 && byte < 0x7f && byte !== 0x25 && byte !== 0x27 && byte !== 0x5c
+    text += plain ? String.fromCharCode(byte) : `\\${byte.toString(8).padStart(3, '0')}`
+  }
+  return `'${text}'`
+}

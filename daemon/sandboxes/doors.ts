@@ -1,0 +1,124 @@
+/**
+ * The way out of each sandbox of this node. A sandbox of this node's own gets a door here, one of a peer's gets a door that leads to that peer, by the ticket
+ * it sent. A door is led into the container after each start of it; until that is done, commands wait, so that none finds the way shut.
+ */
+import { MeshError } from '../../protocol/errors.ts'
+import type { DoorTicket, EgressDoor, OpenDoor } from '../egress/egress.ts'
+import type { GuestConnection } from '../exec/sandbox/guest/guest-connection.ts'
+import type { Sandbox } from '../exec/sandbox/sandbox.ts'
+import { ownerParts } from './host-view.ts'
+
+interface Held {
+  readonly door: OpenDoor
+  /** First process of the container it was led into last */
+  led: number | undefined
+  leading: Promise<void> | undefined
+  /** Its files did not fit where they belong: the root is read-only */
+  moved: boolean
+}
+
+export interface DoorsOptions {
+  readonly egress: EgressDoor
+  readonly self: string
+  readonly warn: (facts: object, message: string) => void
+}
+
+/** Where a kit's own files are in a guest, and where they go when that cannot be written */
+const PLACE = '/run/manyhands/'
+const OTHER_PLACE = '/tmp/.manyhands/'
+
+function movedEnv(env: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replaceAll(PLACE, OTHER_PLACE)]))
+}
+
+const NONE: Readonly<Record<string, string>> = {}
+
+export class Doors {
+  readonly #options: DoorsOptions
+  readonly #held = new Map<string, Promise<Held | undefined>>()
+
+  constructor(options: DoorsOptions) {
+    this.#options = options
+  }
+
+  /** Environment for commands; resolves once the way out is there, or cannot be. */
+  async ready(sandbox: Sandbox, guest: GuestConnection): Promise<Readonly<Record<string, string>>> {
+    const held = await (this.#held.get(sandbox.id) ?? this.#openOwn(sandbox))
+    if (!held) return NONE
+    const pid = sandbox.hostPid()
+    if (held.led !== pid || pid === undefined) await this.#lead(held, pid, sandbox, guest)
+    return held.moved ? movedEnv(held.door.env) : held.door.env
+  }
+
+  /** The asker lent a door. Replaces the one before. */
+  async lent(sandbox: Sandbox, peer: string, ticket: DoorTicket): Promise<void> {
+    await this.forget(sandbox.id)
+    const held = this.#opened(sandbox, () => this.#options.egress.leadHome(peer, ticket))
+    this.#held.set(sandbox.id, held)
+    await held
+  }
+
+  /** Closes the door of a sandbox that is gone, or whose owner is. */
+  async forget(id: string): Promise<void> {
+    const held = this.#held.get(id)
+    this.#held.delete(id)
+    await (await held)?.door.close()
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#held.keys()].map((id) => this.forget(id)))
+  }
+
+  #openOwn(sandbox: Sandbox): Promise<Held | undefined> {
+    const { node, agent } = ownerParts(sandbox.view().owner)
+    const { self, egress } = this.#options
+    // A peer's work goes out by the peer's own door or not at all
+    if (node !== self) return Promise.resolve(undefined)
+    const name = sandbox.view().name ?? sandbox.id
+    const held = this.#opened(sandbox, () =>
+      egress.open({ sandbox: name, node, ...(agent === undefined ? {} : { agent }) }),
+    )
+    this.#held.set(sandbox.id, held)
+    return held
+  }
+
+  async #opened(sandbox: Sandbox, open: () => Promise<OpenDoor>): Promise<Held | undefined> {
+    try {
+      return { door: await open(), led: undefined, leading: undefined, moved: false }
+    } catch (error) {
+      this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door did not open')
+      return undefined
+    }
+  }
+
+  /** Shared by commands that come at once. A failure leaves the guest without network, which is safe, and is tried again with the next command. */
+  async #lead(held: Held, pid: number | undefined, sandbox: Sandbox, guest: GuestConnection): Promise<void> {
+    held.leading ??= this.#leadOnce(held, pid, guest)
+      .catch((error: unknown) =>
+        this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door was not led in'),
+      )
+      .finally(() => {
+        held.leading = undefined
+      })
+    await held.leading
+  }
+
+  /** A read-only root has no room for some of them: what the environment names goes elsewhere, the configuration of package managers is of no use there. */
+  async #put(held: Held, guest: GuestConnection, { path, content, mode }: OpenDoor['files'][number]): Promise<void> {
+    try {
+      await guest.files.write(path, content, { mode })
+    } catch (error) {
+      if (!(error instanceof MeshError) || (error.code !== 'E_FORBIDDEN' && error.code !== 'E_NOT_FOUND')) throw error
+      if (!path.startsWith(PLACE)) return
+      await guest.files.write(path.replace(PLACE, OTHER_PLACE), content, { mode })
+      held.moved = true
+    }
+  }
+
+  async #leadOnce(held: Held, pid: number | undefined, guest: GuestConnection): Promise<void> {
+    for (const file of held.door.files) await this.#put(held, guest, file)
+    if (pid === undefined) return
+    await held.door.lead({ kind: 'namespace', pid })
+    held.led = pid
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * The asker of an op, as whoever runs the op sees it: a client of the local API, a peer, or this daemon itself. Data flows both ways with backpressure;
+ * the op's answer is what running it resolves with, so a link carries none.
+ */
+import type { BoxControl } from '../../protocol/api-sandboxes.ts'
+import type { OpReply, SandboxOp } from '../../protocol/sandbox/op.ts'
+
+/** What comes from the asker. */
+export interface OpSink {
+  /** A returned promise holds the asker back until it settles; `bytes` are valid until then. */
+  data(bytes: Uint8Array): void | Promise<void>
+  /** No more data comes. */
+  finish(): void
+  control(control: BoxControl): void
+}
+
+export interface OpLink {
+  /** Lane 1 is content and standard output, 2 standard error. Resolves when there is room for more. @throws the signal's reason once the asker is gone */
+  send(lane: 1 | 2, bytes: Uint8Array): Promise<void>
+  /** No more data comes from here; what comes from the asker goes on. */
+  finish(): void
+  /** Call at most once; what came before is delivered then, and held back until. */
+  receive(sink: OpSink): void
+  /** Aborts when the asker cancels or is gone */
+  readonly signal: AbortSignal
+}
+
+/** A place where ops run: this node's executor for one owner, or a peer. */
+export interface OpPlace {
+  /** @throws MeshError */
+  run(op: SandboxOp, link: OpLink): Promise<OpReply>
+}
+
+/** An asker that sends nothing and wants nothing but the answer. */
+export function quietLink(signal: AbortSignal = new AbortController().signal): OpLink {
+  return { send: async () => undefined, finish: () => undefined, receive: () => undefined, signal }
+}
+
+/** Joins what an op gives to what another op takes, a piece at a time: the taker's link receives what is sent on the giver's. */
+export function pipeLinks(signal: AbortSignal): { readonly giver: OpLink; readonly taker: OpLink; end(): void } {
+  const taking = Promise.withResolvers<OpSink>()
+  let over = false
+  const end = (): void => {
+    if (over) return
+    over = true
+    void taking.promise.then((sink) => sink.finish())
+  }
+  const aborted = Promise.withResolvers<never>()
+  aborted.promise.catch(() => undefined)
+  signal.addEventListener('abort', () => aborted.reject(signal.reason), { once: true })
+  return {
+    giver: {
+      send: async (_lane, bytes) => {
+        signal.throwIfAborted()
+        const sink = await Promise.race([taking.promise, aborted.promise])
+        await Promise.race([sink.data(bytes), aborted.promise])
+      },
+      finish: () => undefined,
+      receive: () => undefined,
+      signal,
+    },
+    taker: { send: async () => undefined, finish: () => undefined, receive: (sink) => taking.resolve(sink), signal },
+    end,
+  }
+}

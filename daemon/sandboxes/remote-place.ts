@@ -1,0 +1,93 @@
+/** A peer as a place for ops: opens a carrier for each, passes the asker's data on, and believes nothing of what comes back that is not an answer. */
+import { MeshError } from '../../protocol/errors.ts'
+import { parseJsonText } from '../../protocol/json-text.ts'
+import { dataFrame, jsonFrame, OP_FRAME, readFailure } from '../../protocol/sandbox/op-frame.ts'
+import { BULK_OPS, opReply, type OpReply, type SandboxOp } from '../../protocol/sandbox/op.ts'
+import type { MeshNet } from '../net/mesh-net.ts'
+import { type Carrier, channelCarrier, streamCarrier } from './carrier.ts'
+import type { OpLink, OpPlace } from './op-link.ts'
+
+export const SANDBOX_CHANNEL = 'sandbox'
+export const SANDBOX_STREAM = '/manyhands/sandbox/1'
+
+export class RemotePlace implements OpPlace {
+  readonly #net: MeshNet
+  readonly #peer: string
+
+  constructor(net: MeshNet, peer: string) {
+    this.#net = net
+    this.#peer = peer
+  }
+
+  /** @throws MeshError E_UNREACHABLE, E_PROTOCOL, and what the peer refuses with */
+  async run(op: SandboxOp, link: OpLink): Promise<OpReply> {
+    link.signal.throwIfAborted()
+    if (!this.#net.isConnected(this.#peer)) await this.#net.connect(this.#peer, undefined, link.signal)
+    return ask(await this.#open(op, link.signal), link)
+  }
+
+  async #open(op: SandboxOp, signal: AbortSignal): Promise<Carrier> {
+    if (!BULK_OPS.has(op.op))
+      return channelCarrier(this.#net.openChannel(this.#peer, SANDBOX_CHANNEL, Buffer.from(JSON.stringify(op))))
+    const carrier = streamCarrier(await this.#net.openStream(this.#peer, SANDBOX_STREAM, signal))
+    await carrier.send(jsonFrame(OP_FRAME.open, op))
+    return carrier
+  }
+}
+
+function ask(carrier: Carrier, link: OpLink): Promise<OpReply> {
+  const answer = Promise.withResolvers<OpReply>()
+  const cancel = (): void => {
+    answer.reject(link.signal.reason)
+    carrier.abort(new MeshError('E_CANCELED', 'The operation was canceled'))
+  }
+  link.signal.addEventListener('abort', cancel, { once: true })
+  if (link.signal.aborted) cancel()
+  carrier.onFrame(async (frame) => {
+    try {
+      await onFrame(frame, link, answer)
+    } catch (error) {
+      answer.reject(error)
+      carrier.abort(new MeshError('E_PROTOCOL', 'The frames of the operation make no sense'))
+    }
+  })
+  link.receive({
+    data: (bytes) => carrier.send(dataFrame(0, bytes)),
+    finish: () => void carrier.send(new Uint8Array([OP_FRAME.finish])).catch(() => undefined),
+    control: (control) => void carrier.send(jsonFrame(OP_FRAME.control, control)).catch(() => undefined),
+  })
+  void carrier.ended.then((error) =>
+    answer.reject(
+      error ?? new MeshError('E_UNREACHABLE', 'The node of the sandbox ended the operation without an answer'),
+    ),
+  )
+  const settle = (): void => {
+    link.signal.removeEventListener('abort', cancel)
+    carrier.close()
+  }
+  answer.promise.then(settle, settle)
+  return answer.promise
+}
+
+async function onFrame(frame: Uint8Array, link: OpLink, answer: PromiseWithResolvers<OpReply>): Promise<void> {
+  const [type] = frame
+  switch (type) {
+    case OP_FRAME.data: {
+      const lane = frame[1]
+      if (lane !== 1 && lane !== 2)
+        throw new MeshError('E_PROTOCOL', 'Cannot read an operation: data on an unknown lane')
+      return link.send(lane, frame.subarray(2))
+    }
+    case OP_FRAME.finish:
+      return link.finish()
+    case OP_FRAME.done: {
+      const reply = opReply.safeParse(parseJsonText(frame.subarray(1), 'the answer of a peer'))
+      if (!reply.success) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it is not one')
+      return answer.resolve(reply.data)
+    }
+    case OP_FRAME.fail:
+      return answer.reject(readFailure(frame.subarray(1)))
+    default:
+      throw new MeshError('E_PROTOCOL', `Cannot read an operation: a frame of type ${type} came`)
+  }
+}

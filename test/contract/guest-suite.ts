@@ -1,0 +1,430 @@
+/**
+ * What every agent inside a sandbox must do, however it is reached. Uses /bin/sh and the commonest commands alone. Tests of what an agent may leave out
+ * run where it says it can.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type {
+  ExecOptions,
+  FileChange,
+  GuestConnection,
+  GuestEnd,
+  GuestProcess,
+} from '../../daemon/exec/sandbox/guest/guest-connection.ts'
+import { waitForLog, waitForPort } from '../../daemon/exec/sandbox/guest/wait.ts'
+import { MeshError } from '../../protocol/errors.ts'
+
+export interface GuestUnderTest {
+  readonly connection: GuestConnection
+  /** A folder the guest may write to; exists and is empty */
+  readonly folder: string
+  /** Another conversation with the same agent, as after a crash of the daemon */
+  again(): Promise<GuestConnection>
+  /** False where the kernel's terminals know no Ctrl-C. @default true */
+  readonly typedSignals?: boolean
+  /** A server on the guest's loopback that sends back what it gets */
+  echo?(connection: GuestConnection): Promise<{ readonly port: number; stop(): void }>
+  stop(): Promise<void>
+}
+
+interface Done {
+  readonly out: string
+  readonly err: string
+  readonly end: GuestEnd
+}
+
+async function collect(process: GuestProcess): Promise<Done> {
+  const parts: Record<1 | 2, Uint8Array[]> = { 1: [], 2: [] }
+  for await (const { fd, bytes } of process.output) parts[fd].push(bytes)
+  return { out: Buffer.concat(parts[1]).toString(), err: Buffer.concat(parts[2]).toString(), end: await process.ended }
+}
+
+const code = (wanted: string): unknown => expect.objectContaining({ code: wanted })
+const OK: GuestEnd = { kind: 'exit', code: 0 }
+const MIB = 1 << 20
+
+export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): void {
+  describe(`${name}:`, () => {
+    let guest: GuestUnderTest
+    let box: GuestConnection
+    const run = (options: ExecOptions): Promise<Done> => collect(box.exec(options))
+    const sh = (script: string, more: Partial<ExecOptions> = {}): Promise<Done> =>
+      run({ argv: ['sh', '-c', script], ...more })
+    const at = (path: string): string => `${guest.folder}/${path}`
+    /** Processes with this text in their command line, the search aside */
+    const alive = async (text: string): Promise<number> => {
+      const script = `n=0; for f in /proc/[0-9]*/cmdline; do case "$(tr '\\0' ' ' <"$f" 2>/dev/null)" in *${text.slice(0, 3)}""${text.slice(3)}*) n=$((n+1));; esac; done; echo $n`
+      return Number((await sh(script)).out)
+    }
+    const until = async (holds: () => Promise<boolean>): Promise<void> => {
+      for (let tries = 0; tries < 100; tries++) {
+        if (await holds()) return
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+      throw new Error('What was waited for did not happen')
+    }
+
+    beforeAll(async () => {
+      guest = await start()
+      box = guest.connection
+    })
+    afterAll(async () => {
+      await guest?.stop()
+    })
+
+    describe('commands', () => {
+      it('end with their code, both outputs apart', async () => {
+        expect(await sh('echo out; echo err >&2; exit 3')).toEqual({
+          out: 'out\n',
+          err: 'err\n',
+          end: { kind: 'exit', code: 3 },
+        })
+      })
+
+      it('get folder, variables and arguments as they are', async () => {
+        const argv = ['sh', '-c', 'pwd; printf "%s|" "$V" "$@"', 'x', 'a b', "'", '', '$HOME', 'ü\n']
+        const done = await run({ argv, cwd: guest.folder, env: { V: 'a "b" $c' } })
+        expect(done.out).toBe(`${guest.folder}\na "b" $c|a b|'||$HOME|ü\n|`)
+      })
+
+      it('read their input, and no more than that; bytes stay what they are', async () => {
+        const bytes = Uint8Array.from({ length: 2048 }, (_, index) => index & 255)
+        const process = box.exec({ argv: ['cat'], stdin: bytes })
+        const parts: Uint8Array[] = []
+        for await (const chunk of process.output) parts.push(chunk.bytes)
+        expect(Buffer.concat(parts).equals(bytes)).toBe(true)
+        expect((await sh('cat; echo end')).out).toBe('end\n')
+      })
+
+      it('say why they could not be started', async () => {
+        const missing = await run({ argv: ['no-such-program'] })
+        expect(missing.end).toMatchObject({ kind: 'not-started', code: 'E_NOT_FOUND' })
+        const folder = await run({ argv: ['true'], cwd: '/no/such' })
+        expect(folder.end).toMatchObject({ kind: 'not-started', code: 'E_NOT_FOUND' })
+        const data = at('data')
+        await box.files.write(data, 'x', { mode: 0o644 })
+        expect((await run({ argv: [data] })).end).toMatchObject({ kind: 'not-started', code: 'E_FORBIDDEN' })
+        expect(() => box.exec({ argv: [] })).toThrow(code('E_BAD_REQUEST'))
+        expect(() => box.exec({ argv: ['a\0b'] })).toThrow(code('E_BAD_REQUEST'))
+        expect(() => box.exec({ argv: ['true', 'x'.repeat(MIB)] })).toThrow(code('E_TOO_LARGE'))
+      })
+
+      it('run at once and do not disturb each other', async () => {
+        const numbers = Array.from({ length: 24 }, (_, index) => index)
+        const all = await Promise.all(
+          numbers.map((number) => sh(`sleep 0.0${number % 7}; echo ${number}; exit ${number}`)),
+        )
+        expect(all.map(({ out, end }) => [out, end])).toEqual(
+          numbers.map((number) => [`${number}\n`, { kind: 'exit', code: number }]),
+        )
+      })
+
+      it('end for a signal, and say which', async () => {
+        const process = box.exec({ argv: ['sleep', '50'] })
+        process.signal('SIGUSR1')
+        expect((await collect(process)).end).toEqual({ kind: 'signal', signal: 'SIGUSR1' })
+      })
+
+      it('SBX-26 end by timeout with all their descendants, whatever these ignore', async () => {
+        // where only the group can be reached, nobody leaves it
+        const leave = box.features.tree ? 'setsid ' : ''
+        const done = await sh(
+          `trap "" TERM INT HUP; (trap "" TERM; ${leave}sh -c 'trap "" TERM; sleep 7771 & sleep 7771' &) ; sleep 7771 & wait; sleep 7771`,
+          { timeoutMs: 150 },
+        )
+        expect(done.end).toEqual({ kind: 'timeout' })
+        await until(async () => (await alive('sleep 7771')) === 0)
+      })
+
+      it('end when they are canceled, and when they write too much', async () => {
+        const stop = new AbortController()
+        const process = box.exec({ argv: ['sleep', '7772'], signal: stop.signal })
+        setTimeout(() => stop.abort(), 50)
+        expect((await collect(process)).end).toEqual({ kind: 'canceled' })
+        const flood = await sh('while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done', {
+          maxOutputBytes: 10_000,
+        })
+        expect(flood.end).toEqual({ kind: 'output' })
+        expect(flood.out.length).toBe(10_000)
+        expect(await alive('sleep 7772')).toBe(0)
+      })
+
+      it('end although a descendant keeps their output open', async () => {
+        const done = await sh('echo begun; sleep 7773 & exit 0')
+        expect(done).toEqual({ out: 'begun\n', err: '', end: OK })
+        await box.killAll()
+        await until(async () => (await alive('sleep 7773')) === 0)
+      })
+
+      it('are refused beyond a number, and go on after', async () => {
+        const many: GuestProcess[] = []
+        const fill = (): void => {
+          for (let n = 0; n < 1000; n++) many.push(box.exec({ argv: ['sleep', '50'] }))
+        }
+        expect(fill).toThrow(code('E_OVERLOADED'))
+        for (const process of many) process.stop(0)
+        const kinds = new Set((await Promise.all(many.map((process) => process.ended))).map((end) => end.kind))
+        expect([...kinds].filter((kind) => kind !== 'signal' && kind !== 'pids')).toEqual([])
+        expect((await sh('echo well')).out).toBe('well\n')
+      })
+    })
+
+    describe('background processes', () => {
+      it('go on over conversations, with what they wrote', async () => {
+        const script = 'i=0; while [ $i -lt 600 ]; do echo line $i; i=$((i+1)); sleep 0.05; done'
+        const process = box.exec({ argv: ['sh', '-c', script], background: true, name: 'counter' })
+        const foreground = box.exec({ argv: ['sleep', '7774'] })
+        await waitForLog(process, /line 2/, { timeoutMs: 10_000 })
+        const older = box
+        box = await guest.again()
+        older.close()
+        expect(await foreground.ended).toEqual({ kind: 'sandbox-lost' })
+        const views = await box.processes()
+        expect(views).toContainEqual(expect.objectContaining({ id: process.id, name: 'counter', running: true }))
+        await until(async () => (await alive('sleep 7774')) === 0)
+        const again = await box.attach(process.id)
+        const lines = await waitForLog(again, /line \d+\n[^]*line 5\n/, { timeoutMs: 10_000 })
+        expect(lines).toMatch(/^line 0\nline 1\n/)
+        again.stop(0)
+        expect(await again.ended).toEqual({ kind: 'signal', signal: 'SIGKILL' })
+        const ended = (await box.processes()).find((view) => view.id === process.id)
+        expect(ended?.running).toBe(false)
+        await expect(box.attach(999_999)).rejects.toThrow(code('E_NOT_FOUND'))
+      })
+
+      it('keep the last of a flood and do not wait for anybody', async () => {
+        const script = 'head -c 3000000 /dev/zero | tr "\\0" x; echo; echo last'
+        const process = box.exec({ argv: ['sh', '-c', script], background: true })
+        await until(async () => (await box.processes()).some((view) => view.id === process.id && !view.running))
+        const { out, end } = await collect(await box.attach(process.id))
+        expect(end).toEqual(OK)
+        expect(out.length).toBeLessThan(600_000)
+        expect(out.endsWith('x\nlast\n')).toBe(true)
+      })
+    })
+
+    describe('files', () => {
+      it('are written in one step and read back, small and large', async () => {
+        const large = Buffer.alloc(3 * MIB, 'abcdefg')
+        for (const content of [Buffer.from('text'), Buffer.alloc(0), large]) {
+          await box.files.write(at('deep/er/file'), content)
+          expect(Buffer.from(await box.files.read(at('deep/er/file'))).equals(content)).toBe(true)
+        }
+        await expect(box.files.read(at('deep/er/file'), { maxBytes: MIB })).rejects.toThrow(code('E_TOO_LARGE'))
+        expect((await box.files.list(at('deep/er'))).map((entry) => entry.name)).toEqual(['file'])
+      })
+
+      it('stream both ways, and a failing source leaves the old content', async () => {
+        const part = Buffer.alloc(MIB, 'xyz')
+        const source = async function* (parts: number): AsyncGenerator<Uint8Array> {
+          for (let n = 0; n < parts; n++) yield part
+          if (parts > 6) throw new Error('the source failed')
+        }
+        await box.files.write(at('stream'), source(6), { mode: 0o640 })
+        await expect(box.files.write(at('stream'), source(8))).rejects.toThrow('the source failed')
+        let bytes = 0
+        for await (const piece of box.files.readStream(at('stream'), { offset: 5 })) bytes += piece.length
+        expect(bytes).toBe(6 * MIB - 5)
+        expect(await box.files.stat(at('stream'))).toMatchObject({ type: 'file', mode: 0o640, bytes: 6 * MIB })
+        for await (const piece of box.files.readStream(at('stream'))) {
+          expect(piece.length).toBeGreaterThan(0)
+          break
+        }
+        expect((await box.files.list(guest.folder)).filter((entry) => entry.name.endsWith('.tmp'))).toEqual([])
+      })
+
+      it('are listed, moved and removed; refusals have codes', async () => {
+        const { files } = box
+        await files.mkdir(at('tree/a/b'))
+        await files.mkdir(at('tree/a/b'))
+        await files.write(at('tree/a/one'), '1')
+        await files.write(at('tree/a/two'), '22', { mode: 0o700 })
+        await sh(`ln -s one ${at('tree/a/link')}`)
+        const seen = (await files.list(at('tree/a'))).map(({ name: entry, type, bytes }) => [
+          entry,
+          type,
+          type === 'file' ? bytes : 0,
+        ])
+        expect(seen).toEqual([
+          ['b', 'folder', 0],
+          ['link', 'symlink', 0],
+          ['one', 'file', 1],
+          ['two', 'file', 2],
+        ])
+        await files.move(at('tree/a/one'), at('tree/moved'))
+        expect(Buffer.from(await files.read(at('tree/moved'))).toString()).toBe('1')
+        await expect(files.read(at('tree/a/one'))).rejects.toThrow(code('E_NOT_FOUND'))
+        await expect(files.list(at('tree/a'), { maxEntries: 1 })).rejects.toThrow(code('E_TOO_LARGE'))
+        await expect(files.remove(at('tree'))).rejects.toThrow(code('E_CONFLICT'))
+        await expect(files.read(at('tree'))).rejects.toThrow(code('E_BAD_REQUEST'))
+        await expect(files.read('relative')).rejects.toThrow(code('E_BAD_REQUEST'))
+        await files.remove(at('tree/a/link'))
+        await files.remove(at('tree'), { recursive: true })
+        await expect(files.stat(at('tree'))).rejects.toThrow(code('E_NOT_FOUND'))
+      })
+
+      it('SBX-22 are not reached over a symbolic link, also one that comes and goes', async () => {
+        const { files } = box
+        await sh(
+          `mkdir -p ${at('swap/real')}; echo inside > ${at('swap/real/f')}; ln -s /etc ${at('swap/etc')}; ln -s /etc/passwd ${at('swap/out.txt')}`,
+        )
+        await expect(files.read(at('swap/out.txt'))).rejects.toThrow(code('E_SYMLINK'))
+        await expect(files.read(at('swap/etc/passwd'))).rejects.toThrow(code('E_SYMLINK'))
+        await expect(files.write(at('swap/out.txt'), 'x')).rejects.toThrow(code('E_SYMLINK'))
+        await expect(files.list(at('swap/etc'))).rejects.toThrow(code('E_SYMLINK'))
+        await expect(files.read(at('swap/../../etc/passwd'))).rejects.toThrow(code('E_SYMLINK'))
+        if (!box.features.watch) return
+        // the folder turns into a link to another with the same file name, and back, as fast as it goes
+        await sh(`mkdir ${at('swap/evil')}; echo outside > ${at('swap/evil/f')}`)
+        const swapper = box.exec({
+          argv: ['sh', '-c', `cd ${at('swap')}; while :; do mv real was; ln -s evil real; rm real; mv was real; done`],
+        })
+        const seen = new Set<string>()
+        for (let n = 0; n < 1000; n++) {
+          const found = await files.read(at('swap/real/f')).then(
+            (bytes) => Buffer.from(bytes).toString(),
+            (error: unknown) => (error instanceof MeshError ? error.code : String(error)),
+          )
+          seen.add(found)
+        }
+        swapper.stop(0)
+        expect([...seen].filter((one) => !['inside\n', 'E_SYMLINK', 'E_NOT_FOUND'].includes(one))).toEqual([])
+        expect(seen.has('inside\n')).toBe(true)
+      })
+
+      it('that are no files are not waited for', async () => {
+        await sh(`mkfifo ${at('pipe')}`)
+        await expect(box.files.read(at('pipe'))).rejects.toThrow(code('E_BAD_REQUEST'))
+        await expect(box.files.write(at('pipe'), 'x')).rejects.toThrow(code('E_BAD_REQUEST'))
+        await box.files.remove(at('pipe'))
+      })
+
+      it('tell of their changes', async () => {
+        if (!box.features.watch) {
+          const watching = box.files.watch(guest.folder)[Symbol.asyncIterator]()
+          return expect(watching.next()).rejects.toThrow(code('E_GUEST_FEATURE'))
+        }
+        await box.files.mkdir(at('watched'))
+        const stop = new AbortController()
+        const seen: FileChange[] = []
+        const watching = (async () => {
+          for await (const change of box.files.watch(at('watched'), { signal: stop.signal })) seen.push(change)
+        })()
+        await until(async () => {
+          await box.files.write(at('watched/new'), 'x')
+          return seen.some((change) => change.kind === 'created' && change.name === 'new')
+        })
+        await box.files.remove(at('watched/new'))
+        await until(async () => seen.some((change) => change.kind === 'removed' && change.name === 'new'))
+        stop.abort()
+        await watching
+      })
+    })
+
+    describe('streams', () => {
+      it('wait for a slow reader, with flat memory', async () => {
+        if (!box.features.streamInput) return
+        const process = box.exec({ argv: ['head', '-c', '50000000', '/dev/zero'] })
+        await new Promise((resolve) => setTimeout(resolve, 300))
+        let bytes = 0
+        for await (const chunk of process.output) bytes += chunk.bytes.length
+        expect(bytes).toBe(50_000_000)
+        // and for a guest that does not read its input
+        const sleeper = box.exec({ argv: ['sleep', '50'], stdin: 'stream' })
+        let written = 0
+        const writing = (async () => {
+          for (let n = 0; n < 100; n++) {
+            await sleeper.write(Buffer.alloc(64 << 10))
+            written += 1
+          }
+        })()
+        const failed = writing.then(
+          () => undefined,
+          (error: unknown) => error,
+        )
+        await new Promise((resolve) => setTimeout(resolve, 300))
+        expect(written).toBeLessThan(20)
+        sleeper.stop(0)
+        expect(await failed).toMatchObject({ code: 'E_CONFLICT' })
+      })
+
+      it('take input while the command runs', async () => {
+        if (!box.features.streamInput) {
+          expect(() => box.exec({ argv: ['cat'], stdin: 'stream' })).toThrow(code('E_GUEST_FEATURE'))
+          return
+        }
+        const process = box.exec({ argv: ['sh', '-c', 'while read line; do echo "got $line"; done'], stdin: 'stream' })
+        const reading = process.output[Symbol.asyncIterator]()
+        for (const word of ['one', 'two']) {
+          await process.write(Buffer.from(`${word}\n`))
+          const next = await reading.next()
+          const bytes = next.done === true ? [] : next.value.bytes
+          expect(Buffer.from(bytes).toString()).toBe(`got ${word}\n`)
+        }
+        process.endInput()
+        expect(await process.ended).toEqual(OK)
+        await expect(process.write(Buffer.from('x'))).rejects.toThrow(code('E_CONFLICT'))
+      })
+
+      it('can be a terminal, of a size that changes', async () => {
+        if (!box.features.pty) {
+          expect(() => box.exec({ argv: ['sh'], pty: { columns: 80, rows: 24 } })).toThrow(code('E_GUEST_FEATURE'))
+          return
+        }
+        const process = box.exec({
+          argv: ['sh', '-c', 'test -t 0 && stty size; read x; stty size; exit 4'],
+          pty: { columns: 91, rows: 33 },
+        })
+        const seen = collect(process)
+        await new Promise((resolve) => setTimeout(resolve, 100))
+        process.resize({ columns: 120, rows: 40 })
+        await process.write(Buffer.from('\n'))
+        const { out, end } = await seen
+        expect(out).toMatch(/33 91[^]*40 120/)
+        expect(end).toEqual({ kind: 'exit', code: 4 })
+        if (guest.typedSignals === false) return
+        const interrupted = box.exec({ argv: ['sleep', '50'], pty: { columns: 80, rows: 24 } })
+        await interrupted.write(Buffer.from('\x03'))
+        expect(await interrupted.ended).toEqual({ kind: 'signal', signal: 'SIGINT' })
+      })
+
+      it('lead to ports of the guest', async () => {
+        if (!box.features.ports || guest.echo === undefined) {
+          await expect(box.dial(80)).rejects.toThrow()
+          return
+        }
+        const echo = await guest.echo(box)
+        await waitForPort(box, echo.port, { timeoutMs: 5000 })
+        const talk = async (bytes: Buffer): Promise<Buffer> => {
+          const socket = await box.dial(echo.port)
+          const parts: Uint8Array[] = []
+          const reading = (async () => {
+            for await (const part of socket.readable) parts.push(part)
+          })()
+          await socket.write(bytes)
+          socket.end()
+          await reading
+          await socket.closed
+          return Buffer.concat(parts)
+        }
+        const sent = [Buffer.from('small'), Buffer.alloc(3 * MIB, 'port'), Buffer.alloc(MIB, 7)]
+        const back = await Promise.all(sent.map(talk))
+        expect(back.map((bytes, index) => sent[index]?.equals(bytes))).toEqual([true, true, true])
+        echo.stop()
+        await expect(box.dial(1)).rejects.toThrow(code('E_UNREACHABLE'))
+        await expect(waitForPort(box, 1, { timeoutMs: 100 })).rejects.toThrow(code('E_TIMEOUT'))
+      })
+    })
+
+    it('ends what is open when the connection is lost', async () => {
+      const last = await guest.again()
+      const process = last.exec({ argv: ['sleep', '50'] })
+      const stream = last.files.readStream('/dev/zero')[Symbol.asyncIterator]()
+      await expect(stream.next()).rejects.toThrow(code('E_BAD_REQUEST'))
+      expect(last.activity.active).toBe(1)
+      last.lost('engine-lost')
+      expect(await process.ended).toEqual({ kind: 'engine-lost' })
+      expect(() => last.exec({ argv: ['true'] })).toThrow(code('E_ENGINE_LOST'))
+      await expect(last.ping()).rejects.toThrow(code('E_ENGINE_LOST'))
+    })
+  })
+}

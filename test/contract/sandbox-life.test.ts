@@ -1,0 +1,237 @@
+/** What a sandbox lives through, on a real engine: sleep, snapshots, forks, moves, and restarts of the daemon and of the engine. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
+import type { Sandbox, SandboxState } from '../../daemon/exec/sandbox/sandbox.ts'
+import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
+import { ask, busyboxRoot, endEngine, findTestEngine, startEngine, stopEngine } from '../support/docker-engine.ts'
+import { boxesIn, journalPlace, type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
+
+const { engine } = await findTestEngine()
+const root = process.geteuid?.() === 0
+afterAll(() => engine?.close())
+
+let kits: SandboxKit[] = []
+const kit = (): SandboxKit => {
+  const made = sandboxKit(engine?.socket ?? '')
+  kits.push(made)
+  return made
+}
+afterEach(async () => {
+  for (const one of kits) await one.close()
+  kits = []
+})
+
+const mounts = (folder: string): number => readFileSync('/proc/self/mountinfo', 'utf8').split(folder).length - 1
+
+async function until(check: () => boolean | Promise<boolean>, what: string, ms = 15_000): Promise<void> {
+  const end = performance.now() + ms
+  while (!(await check())) {
+    if (performance.now() > end) throw new Error(`Waited in vain for ${what}`)
+    await wait(50)
+  }
+}
+
+describe.skipIf(!engine)('a sandbox', () => {
+  it('is made from the pool when one is ready, and each is given away once', async () => {
+    const executor = await kit().open({ warm: { each: 1, kinds: 1 } })
+    await executor.warm(SPEC)
+    const [a, b] = await Promise.all([executor.create(SPEC), executor.create({ ...SPEC, owner: 'you' })])
+    expect(a.id).not.toBe(b.id)
+    expect(a.view()).toMatchObject({ owner: 'me', state: 'running', grade: 'jailed' })
+    expect((await sh(b, 'id -u')).out.trim()).toBe('10001')
+  })
+
+  it.runIf(root)('keeps its files and wakes by itself from pause and from stop', async () => {
+    const executor = await kit().open()
+    const box = await executor.create({ ...SPEC, sleepAfterMs: 200 })
+    const states: (SandboxState | 'removed')[] = []
+    box.onChange((state) => states.push(state))
+    await sh(box, 'echo kept > /workspace/a; echo home > ~/b; echo gone > /tmp/c; sleep 600 &')
+    const busy = sh(box, 'sleep 0.5; echo done')
+    expect((await busy).out.trim()).toBe('done')
+    expect(states).toEqual([])
+    await until(() => box.view().state === 'paused', 'pause')
+    await until(() => box.view().state === 'stopped', 'stop')
+    const { out } = await sh(box, 'cat /workspace/a ~/b; ls /tmp; pgrep sleep || echo ended')
+    expect(out.split('\n').filter(Boolean)).toEqual(['kept', 'home', 'ended'])
+    expect(states).toEqual(['paused', 'stopped', 'running'])
+    await box.sleep('pause')
+    expect((await sh(box, 'cat /workspace/a')).out).toBe('kept\n')
+    await box.remove()
+    expect(states.slice(3)).toEqual(['paused', 'running', 'removed'])
+    await expect(box.guest()).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+  })
+
+  it.runIf(root)('goes back to snapshots and is copied with everything in it', async () => {
+    const at = kit()
+    const executor = await at.open()
+    const box = await executor.create({ ...SPEC, name: 'one' })
+    await sh(box, 'for i in $(seq 200); do echo $i > f$i; done; head -c 3000000 /dev/zero > big; ln -s f1 link')
+    const taken = await box.snapshot('first')
+    expect(taken.bytes).toBeGreaterThan(0)
+    await expect(box.snapshot('first')).rejects.toMatchObject({ code: 'E_CONFLICT' })
+    await sh(box, 'rm -rf f*; echo later > later; sleep 600 &')
+    const fork = await box.fork({ name: 'two' })
+    expect((await sh(fork, 'ls')).out.split('\n').filter(Boolean)).toEqual(['big', 'later', 'link'])
+    await box.restore('first')
+    expect((await sh(box, 'ls | wc -l; cat f77; readlink link; ls later; pgrep sleep')).out).toBe('202\n77\nf1\n')
+    expect((await sh(fork, 'ls | wc -l')).out.trim()).toBe('3')
+    const old = await box.fork({ name: 'three', from: 'first' })
+    expect((await sh(old, 'ls | wc -l')).out.trim()).toBe('202')
+    await expect(executor.create({ ...SPEC, name: 'one' })).rejects.toMatchObject({ code: 'E_CONFLICT' })
+    await expect(box.restore('none')).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    await box.removeSnapshot('first')
+    for (const one of executor.list()) await one.remove()
+    expect(await at.containers()).toEqual([])
+    expect(mounts(at.folder)).toBe(0)
+    expect(readdirSync(at.folder).filter((name) => !name.startsWith('.'))).toEqual([])
+  })
+
+  it.runIf(root)('moves to another node as one stream', async () => {
+    const [here, there] = [await kit().open(), await kit().open()]
+    const box = await here.create({ ...SPEC, name: 'moving', env: { A: 'b' } })
+    await sh(box, 'mkdir -p d/e; echo x > d/e/f; chmod 751 d/e/f; ln -s /etc/passwd d/l; mkfifo d/p; echo h > ~/.rc')
+    const moved = await there.import(box.exportContent(), { owner: 'them', name: 'moved' })
+    const { out } = await sh(moved, 'cat d/e/f ~/.rc; stat -c "%a %u" d/e/f; readlink d/l; ls d')
+    expect(out).toBe('x\nh\n751 10001\n/etc/passwd\ne\nl\n')
+    expect(moved.view()).toMatchObject({ owner: 'them', name: 'moved', env: { A: 'b' }, limits: box.view().limits })
+    const cut = async function* () {
+      let bytes = 0
+      for await (const part of box.exportContent()) {
+        yield part
+        bytes += part.length
+        if (bytes > 2_000) return
+      }
+    }
+    await expect(there.import(cut(), { owner: 'them' })).rejects.toMatchObject({ code: 'E_PROTOCOL' })
+    expect(there.list()).toHaveLength(1)
+  })
+
+  it.runIf(root && engine?.runtimes.includes('runsc') === true)(
+    'of profile build keeps what changed on its root, in snapshots too, under gVisor',
+    async () => {
+      const executor = await kit().open()
+      await expect(executor.create({ ...SPEC, profile: 'build', grade: 'microvm' })).rejects.toMatchObject({
+        code: 'E_GRADE',
+      })
+      const box = await executor.create({ ...SPEC, profile: 'build', grade: 'gvisor' })
+      expect(box.view()).toMatchObject({ grade: 'gvisor', runtime: 'runsc' })
+      expect((await sh(box, 'id -u; echo tool > /usr/bin/tool; echo w > /workspace/w')).out.trim()).toBe('0')
+      await box.snapshot('with-tool')
+      await sh(box, 'rm /usr/bin/tool /workspace/w')
+      await box.restore('with-tool')
+      expect((await sh(box, 'cat /usr/bin/tool /workspace/w')).out).toBe('tool\nw\n')
+      await box.sleep('stop')
+      expect((await sh(box, 'cat /usr/bin/tool')).out).toBe('tool\n')
+    },
+    60_000,
+  )
+})
+
+describe.skipIf(!engine || !root)('when the daemon goes', () => {
+  it('its sandboxes stay, with everything in them', async () => {
+    const at = kit()
+    const first = await at.open()
+    const { id } = await first.create(SPEC)
+    await sh(first.get(id) as Sandbox, 'echo kept > a')
+    await first.close()
+    const second = await at.open()
+    expect(second.get(id)?.view().state).toBe('stopped')
+    expect((await sh(second.get(id) as Sandbox, 'cat a')).out).toBe('kept\n')
+  })
+
+  it('SBX-27: after a crash what is known is taken up as it runs, and what nobody owns is removed within 10 s', async () => {
+    const at = kit()
+    const { nodeId, folder } = at
+    const script = fileURLToPath(new URL('../support/sandbox-crasher.ts', import.meta.url))
+    const child = spawn(process.execPath, [script, engine?.socket ?? '', nodeId, folder], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    const [first] = (await once(child.stdout, 'data')) as [Buffer]
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(await at.containers()).toHaveLength(2)
+
+    const journal = await openLevelJournal({ ...journalPlace(folder), types: SANDBOX_RECORDS })
+    const start = performance.now()
+    const next = await at.open({ journal, folder: boxesIn(folder) })
+    await until(async () => (await at.containers()).length === 1, 'the orphan to go', 10_000)
+    expect(performance.now() - start).toBeLessThan(10_000)
+    const taken = next.get(first.toString().trim())
+    expect(taken?.view().state).toBe('running')
+    expect((await sh(taken as Sandbox, 'cat a')).out).toBe('kept\n')
+    const background = await (await (taken as Sandbox).guest()).processes()
+    expect(background).toMatchObject([{ name: 'server', running: true }])
+    const agents = join(boxesIn(folder), '.agents')
+    await until(() => readdirSync(agents).filter((name) => !name.startsWith('.')).length === 1, 'its files to go')
+    await taken?.remove()
+    await next.close()
+    await journal.close()
+  })
+
+  it('a container that somebody removed is made again when nothing was in it', async () => {
+    const at = kit()
+    const executor = await at.open()
+    const box = await executor.create(SPEC)
+    await sh(box, 'echo kept > a')
+    for (const id of await at.containers()) await ask(engine?.socket ?? '', 'DELETE', `/containers/${id}?force=1`)
+    await until(() => box.view().state === 'stopped', 'the end to be seen')
+    expect((await sh(box, 'cat a')).out).toBe('kept\n')
+  })
+})
+
+describe.skipIf(!engine || !root || !existsSync('/usr/sbin/dockerd'))('when the engine goes', () => {
+  it('F05: commands end typed, new ones are refused, and all is there again when it is back', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'mh-engine-'))
+    try {
+      await startEngine(folder)
+      const socket = join(folder, 'docker.sock')
+      const at = sandboxKit(socket)
+      kits.push(at)
+      const executor = await at.open()
+      const changes: (string | undefined)[] = []
+      executor.onEngine((info) => changes.push(info?.version))
+      await importTestImage(executor.images)
+      const box = await executor.create(SPEC)
+      await sh(box, 'echo kept > a; sync')
+      const running = sh(box, 'sleep 60', 60_000)
+      await stopEngine(folder)
+      expect(['engine-lost', 'sandbox-lost']).toContain((await running).end.kind)
+      await until(() => executor.info() === undefined, 'the loss to be seen')
+      await expect(box.guest()).rejects.toMatchObject({ code: 'E_ENGINE_LOST' })
+      await expect(executor.create(SPEC)).rejects.toMatchObject({ code: 'E_ENGINE_LOST' })
+      await startEngine(folder)
+      await until(() => executor.info() !== undefined, 'the engine to be found')
+      expect((await sh(box, 'cat a')).out).toBe('kept\n')
+      expect(changes).toEqual([undefined, expect.any(String)])
+      await at.close()
+    } finally {
+      await endEngine(folder)
+    }
+  }, 90_000)
+
+  it('a node without an engine serves on, and says so', async () => {
+    const at = kit()
+    const executor = await at.open({ engine: 'unix:///nowhere/docker.sock' })
+    expect([executor.info(), executor.grades(), executor.list()]).toEqual([undefined, [], []])
+    await expect(executor.create(SPEC)).rejects.toMatchObject({ code: 'E_NO_ENGINE' })
+    await executor.close()
+  })
+})
+
+async function importTestImage(images: { import(tar: AsyncIterable<Uint8Array>, name: string): Promise<unknown> }) {
+  const tar = await busyboxRoot()
+  await images.import(
+    (async function* () {
+      for (let at = 0; at < tar.length; at += 65_536) yield tar.subarray(at, at + 65_536)
+    })(),
+    SPEC.image,
+  )
+}

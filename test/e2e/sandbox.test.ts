@@ -1,0 +1,215 @@
+/** Sandboxes as a user has them: two real daemons, a real engine, and the command. Without an engine these are skipped, loudly. */
+import { createServer } from 'node:http'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Mesh, Sandbox } from '../../sdk/src/index.ts'
+import { findTestEngine } from '../support/docker-engine.ts'
+import { RealMesh, type RealNode, until } from '../support/real-mesh.ts'
+
+const found = await findTestEngine()
+const CANARY = 'canary-6e1c9b7f42a8'
+const SMALL = { memoryBytes: 96 << 20, diskBytes: 32 << 20, tmpBytes: 8 << 20, inodes: 2_000, pids: 256 }
+const isRoot = process.geteuid?.() === 0
+
+describe.skipIf(!found.engine)('sandboxes of two daemons', { timeout: 120_000 }, () => {
+  let mesh: RealMesh
+  let alice: RealNode
+  let bob: RealNode
+  let sdk: Mesh
+  let folder: string
+  const made: string[] = []
+
+  /** Where it runs is the only difference between the two. */
+  const make = async (on: string, name: string): Promise<Sandbox> => {
+    made.push(name)
+    return sdk.sandbox({ on, name, limits: SMALL, isolation: 'jailed' })
+  }
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'mh-box-'))
+    const settings = {
+      'sandbox.engine': found.engine?.host ?? '',
+      'sandbox.image': found.engine?.image ?? '',
+      'sandbox.warmEach': '0',
+    }
+    mesh = await RealMesh.start({ name: 'alice', settings }, { name: 'bob', settings })
+    ;[alice, bob] = mesh.nodes as [RealNode, RealNode]
+    sdk = await alice.sdk()
+    await until(
+      async () => (await sdk.capabilities('sandbox')).some(({ nodes }) => nodes.length === 2),
+      'both nodes offer sandboxes',
+    )
+  }, 90_000)
+
+  afterAll(async () => {
+    for (const { id } of (await sdk?.sandboxes.list()) ?? []) await (await sdk.sandboxes.get(id)).remove()
+    await mesh?.close()
+    await rm(folder, { recursive: true, force: true })
+  }, 60_000)
+
+  for (const where of ['local', 'bob']) {
+    test(`on ${where}: commands, files, code, background, ports, snapshots, sleep`, async () => {
+      const box = await make(where, `all-${where}`)
+      expect(box.view).toMatchObject({ state: 'running', nodeName: where === 'local' ? 'alice' : 'bob' })
+
+      expect(await box.exec(['sh', '-c', 'echo out; echo err >&2; exit 3'])).toMatchObject({
+        ok: false,
+        exitCode: 3,
+        stdout: 'out\n',
+        stderr: 'err\n',
+      })
+      expect((await box.exec(['cat'], { stdin: 'in' })).stdout).toBe('in')
+      expect((await box.exec(['sleep', '20'], { timeout: 200 })).end).toEqual({ reason: 'timeout' })
+      expect((await box.exec(['no-such-program'])).end.reason).toBe('not-started')
+      await expect(box.exec(['sleep', '20'], { signal: AbortSignal.timeout(200) })).rejects.toThrow()
+
+      // Large enough that every window on the way fills several times, and that a byte out of place shows
+      const content = Buffer.from(Uint32Array.from({ length: 1 << 20 }, (_, at) => at * 2_654_435_761).buffer)
+      await box.files.write('data/big', content)
+      expect(Buffer.compare(await box.files.read('data/big'), content)).toBe(0)
+      expect(await box.files.list('data')).toMatchObject([{ name: 'big', type: 'file', bytes: content.length }])
+      await expect(box.files.read('/workspace/../etc/passwd')).rejects.toMatchObject({ code: 'E_SYMLINK' })
+
+      const shell = await box.runCode('shell', 'x=41')
+      expect(shell).toMatchObject({ ok: true, stateKept: true })
+      expect((await box.runCode('shell', 'echo $((x + 1))')).stdout).toBe('42\n')
+
+      const server = await box.start(
+        ['sh', '-c', 'echo ready; while :; do echo "HTTP/1.0 200 OK\r\n\r\nhello" | nc -l -p 3000; done'],
+        { name: 'web' },
+      )
+      expect(await server.waitForLog('ready', { timeout: 10_000 })).toBe('ready')
+      expect(await box.processes()).toMatchObject([{ id: server.id, name: 'web', running: true }])
+      await using port = await box.port(3000)
+      await until(
+        async () =>
+          (
+            await fetch(port.url).then(
+              (answer) => answer.text(),
+              () => '',
+            )
+          ).includes('hello'),
+        'the server inside answers',
+      )
+      await server.kill('SIGKILL')
+
+      await box.snapshot('before')
+      await box.exec(['rm', 'data/big'])
+      await box.restore('before')
+      expect((await box.files.stat('data/big')).bytes).toBe(content.length)
+
+      expect((await box.sleep()).state).toBe('stopped')
+      expect((await box.exec(['ls', 'data'])).stdout).toBe('big\n')
+      await box.remove()
+      await expect(sdk.sandboxes.get(box.id)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    })
+  }
+
+  test('nobody but its owner reaches a sandbox: not even the node it is on', async () => {
+    const box = await make('bob', 'mine')
+    const other = await bob.sdk()
+    expect(await other.sandboxes.list()).toEqual([])
+    await expect(other.sandboxes.get(box.id)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    await box.remove()
+  })
+
+  test('it moves with its files and keeps its id, and survives kills of both daemons', async () => {
+    const box = await make('local', 'nomad')
+    await box.files.write('note', 'kept')
+    expect((await box.move('bob')).nodeName).toBe('bob')
+    expect(box.id).toBe((await sdk.sandboxes.get('nomad')).id)
+    expect(await box.files.readText('note')).toBe('kept')
+    await bob.kill()
+    await bob.up()
+    await mesh.connected()
+    await until(
+      async () => (await box.files.readText('note').catch(() => '')) === 'kept',
+      'it is there after a kill of its node',
+    )
+    await alice.kill()
+    sdk = await alice.up()
+    await mesh.connected()
+    const again = await sdk.sandboxes.get('nomad')
+    await until(
+      async () => (await again.files.readText('note').catch(() => '')) === 'kept',
+      'it is known after a kill of its owner',
+    )
+    await again.remove()
+  })
+
+  test('the command: exit codes, standard input, copies, --json', async () => {
+    expect(
+      await alice.cli(
+        'sandbox',
+        'create',
+        '--name',
+        'dev',
+        '--on',
+        'bob',
+        '--limit',
+        'memory=96MB,disk=32MB',
+        '--json',
+      ),
+    ).toMatchObject({ code: 0 })
+    expect(await alice.cli('sandbox', 'exec', 'dev', '--', 'sh', '-c', 'echo $((6 * 7)); exit 5')).toMatchObject({
+      code: 5,
+      stdout: '42\n',
+    })
+    const file = join(folder, 'note.txt')
+    await writeFile(file, 'copied\n')
+    expect(await alice.cli('sandbox', 'cp', file, 'dev:in/')).toMatchObject({ code: 0 })
+    expect(await alice.cli('sandbox', 'cp', 'dev:in/note.txt', '-')).toMatchObject({ code: 0, stdout: 'copied\n' })
+    expect(await alice.cli('sandbox', 'cp', 'dev:in', join(folder, 'out'))).toMatchObject({ code: 0 })
+    expect(await readFile(join(folder, 'out', 'note.txt'), 'utf8')).toBe('copied\n')
+    expect((await alice.cli('sandbox', 'ls')).stdout).toContain('bob')
+    expect(await alice.cli('sandbox', 'exec', 'nobody', '--', 'true')).toMatchObject({ code: 66 })
+    expect(await alice.cli('sandbox', 'rm', 'dev')).toMatchObject({ code: 0 })
+  })
+
+  test.skipIf(!isRoot)(
+    'SBX-14: a secret reaches the allowed host from a sandbox on a peer, and is nowhere else',
+    async () => {
+      const seen: (string | undefined)[] = []
+      const server = createServer((request, response) => {
+        seen.push(request.headers.authorization)
+        response.end('let in\n')
+      })
+      await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+      try {
+        const { port } = server.address() as AddressInfo
+        await sdk.secrets.set('token', CANARY)
+        const rule = await sdk.policy.allow({
+          for: ['sandbox/agent'],
+          host: '127.0.0.1',
+          ports: [port],
+          addresses: ['127.0.0.1/32'],
+          inject: [{ header: 'authorization', secret: 'token' }],
+          plain: true,
+        })
+        const box = await make('bob', 'agent')
+        const get = (to: number) =>
+          box.exec(['sh', '-c', `wget -q -O - -Y on http://127.0.0.1:${to}/ 2>&1`], { env: { no_proxy: '' } })
+        expect((await get(port)).stdout).toBe('let in\n')
+        expect(seen).toEqual([`Bearer ${CANARY}`])
+        expect((await get(port + 1)).ok).toBe(false)
+        expect(
+          (await box.exec(['sh', '-c', 'env; cat /proc/*/environ /run/manyhands/* 2>/dev/null'])).stdout,
+        ).not.toContain(CANARY)
+        expect(
+          JSON.stringify([await sdk.secrets.list(), await sdk.egress.recent(), await bob.log(), await alice.log()]),
+        ).not.toContain(CANARY)
+        expect(await sdk.egress.recent()).toContainEqual(
+          expect.objectContaining({ decision: 'allow', port, rule: rule.id }),
+        )
+        await sdk.policy.remove(rule.id)
+        expect((await get(port)).ok).toBe(false)
+        await box.remove()
+      } finally {
+        server.close()
+      }
+    },
+  )
+})
