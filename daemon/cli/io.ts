@@ -50,7 +50,8 @@ export function processIo(): Io {
 
 function processTty(): Tty {
   return {
-    size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+    // a terminal that does not know its size says 0
+    size: () => ({ columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }),
     raw: (on) => void process.stdin.setRawMode(on),
     onResize(listener) {
       process.stdout.on('resize', listener)

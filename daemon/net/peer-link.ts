@@ -3,6 +3,7 @@ import { AnswerSession, type Services } from './answer-session.ts'
 import { AskSession } from './ask-session.ts'
 import { backoffMs } from './backoff.ts'
 import type { Channel, RequestOptions } from './mesh-net.ts'
+import { RoundTrip } from './round-trip.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { Transport } from './transport.ts'
 import type { Wire } from './wire.ts'
@@ -17,6 +18,8 @@ const REOPEN_MAX_MS = 10_000
 const MAX_MISSED = 3
 /** Heartbeats that an unfinished frame may take, however slow the link: one of a MiB at 16 KiB/s takes 64 s. */
 const MAX_PARTIAL = 12
+/** How long after it let us in a peer may be busy starting, milliseconds: the round trip is measured again then. */
+const SETTLED_MS = 1_500
 /** Control streams a peer may have open here: its own and one that replaces it. */
 const MAX_ANSWERING = 2
 
@@ -34,7 +37,7 @@ export interface PeerLinkInit {
 export class PeerLink {
   readonly peer: string
   ready = false
-  rttMs: number | undefined
+  readonly #trip = new RoundTrip()
   readonly #init: PeerLinkInit
   readonly #abort = new AbortController()
   readonly #answers = new Map<AnswerSession, { partial: number }>()
@@ -45,6 +48,7 @@ export class PeerLink {
   #missed = 0
   #pinging = false
   #cancelReopen: (() => void) | undefined
+  #cancelPing: (() => void) | undefined
 
   constructor(init: PeerLinkInit) {
     this.peer = init.peer
@@ -65,6 +69,10 @@ export class PeerLink {
       reject(new MeshError('E_TIMEOUT', 'Connecting to a peer: it does not answer', { cause: signal.reason }))
     signal.addEventListener('abort', onAbort, { once: true })
     await Promise.race([this.#opened.promise, promise]).finally(() => signal.removeEventListener('abort', onAbort))
+  }
+
+  get rttMs(): number | undefined {
+    return this.#trip.ms
   }
 
   request(method: string, body: Uint8Array, options?: RequestOptions): Promise<Uint8Array> {
@@ -103,6 +111,7 @@ export class PeerLink {
       new MeshError('E_UNREACHABLE', 'Connecting to a peer: it closed the connection', { cause: error }),
     )
     this.#cancelReopen?.()
+    this.#cancelPing?.()
     this.#abort.abort(error)
     this.#ask.end(error)
     for (const session of [...this.#answers.keys()]) session.end(error)
@@ -126,6 +135,7 @@ export class PeerLink {
       this.#attempt = 0
       this.#opened.resolve()
       void this.#ping()
+      this.#cancelPing = this.#init.scheduler.after(SETTLED_MS, () => void this.#ping())
     } catch (cause) {
       ask.end(new MeshError('E_UNREACHABLE', 'Opening a control stream failed', { cause }))
       this.#reopen()
@@ -135,6 +145,7 @@ export class PeerLink {
   /** The connection may live although the stream died. Asking fails at once until the next attempt. */
   #reopen(): void {
     if (this.#abort.signal.aborted) return
+    this.#cancelPing?.()
     const wait = backoffMs(this.#attempt++, REOPEN_BASE_MS, REOPEN_MAX_MS)
     this.#cancelReopen = this.#init.scheduler.after(wait, () => {
       this.#ask = this.#newAsk()
@@ -149,7 +160,7 @@ export class PeerLink {
     const start = this.#init.scheduler.now()
     try {
       await this.#ask.request(HEARTBEAT_METHOD, new Uint8Array())
-      this.rttMs = this.#init.scheduler.now() - start
+      this.#trip.add(this.#init.scheduler.now() - start)
     } catch {
       // the beat counts silence; a refusal is a sign of life
     } finally {
