@@ -1,4 +1,5 @@
 /** What the CLI asks of the composition root: starting a node, and joining a mesh before the first start. Loaded only by `up` and `join`. */
+import { setFlagsFromString } from 'node:v8'
 
 export interface DaemonOptions {
   /** Path of the configuration file. @default that of the node's folders */
@@ -35,6 +36,13 @@ export interface DaemonEntry {
   ): Promise<Joined>
 }
 
+/**
+ * Keeps V8's nursery as small as it begins, 2 MiB. It would grow to 32 while modules load and never shrink in a process that is idle; and what a daemon
+ * allocates lives for one message, so that a nursery which fits the processor's cache is no slower.
+ */
+const SMALL_NURSERY = '--semi-space-growth-factor=1'
+
 export async function daemonEntry(): Promise<DaemonEntry> {
+  setFlagsFromString(SMALL_NURSERY)
   return import('../main.ts')
 }
