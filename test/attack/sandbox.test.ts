@@ -119,7 +119,8 @@ describe.skipIf(!engine)('a hostile guest', () => {
   it.runIf(arch() === 'x64')('SBX-05: so are system calls for which no tool is there', async () => {
     const box = await make()
     const calls = { mount: 165, unshare: 272, setns: 308, keyctl: 250, bpf: 321, kexec: 246, module: 175, swapon: 167 }
-    const more = { perf: 298, userfaultfd: 323, openByHandle: 304, pivotRoot: 155, settime: 164, reboot: 169 }
+    const ring = { ringSetup: 425, ringEnter: 426, ringRegister: 427 }
+    const more = { ...ring, perf: 298, userfaultfd: 323, openByHandle: 304, pivotRoot: 155, settime: 164, reboot: 169 }
     const guest = await box.guest()
     const results: Record<string, string> = {}
     for (const [name, number] of Object.entries({ ...calls, ...more, getpid: 39 })) {
@@ -191,6 +192,17 @@ describe.skipIf(!engine)('a hostile guest', () => {
     expect(performance.now() - start).toBeLessThan(10_000)
     expect(await kit.containers()).toEqual([])
     expect(() => readFileSync(`/proc/${pid}/stat`)).toThrow()
+  })
+
+  it('SBX-26: nothing a guest ends is the agent, and what it orphans is collected', async () => {
+    const box = await make()
+    const guest = await box.guest()
+    await sh(box, 'kill -9 1; kill -TERM 1; kill -9 -1; kill -BUS 1; kill -STOP 1')
+    expect((await sh(box, 'for i in $(seq 40); do (sleep 0.05 &); done; sleep 0.4; echo fine')).out).toBe('fine\n')
+    const { out } = await sh(box, 'grep -l "^State:.Z" /proc/[0-9]*/status 2>/dev/null; cat /proc/1/comm')
+    expect(out).toBe('agent\n')
+    // It is still the same conversation.
+    expect(await box.guest()).toBe(guest)
   })
 
   it.runIf(root)('F26: guests go before the daemon when the host has no memory left', async () => {
