@@ -142,8 +142,8 @@ function hostConfig(input: ProfileInput, profile: SandboxProfile, limits: Sandbo
   }
 }
 
-/** gVisor's own threads count as processes of the container: a set for its kernel, and up to two on the host for each process of the guest. */
-const hostPids = (pids: number, grade: Grade): number => (grade === 'gvisor' ? GVISOR_THREADS + 2 * pids : pids)
+/** gVisor's own threads count as processes of the container: a set for its kernel, and about eleven for each process of the guest (measured with ptrace). */
+const hostPids = (pids: number, grade: Grade): number => (grade === 'gvisor' ? GVISOR_THREADS + 12 * pids : pids)
 const GVISOR_THREADS = 256
 
 interface Mount {
