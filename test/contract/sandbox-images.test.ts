@@ -82,7 +82,10 @@ describe('the default image', () => {
       try {
         const steps: ImageProgress[] = []
         const options = { progress: (step: ImageProgress) => void steps.push(step) }
-        const failed = await buildDebianRoot(scratch, options, 'http://127.0.0.1:1/debian').catch(String)
+        const failed = await buildDebianRoot(scratch, options, 'http://127.0.0.1:1/debian').then(
+          () => 'made',
+          (error: unknown) => String(error),
+        )
         expect(failed).toMatch(/^MeshError: Cannot build the image: it ended with 1: E: /)
         expect(steps.length).toBeGreaterThan(0)
         expect(`${failed}${JSON.stringify(steps)}`).not.toContain(scratch)
