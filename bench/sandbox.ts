@@ -56,8 +56,16 @@ async function plainContainer(): Promise<Dockerode.Container> {
   const { digest } = await executor.images.resolve(TEST_IMAGE)
   const { limits } = first.view()
   const body = containerBody({
-    ...{ profile: 'strict', limits, runtime: 'runc', digest, workspace: { kind: 'tmpfs' }, rootQuota: false },
-    agent: { argv: ['/bin/sh', '-c', 'sleep 600'], env: {}, folder: kit.folder },
+    ...{
+      profile: 'strict',
+      limits,
+      runtime: 'runc',
+      grade: 'jailed',
+      digest,
+      workspace: { kind: 'tmpfs' },
+      rootQuota: false,
+    },
+    agent: { argv: ['/bin/sh', '-c', 'sleep 600'], env: {}, init: true, folder: kit.folder },
     labels: { node: kit.nodeId, sandbox: 'plain', lease: 'bench' },
   })
   const container = await docker.createContainer(body)

@@ -1,8 +1,9 @@
 /** Images on a real engine: pulled from a registry on this host, imported from tars, and refused. */
-import { existsSync } from 'node:fs'
-import { arch } from 'node:os'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { arch, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
-import { buildDebianRoot, DEBIAN_PACKAGES, debootstrapArguments } from '../../daemon/exec/sandbox/images/debian-root.ts'
+import { aptCalls, buildDebianRoot, debootstrapArguments } from '../../daemon/exec/sandbox/images/debian-root.ts'
 import type { ImageProgress } from '../../daemon/exec/sandbox/sandbox.ts'
 import { busyboxRoot, findTestEngine } from '../support/docker-engine.ts'
 import { type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
@@ -68,9 +69,34 @@ describe('the default image', () => {
     const args = debootstrapArguments('/root', 'http://mirror')
     expect(args).toEqual(debootstrapArguments('/root', 'http://mirror'))
     expect(args.slice(-3)).toEqual(['bookworm', '/root', 'http://mirror'])
-    for (const name of ['git', 'curl', 'ca-certificates', 'python3', 'nodejs', 'npm'])
-      expect(DEBIAN_PACKAGES).toContain(name)
+    const calls = aptCalls()
+    expect(calls.every((call) => call[0] === 'apt-get' && call.includes('--no-install-recommends'))).toBe(true)
+    for (const name of ['git', 'curl', 'ca-certificates', 'procps', 'python3', 'python3-pip', 'nodejs', 'npm'])
+      expect(calls.at(-1)).toContain(name)
   })
+
+  it.runIf(process.geteuid?.() === 0 && existsSync('/usr/sbin/debootstrap'))(
+    'tells why it could not be made, leaves nothing, and names no path of the host',
+    async () => {
+      const scratch = mkdtempSync(join(tmpdir(), 'mh-build-'))
+      try {
+        const steps: ImageProgress[] = []
+        const options = { progress: (step: ImageProgress) => void steps.push(step) }
+        const failed = await buildDebianRoot(scratch, options, 'http://127.0.0.1:1/debian').then(
+          () => 'made',
+          (error: unknown) => String(error),
+        )
+        expect(failed).toMatch(/^MeshError: Cannot build the image: it ended with 1: E: /)
+        expect(steps.length).toBeGreaterThan(0)
+        expect(`${failed}${JSON.stringify(steps)}`).not.toContain(scratch)
+        const canceled = buildDebianRoot(scratch, { signal: AbortSignal.abort() })
+        await expect(canceled).rejects.toMatchObject({ code: 'E_CANCELED' })
+        expect(readdirSync(scratch)).toEqual([])
+      } finally {
+        rmSync(scratch, { recursive: true, force: true })
+      }
+    },
+  )
 
   it.skipIf(process.geteuid?.() === 0 && existsSync('/usr/sbin/debootstrap'))('says what it lacks', async () => {
     await expect(buildDebianRoot('/nowhere')).rejects.toMatchObject({ code: 'E_IMAGE' })

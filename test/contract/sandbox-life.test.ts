@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { helperAgent } from '../../daemon/exec/sandbox/guest-agent.ts'
 import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import type { Sandbox, SandboxState } from '../../daemon/exec/sandbox/sandbox.ts'
 import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
@@ -46,6 +47,19 @@ describe.skipIf(!engine)('a sandbox', () => {
     expect(a.id).not.toBe(b.id)
     expect(a.view()).toMatchObject({ owner: 'me', state: 'running', grade: 'jailed' })
     expect((await sh(b, 'id -u')).out.trim()).toBe('10001')
+  })
+
+  it('has a shell of its image as the agent where the helper is not made for the processor', async () => {
+    const at = kit()
+    const agent = helperAgent(join(at.folder, '.agents'), async () => undefined)
+    const executor = await at.open({ agent })
+    const box = await executor.create(SPEC)
+    const ran = await sh(box, 'echo kept > /workspace/a; echo told >&2; exit 3')
+    expect([ran.err, ran.end]).toEqual(['told\n', { kind: 'exit', code: 3 }])
+    const file = await (await box.guest()).files.read('/workspace/a')
+    expect(Buffer.from(file).toString()).toBe('kept\n')
+    if (root) await box.sleep()
+    expect((await sh(box, 'cat /workspace/a; cat /proc/1/comm')).out).toMatch(/^kept\n(docker-init|tini)\n$/)
   })
 
   it.runIf(root)('keeps its files and wakes by itself from pause and from stop', async () => {

@@ -107,6 +107,7 @@ export class ContainerHost {
       profile: made.profile,
       limits: made.limits,
       runtime: made.runtime,
+      grade: made.grade,
       digest: made.root,
       workspace: this.#source(made),
       agent: await agent.install(made.id, made.token),

@@ -1,10 +1,10 @@
 /** The agent that runs inside as the container's only command: what to start, and how to talk to it. */
 import { chmod, link, mkdir, readdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { MeshError } from '../../../protocol/errors.ts'
 import { AGENT_FOLDER, helperCommand, installHelper } from './guest/agent-command.ts'
 import { connectGuest } from './guest/connect.ts'
 import type { GuestConnection, GuestOptions, GuestTransport } from './guest/guest-connection.ts'
+import { shellCommand } from './guest/shell/program.ts'
 import type { ProfileInput } from './profile.ts'
 
 export interface AgentConnectOptions extends Omit<GuestOptions, 'sharedFolder'> {
@@ -16,7 +16,7 @@ export interface AgentConnectOptions extends Omit<GuestOptions, 'sharedFolder'> 
 export interface GuestAgent {
   /** Makes it ready for an engine. @param platform e.g. "linux/amd64" */
   prepare(platform: string): Promise<void>
-  /** What a sandbox starts with. @param token marks where a conversation begins. @throws MeshError E_NO_ENGINE when there is none for this platform */
+  /** What a sandbox starts with. @param token marks where a conversation begins */
   install(sandbox: string, token: string): Promise<ProfileInput['agent']>
   /**
    * Resolves when the agent answers. The stream may begin in the middle of an earlier conversation, whose commands are then over.
@@ -29,29 +29,30 @@ export interface GuestAgent {
 
 /**
  * The static helper. Each sandbox has a folder of its own in `folder`, bound into it read-only: the helper's file (one file with many names, as all are
- * the same) and for a moment the socket over which daemon and helper find each other.
+ * the same) and for a moment the socket over which daemon and helper find each other. On processors that it is not built for the image's own shell is
+ * the agent. @param installs gives undefined there
  */
-export function helperAgent(folder: string): GuestAgent {
+export function helperAgent(folder: string, installs: typeof installHelper = installHelper): GuestAgent {
   let helper: string | undefined
   const folderOf = (sandbox: string): string => join(folder, sandbox)
   const remove = (sandbox: string): Promise<void> => rm(folderOf(sandbox), { recursive: true, force: true })
   return {
     async prepare(platform) {
-      helper = await installHelper(join(folder, '.helper'), platform.split('/')[1] ?? '')
+      helper = await installs(join(folder, '.helper'), platform.split('/')[1] ?? '')
     },
     async install(sandbox, token) {
-      if (helper === undefined)
-        throw new MeshError('E_NO_ENGINE', 'Cannot use sandboxes: there is no agent for the platform of the engine')
       const own = folderOf(sandbox)
       await mkdir(own, { recursive: true })
       // The guest's user looks into it, whatever the daemon's umask.
       await chmod(own, 0o755)
+      if (helper === undefined) return { argv: shellCommand(token), env: {}, folder: own, init: true }
       await link(helper, join(own, basename(helper))).catch((error: unknown) => {
         if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
       })
-      return { argv: helperCommand(token), env: {}, folder: own }
+      return { argv: helperCommand(token), env: {}, folder: own, init: false }
     },
     connect(sandbox, transport, { local, ...options }) {
+      if (helper === undefined) return connectGuest(transport, { ...options, agent: 'shell' })
       const sharedFolder = { host: folderOf(sandbox), guest: AGENT_FOLDER }
       return connectGuest(transport, { ...options, agent: 'helper', ...(local ? { sharedFolder } : {}) })
     },

@@ -7,9 +7,10 @@ const valid: ProfileInput = {
   profile: 'strict',
   limits: DEFAULT_LIMITS,
   runtime: 'runc',
+  grade: 'jailed',
   digest: `sha256:${'a'.repeat(64)}`,
   workspace: { kind: 'loop', workspace: '/data/s/d1/mnt/workspace', home: '/data/s/d1/mnt/home' },
-  agent: { argv: ['/run/manyhands/agent', '0'.repeat(32)], env: {}, folder: '/data/agents/s' },
+  agent: { argv: ['/run/manyhands/agent', '0'.repeat(32)], env: {}, folder: '/data/agents/s', init: false },
   labels: { node: 'n', sandbox: 's', lease: 'l' },
   rootQuota: false,
 }
@@ -29,7 +30,7 @@ function outsideProfile(body: ReturnType<typeof containerBody>): string[] {
   want(body.Healthcheck.Test.join() === 'NONE' && body.Cmd.length === 0 && body.WorkingDir === '/workspace', 'start')
   want(Object.keys(body.Volumes).length === 0 && Object.keys(body.ExposedPorts).length === 0, 'Volumes')
   want(!body.Tty && body.OpenStdin && !body.StdinOnce, 'streams')
-  want(!host.Privileged && !host.PublishAllPorts && !host.AutoRemove && host.Init, 'flags')
+  want(!host.Privileged && !host.PublishAllPorts && !host.AutoRemove, 'flags')
   want(host.CapDrop.join() === 'ALL', 'CapDrop')
   want(['', 'SETUID,SETGID,CHOWN,DAC_OVERRIDE,FOWNER'].includes(host.CapAdd.join()), 'CapAdd')
   want(host.CapAdd.length === 0 || !host.ReadonlyRootfs, 'CapAdd in strict')
@@ -64,6 +65,7 @@ function outsideProfile(body: ReturnType<typeof containerBody>): string[] {
     'Tmpfs',
   )
   want(host.Memory === host.MemorySwap && host.Memory >= 32 << 20 && host.PidsLimit >= 128, 'limits')
+  want(typeof host.Init === 'boolean', 'Init')
   want(host.LogConfig.Type === 'none' && host.RestartPolicy.Name === 'no' && host.OomScoreAdj === 800, 'rest')
   want(
     Object.keys(host.StorageOpt).every((key) => key === 'size'),
@@ -97,6 +99,15 @@ describe('the profile of containers', () => {
     expect(containerBody({ ...valid, workspace: { kind: 'tmpfs' } }).HostConfig.Tmpfs['/workspace']).toContain(
       'uid=10001',
     )
+  })
+
+  it('counts the threads of gVisor apart, and puts nothing above an agent that collects orphans', () => {
+    const plain = containerBody(valid).HostConfig
+    expect([plain.PidsLimit, plain.Init]).toEqual([DEFAULT_LIMITS.pids, false])
+    const agent = { ...valid.agent, init: true }
+    const other = containerBody({ ...valid, runtime: 'runsc', grade: 'gvisor', agent }).HostConfig
+    expect(other.PidsLimit).toBeGreaterThan(2 * DEFAULT_LIMITS.pids)
+    expect(other.Init).toBe(true)
   })
 
   it('SBX-24: gives nothing else, whatever comes in, through the prototype too', () => {

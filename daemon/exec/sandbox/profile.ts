@@ -6,6 +6,7 @@
  * References: docs of the Engine API (v1.41), "ContainerCreate"; CIS Docker Benchmark section 5.
  */
 import { MeshError } from '../../../protocol/errors.ts'
+import type { Grade } from '../../../protocol/job.ts'
 import { AGENT_FOLDER } from './guest/agent-command.ts'
 import { settleLimits } from './limits.ts'
 import { SANDBOX_PROFILES, type SandboxLimits, type SandboxProfile } from './sandbox.ts'
@@ -28,6 +29,8 @@ export interface ProfileInput {
   readonly limits: SandboxLimits
   /** Name of a runtime the engine has */
   readonly runtime: string
+  /** How strong that runtime is */
+  readonly grade: Grade
   /** `sha256:` and 64 hexadecimal digits */
   readonly digest: string
   readonly workspace: WorkspaceSource
@@ -38,6 +41,8 @@ export interface ProfileInput {
     readonly env: Readonly<Record<string, string>>
     /** Folder on the host with its file, shown to the guest read-only at `AGENT_FOLDER` */
     readonly folder: string
+    /** It collects no orphans: the engine's own first process stands above it */
+    readonly init: boolean
   }
   /** Folder on the host with the egress door's socket, shown read-only */
   readonly door?: string
@@ -119,7 +124,7 @@ function hostConfig(input: ProfileInput, profile: SandboxProfile, limits: Sandbo
     Memory: limits.memoryBytes,
     MemorySwap: limits.memoryBytes,
     NanoCpus: limits.milliCpus * 1_000_000,
-    PidsLimit: limits.pids,
+    PidsLimit: hostPids(limits.pids, input.grade),
     ShmSize: 16 << 20,
     Ulimits: [
       { Name: 'nofile', Soft: 4_096, Hard: 4_096 },
@@ -130,11 +135,16 @@ function hostConfig(input: ProfileInput, profile: SandboxProfile, limits: Sandbo
     StorageOpt: profile === 'build' && input.rootQuota === true ? { size: String(limits.rootBytes) } : {},
     // What the agent says is read from its stream and never stored by the engine.
     LogConfig: { Type: 'none', Config: {} },
-    Init: true,
+    // As the first process of its namespace the agent cannot be ended by the guests, not even by root.
+    Init: input.agent.init !== false,
     AutoRemove: false,
     RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
   }
 }
+
+/** gVisor's own threads count as processes of the container: a set for its kernel, and about eleven for each process of the guest (measured with ptrace). */
+const hostPids = (pids: number, grade: Grade): number => (grade === 'gvisor' ? GVISOR_THREADS + 12 * pids : pids)
+const GVISOR_THREADS = 256
 
 interface Mount {
   readonly Type: 'bind'

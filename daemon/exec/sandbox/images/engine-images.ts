@@ -1,4 +1,5 @@
 /** The images of the engine. A name is resolved to a digest once, and only the digest is used from then on. */
+import { rm } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { MeshError } from '../../../../protocol/errors.ts'
 import { engineError } from '../engine/engine-error.ts'
@@ -21,6 +22,7 @@ export class EngineImages implements ImageStore {
   readonly #scratch: string
   /** What a digest was found to be: images do not change */
   readonly #known = new Map<string, ImageView>()
+  #building = false
 
   constructor(link: EngineLink, scratch: string) {
     this.#link = link
@@ -86,12 +88,20 @@ export class EngineImages implements ImageStore {
   }
 
   async buildDefault(name: string, options: ImageOptions = {}): Promise<ImageView> {
-    checkImageName(name)
-    const root = await buildDebianRoot(this.#scratch, options)
+    splitName(checkImageName(name))
+    if (this.#building) throw new MeshError('E_CONFLICT', 'Cannot build the image: it is being built already')
+    this.#building = true
     try {
-      return await this.import(root.tar(), name, options)
+      // What a build left that did not come to its end
+      await rm(this.#scratch, { recursive: true, force: true })
+      const root = await buildDebianRoot(this.#scratch, options)
+      try {
+        return await this.import(root.tar(), name, options)
+      } finally {
+        await root.remove()
+      }
     } finally {
-      await root.remove()
+      this.#building = false
     }
   }
 
