@@ -3,12 +3,20 @@
  * dropped, 3 the other side's last words; flush at the end.
  */
 import { MeshError } from '../../../protocol/errors.ts'
-import type { Pkt, PktReader } from './pkt-line.ts'
+import { FLUSH, PKT_DATA_BYTES, type Pkt, pktLine, type PktReader } from './pkt-line.ts'
 
 /** Packets before the pack: none is asked for. */
 const MAX_LINES = 16
 /** Progress in one answer, bytes: none is asked for either, but Git keeps a slow stream alive with empty packets. */
 const MAX_PROGRESS = 64 << 10
+
+/** Such an answer with a pack that is here whole. */
+export function packPackets(pack: Buffer): Buffer {
+  const parts = [pktLine('packfile\n')]
+  for (let at = 0; at < pack.length; at += PKT_DATA_BYTES - 1)
+    parts.push(pktLine(Buffer.concat([Buffer.of(1), pack.subarray(at, at + PKT_DATA_BYTES - 1)])))
+  return Buffer.concat([...parts, FLUSH])
+}
 
 /** The pack's bytes; each piece is valid until the next is asked for. @throws MeshError E_PROTOCOL */
 export async function* readPack(packets: PktReader): AsyncGenerator<Uint8Array> {

@@ -15,7 +15,8 @@ import { mayKnow } from '../../../protocol/artifact/visibility.ts'
 import type { Signer } from '../../../protocol/signing/signing.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { MeshNet, NetEvent } from '../../net/mesh-net.ts'
-import type { ArtifactEvent, ArtifactStore } from '../store/artifact-store.ts'
+import type { ArtifactEvent } from '../store/artifact-store.ts'
+import type { OpenStore } from '../store/journal-store.ts'
 import { type Acknowledgement, Acknowledgements } from './acknowledgements.ts'
 import { Checks } from './checks.ts'
 import { Copies } from './copies.ts'
@@ -31,7 +32,7 @@ import { Teller } from './teller.ts'
 
 export interface ReplicationOptions {
   readonly net: MeshNet
-  readonly store: ArtifactStore
+  readonly store: OpenStore
   /** Must know `REPLICATION_RECORDS` */
   readonly journal: Journal
   readonly signer: Signer
