@@ -13,7 +13,7 @@ import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
 import type { Adopted, ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { fetchRequest } from './fetch-request.ts'
 import { PackIntake } from './pack-intake.ts'
-import { FLUSH, pktLine, PktReader } from './pkt-line.ts'
+import { FLUSH, packet, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { readPack } from './read-pack.ts'
 import { readRecords } from './record-stream.ts'
 import { Watchdog } from './watchdog.ts'
@@ -107,7 +107,7 @@ class Fetch {
   readonly #suspects: ReadonlySet<string>
   readonly #stream: ByteStream
   readonly #dog: Watchdog
-  readonly #packets: PktReader
+  readonly #packets: PacketReader
 
   constructor(
     order: FetchOrder,
@@ -121,7 +121,7 @@ class Fetch {
     this.#suspects = suspects
     this.#stream = stream
     this.#dog = dog
-    this.#packets = new PktReader(alive(stream.chunks(), dog))
+    this.#packets = new PacketReader(alive(stream.chunks(), dog))
   }
 
   async run(): Promise<Adopted> {
@@ -138,7 +138,7 @@ class Fetch {
     const intake = PackIntake.open(store, artifact, this.#dog.signal)
     intake.catch(() => undefined)
     try {
-      await this.#stream.write(Buffer.concat([pktLine(encodeMessage(header)), FLUSH]), this.#dog.signal)
+      await this.#stream.write(Buffer.concat([packet(encodeMessage(header)), FLUSH]), this.#dog.signal)
       const taken = await this.#records()
       if (taken.length === 0) {
         await this.#stream.end(this.#dog.signal)

@@ -94,33 +94,40 @@ async function pipeIn(pack: AsyncIterable<Uint8Array>, git: GitChild, signal: Ab
   const { stdin } = git
   let isOver = false
   let isCorked = false
+  let wake = (): void => {}
+  const onWake = (): void => wake()
+  stdin.on('drain', onWake)
+  signal.addEventListener('abort', onWake)
   void git.ended.then(() => {
     isOver = true
+    wake()
   })
-  for await (const bytes of pack) {
-    // What Git refused is read no further; `ended` tells why.
-    if (isOver) return
-    // All packets of one piece of the stream go to Git in one write.
-    if (!isCorked) {
-      isCorked = true
-      stdin.cork()
-      process.nextTick(() => {
-        isCorked = false
-        stdin.uncork()
-      })
+  try {
+    for await (const bytes of pack) {
+      // What Git refused is read no further; `ended` tells why.
+      if (isOver) return
+      // All packets of one piece of the stream go to Git in one write.
+      if (!isCorked) {
+        isCorked = true
+        stdin.cork()
+        process.nextTick(() => {
+          isCorked = false
+          stdin.uncork()
+        })
+      }
+      stdin.write(bytes)
+      while (stdin.writableNeedDrain && !isOver) {
+        signal.throwIfAborted()
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
     }
-    if (!stdin.write(bytes)) await drained(git, signal)
+    stdin.end()
+  } finally {
+    stdin.off('drain', onWake)
+    signal.removeEventListener('abort', onWake)
   }
-  stdin.end()
-}
-
-async function drained(git: GitChild, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  git.stdin.once('drain', resolve)
-  signal.addEventListener('abort', () => resolve(), { once: true })
-  await Promise.race([promise, git.ended])
-  git.stdin.off('drain', resolve)
-  signal.throwIfAborted()
 }
 
 function refused(stderr: string): MeshError {

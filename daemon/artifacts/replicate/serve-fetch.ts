@@ -14,7 +14,7 @@ import type { ArtifactStore } from '../store/artifact-store.ts'
 import type { OpenStore } from '../store/journal-store.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
 import { fetchRequest, readFetchRequest, type Wanted } from './fetch-request.ts'
-import { FLUSH, PktReader } from './pkt-line.ts'
+import { FLUSH, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { errorPacket, RECORD_BYTES_PER_FETCH, recordPackets, RECORDS_PER_FETCH } from './record-stream.ts'
 import { packPackets } from './read-pack.ts'
 import { smallPack } from './small-pack.ts'
@@ -92,7 +92,7 @@ export class FetchServer {
   }
 
   async #answer(stream: ByteStream, dog: Watchdog): Promise<void> {
-    const packets = new PktReader(alive(stream.chunks(), dog))
+    const packets = new PacketReader(alive(stream.chunks(), dog))
     try {
       const header = await readHeader(packets)
       const { store, mayKnow } = this.#options
@@ -179,11 +179,11 @@ async function* gathered({ stdout }: GitChild): AsyncGenerator<Uint8Array> {
   }
 }
 
-async function readHeader(packets: PktReader): Promise<FetchHeader> {
-  const pkt = await packets.next()
-  if (pkt?.type !== 'data') throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: it does not say of what')
-  const header = decodeMessage(fetchHeader, pkt.bytes, 'the head of a fetch')
-  if ((await packets.next())?.type !== 'flush')
+async function readHeader(packets: PacketReader): Promise<FetchHeader> {
+  const first = await packets.next()
+  if (first?.kind !== 'data') throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: it does not say of what')
+  const header = decodeMessage(fetchHeader, first.payload, 'the head of a fetch')
+  if ((await packets.next())?.kind !== 'flush')
     throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: its head goes on')
   return header
 }
