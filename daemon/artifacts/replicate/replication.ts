@@ -23,6 +23,7 @@ import { Copies } from './copies.ts'
 import { Errands } from './errands.ts'
 import { HeldArtifacts } from './held.ts'
 import { HoldingBook } from './holding-book.ts'
+import { labelOf, Labels } from './labels.ts'
 import { Links } from './links.ts'
 import { Replicas } from './replicas.ts'
 import { pause, Rounds } from './rounds.ts'
@@ -84,6 +85,7 @@ export class Replication {
   readonly #server: FetchServer
   readonly #errands: Errands
   readonly #rounds: Rounds
+  readonly #labels: Labels
   readonly #acknowledgements = new Acknowledgements()
   readonly #listeners = new Set<(event: ReplicationEvent) => void>()
   readonly #checkAt = new Map<string, number>()
@@ -147,6 +149,7 @@ export class Replication {
       onFailure: (what, error, facts) => this.#fault(what, error, facts),
     })
     this.#rounds = new Rounds({ store, book, busy: () => this.#replicas.size, signal })
+    this.#labels = new Labels({ net, store, rounds: this.#rounds, signal })
     this.#server = new FetchServer({ net, store, mayKnow: (peer, artifact) => held.isFor(artifact, peer), ...idle })
   }
 
@@ -171,6 +174,7 @@ export class Replication {
     clearTimeout(this.#lostTimers.get(peer))
     this.#lostTimers.delete(peer)
     this.#links.up(peer)
+    this.#run(() => this.#labels.begin())
     this.#replicas.inputActive({ type: 'tick' })
     this.#check(peer)
   }
@@ -316,16 +320,8 @@ export class Replication {
       return this.#run(() => this.#book.forgetAll(artifact))
     }
     if (type === 'updated') this.#run(() => this.#keepToAudience(artifact))
-    if (type === 'created' || type === 'updated') this.#publish(artifact)
+    if (type !== 'moved' && type !== 'frozen') this.#labels.add(artifact)
     this.#changed(artifact)
-  }
-
-  /** The label index is public to the mesh: it names artifacts that every member may know of, and no others. */
-  #publish(artifact: string): void {
-    const { store, net } = this.#options
-    if (store.get(artifact)?.settings.visibility !== 'mesh') return
-    // A hint that nobody must rely on: holders are asked directly too
-    net.provide(labelOf(artifact), this.#stopping.signal).catch(() => undefined)
   }
 
   /** Who may no longer know of it is no holder any more, whatever it keeps. */
@@ -392,8 +388,4 @@ export class Replication {
   #emit(event: ReplicationEvent): void {
     for (const listener of this.#listeners) listener(event)
   }
-}
-
-function labelOf(artifact: string): string {
-  return `artifact/${artifact}`
 }
