@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { gitObject, type GitObject } from '../../daemon/artifacts/store/git-object.ts'
 import { makePack } from '../../daemon/artifacts/store/pack-file.ts'
 import { gitOutput } from '../../daemon/artifacts/store/git-process.ts'
-import { DELIM, FLUSH, PktReader, pktLine } from '../../daemon/artifacts/replicate/pkt-line.ts'
+import { DELIMITER, FLUSH, packet, PacketReader } from '../../protocol/artifact/pkt-line.ts'
 import { fetchRequest } from '../../daemon/artifacts/replicate/fetch-request.ts'
 import { readRecords, recordPackets } from '../../daemon/artifacts/replicate/record-stream.ts'
 import type { ByteStream, MeshNet } from '../../daemon/net/mesh-net.ts'
@@ -81,9 +81,9 @@ function packOf(objects: readonly GitObject[]): Uint8Array {
 }
 
 async function sendPack(stream: ByteStream, pack: Uint8Array): Promise<void> {
-  await stream.write(pktLine('packfile\n'))
+  await stream.write(packet('packfile\n'))
   for (let at = 0; at < pack.length; at += 60_000) {
-    await stream.write(pktLine(Buffer.concat([Buffer.of(1), pack.subarray(at, at + 60_000)])))
+    await stream.write(packet(Buffer.concat([Buffer.of(1), pack.subarray(at, at + 60_000)])))
   }
   await stream.write(FLUSH)
 }
@@ -160,8 +160,8 @@ describe('objects from a hostile node', () => {
     [
       'GIT-11 progress without end',
       async (stream) => {
-        await stream.write(pktLine('packfile\n'))
-        for (;;) await stream.write(pktLine(Buffer.concat([Buffer.of(2), Buffer.alloc(1000, 46)])))
+        await stream.write(packet('packfile\n'))
+        for (;;) await stream.write(packet(Buffer.concat([Buffer.of(2), Buffer.alloc(1000, 46)])))
       },
     ],
     ['a stream on which nothing moves', () => new Promise(() => {})],
@@ -175,8 +175,8 @@ describe('objects from a hostile node', () => {
 
   test.each([
     ['no packets', Buffer.from('<html>')],
-    ['an endless record', Buffer.concat(Array.from({ length: 12 }, () => pktLine(Buffer.alloc(65_000, 120))))],
-    ['an empty record', DELIM],
+    ['an endless record', Buffer.concat(Array.from({ length: 12 }, () => packet(Buffer.alloc(65_000, 120))))],
+    ['an empty record', DELIMITER],
   ])('GIT-11 %s instead of records', async (_what, bytes) => {
     const peer = await rogue()
     const bait = artifactOf(peer.signer, {})
@@ -276,12 +276,12 @@ describe('P2P-17 what is not for everyone', () => {
     const peer = await rogue()
     const wants = async (want: string) => {
       const stream = await peer.net.openStream(a.id, GIT_STREAM)
-      await stream.write(Buffer.concat([pktLine(JSON.stringify({ v: 1, artifact: id, have: {} })), FLUSH]))
-      const packets = new PktReader(stream.chunks())
+      await stream.write(Buffer.concat([packet(JSON.stringify({ v: 1, artifact: id, have: {} })), FLUSH]))
+      const packets = new PacketReader(stream.chunks())
       await readRecords(packets)
       await stream.write(fetchRequest({ wants: [want], haves: [] }))
       const answer = await packets.next()
-      return answer?.type === 'data' ? Buffer.from(answer.bytes).toString().trim() : String(answer?.type)
+      return answer?.kind === 'data' ? Buffer.from(answer.payload).toString().trim() : String(answer?.kind)
     }
     expect(await wants(oid)).toBe('packfile')
     expect(await wants(first.oid)).toBe('ERR E_FORBIDDEN')
@@ -325,7 +325,7 @@ describe('P2P-17 what is not for everyone', () => {
 /** The first packet of the answer to a fetch. */
 async function fetchRaw({ net }: Rogue, peer: string, artifact: string): Promise<string> {
   const stream = await net.openStream(peer, GIT_STREAM)
-  await stream.write(Buffer.concat([pktLine(JSON.stringify({ v: 1, artifact, have: {} })), FLUSH]))
-  const pkt = await new PktReader(stream.chunks()).next()
-  return pkt?.type === 'data' ? Buffer.from(pkt.bytes).toString() : String(pkt?.type)
+  await stream.write(Buffer.concat([packet(JSON.stringify({ v: 1, artifact, have: {} })), FLUSH]))
+  const pkt = await new PacketReader(stream.chunks()).next()
+  return pkt?.kind === 'data' ? Buffer.from(pkt.payload).toString() : String(pkt?.kind)
 }

@@ -68,6 +68,24 @@ describe.each<Wire>(['memory', 'libp2p'])('over %s', (wire) => {
   })
 })
 
+describe('the label index', () => {
+  test('names all holders, also after a restart, and nothing that is private', async () => {
+    const [a, b] = await meshOf('memory', 2)
+    const named = (id: string) => [...mesh.network.label(`artifact/${id}`)].sort()
+    const open = await a.store.create({ settings: copies(2) })
+    const closed = await a.store.create({ visibility: 'private', settings: { ...copies(2), readers: [b.id] } })
+    await holds(open.id, b)
+    await holds(closed.id, b)
+    const both = [a.id, b.id].sort()
+    await eventually('both are named', () => named(open.id).join() === both.join())
+    mesh.network.label(`artifact/${open.id}`).clear()
+    await mesh.crash(b)
+    await mesh.again(b)
+    await eventually('it is named again', () => named(open.id).includes(b.id))
+    expect(named(closed.id)).toEqual([])
+  })
+})
+
 describe('holders that come and go', () => {
   test('the copy of a lost holder is made anew elsewhere, and given up when it comes back', async () => {
     const [a, b, c, d] = await meshOf('memory', 4)

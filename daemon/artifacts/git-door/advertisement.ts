@@ -4,7 +4,7 @@
  */
 import { VERSION } from '../../../protocol/version.ts'
 import type { Service } from './door-path.ts'
-import { FLUSH, packet } from './pkt-line.ts'
+import { FLUSH, packet } from '../../../protocol/artifact/pkt-line.ts'
 
 export interface ShownRefs {
   /** Object id by name, without HEAD */

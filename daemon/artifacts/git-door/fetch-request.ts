@@ -6,7 +6,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import { isObjectId } from '../../../protocol/artifact/ref-name.ts'
 import { type LsRefs, UPLOAD_CAPABILITIES } from './advertisement.ts'
 import { FIXED } from './limits.ts'
-import { DELIMITER, FLUSH, lineOf, type Packet, packet, packets } from './pkt-line.ts'
+import { DELIMITER, FLUSH, lineOf, type Packet, packet, packets } from '../../../protocol/artifact/pkt-line.ts'
 
 export type FetchRequest =
   /** A client that tries whether it may come in */

@@ -4,7 +4,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import { FIXED } from './limits.ts'
-import { band, FLUSH, packet } from './pkt-line.ts'
+import { band, FLUSH, packet } from '../../../protocol/artifact/pkt-line.ts'
 
 const RESULT = 'application/x-git-receive-pack-result'
 /** An empty packet of band 1: means nothing, keeps the connection */

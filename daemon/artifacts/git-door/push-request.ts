@@ -7,7 +7,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import { isObjectId, refKind, refNameFault } from '../../../protocol/artifact/ref-name.ts'
 import { RECEIVE_CAPABILITIES } from './advertisement.ts'
 import { FIXED } from './limits.ts'
-import { lineOf, packetAt } from './pkt-line.ts'
+import { lineOf, packetAt } from '../../../protocol/artifact/pkt-line.ts'
 
 export interface PushCommand {
   /** As sent; not yet known to be a name that is allowed */

@@ -12,8 +12,8 @@ import { failpoint } from '../../failpoint.ts'
 import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
 import type { Adopted, ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { fetchRequest } from './fetch-request.ts'
-import { takePack } from './pack-intake.ts'
-import { FLUSH, pktLine, PktReader } from './pkt-line.ts'
+import { PackIntake } from './pack-intake.ts'
+import { FLUSH, packet, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { readPack } from './read-pack.ts'
 import { readRecords } from './record-stream.ts'
 import { Watchdog } from './watchdog.ts'
@@ -107,7 +107,7 @@ class Fetch {
   readonly #suspects: ReadonlySet<string>
   readonly #stream: ByteStream
   readonly #dog: Watchdog
-  readonly #packets: PktReader
+  readonly #packets: PacketReader
 
   constructor(
     order: FetchOrder,
@@ -121,7 +121,7 @@ class Fetch {
     this.#suspects = suspects
     this.#stream = stream
     this.#dog = dog
-    this.#packets = new PktReader(alive(stream.chunks(), dog))
+    this.#packets = new PacketReader(alive(stream.chunks(), dog))
   }
 
   async run(): Promise<Adopted> {
@@ -134,32 +134,34 @@ class Fetch {
       artifact,
       have: Object.fromEntries(sure.map(([writer, { sequence }]) => [writer, sequence])),
     }
-    await this.#stream.write(Buffer.concat([pktLine(encodeMessage(header)), FLUSH]), this.#dog.signal)
-    const taken = await this.#records()
-    if (taken.length === 0) {
-      await this.#stream.end(this.#dog.signal)
-      return { heads: new Map(have), taken: 0, frozen: [] }
-    }
-    const { wants, complete, haves } = await this.#lacking(taken)
-    const staging = wants.length === 0 ? undefined : await store.stage(artifact)
+    // Ready when the objects come; what it fails of comes up then
+    const intake = PackIntake.open(store, artifact, this.#dog.signal)
+    intake.catch(() => undefined)
     try {
-      if (staging !== undefined) await this.#objects(staging, { wants, complete, haves })
+      await this.#stream.write(Buffer.concat([packet(encodeMessage(header)), FLUSH]), this.#dog.signal)
+      const taken = await this.#records()
+      if (taken.length === 0) {
+        await this.#stream.end(this.#dog.signal)
+        return { heads: new Map(have), taken: 0, frozen: [] }
+      }
+      const lacking = await this.#lacking(taken)
+      const staging = lacking.wants.length === 0 ? undefined : await this.#objects(await intake, lacking)
       await this.#stream.end(this.#dog.signal)
       failpoint('artifact.fetch.before-adopt')
       const texts = taken.map(({ sealed }) => sealed.text)
       return await store.adopt(artifact, texts, { ...(staging && { staging }), signal: this.#dog.signal })
     } finally {
-      await staging?.discard()
+      await intake.then((opened) => opened.close()).catch(() => undefined)
       await this.#packets.close()
     }
   }
 
-  async #objects(staging: Staging, { wants, complete, haves }: Lacking): Promise<void> {
+  async #objects(intake: PackIntake, { wants, complete, haves }: Lacking): Promise<Staging> {
     const { store } = this.#options
     await this.#stream.write(fetchRequest({ wants, haves }), this.#dog.signal)
-    const pack = readPack(this.#packets)
     const maxBytes = store.room(this.#order.artifact)
-    await takePack({ store, staging, pack, wants, complete, maxBytes, signal: this.#dog.signal })
+    await intake.take({ pack: readPack(this.#packets), wants, complete, maxBytes })
+    return intake.staging
   }
 
   /** Those of the peer's records that may be taken, checked one by one as if each were the last. */

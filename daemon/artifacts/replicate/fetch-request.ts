@@ -8,7 +8,14 @@
  */
 import { isObjectId } from '../../../protocol/artifact/ref-name.ts'
 import { MeshError } from '../../../protocol/errors.ts'
-import { DELIM, FLUSH, type PktReader, pktLine } from './pkt-line.ts'
+import {
+  DELIMITER,
+  FLUSH,
+  lineOf,
+  type Packet,
+  packet,
+  type PacketReader,
+} from '../../../protocol/artifact/pkt-line.ts'
 
 export interface Wanted {
   /** Object ids, hex; not empty */
@@ -28,40 +35,40 @@ export function fetchRequest({ wants, haves }: Wanted): Buffer {
     throw new MeshError('E_TOO_LARGE', `Cannot fetch: ${wants.length} refs at once are too many`)
   }
   return Buffer.concat([
-    ...CAPABILITIES.map(pktLine),
-    DELIM,
-    ...OPTIONS.map(pktLine),
-    ...wants.map((oid) => pktLine(`want ${oid}\n`)),
-    ...haves.slice(0, MAX_REQUEST_OBJECTS - wants.length).map((oid) => pktLine(`have ${oid}\n`)),
-    pktLine('done\n'),
+    ...CAPABILITIES.map(packet),
+    DELIMITER,
+    ...OPTIONS.map(packet),
+    ...wants.map((oid) => packet(`want ${oid}\n`)),
+    ...haves.slice(0, MAX_REQUEST_OBJECTS - wants.length).map((oid) => packet(`have ${oid}\n`)),
+    packet('done\n'),
     FLUSH,
   ])
 }
 
 /** @returns undefined when the asker ends instead: it needs no objects. @throws MeshError E_PROTOCOL for anything but the request above */
-export async function readFetchRequest(packets: PktReader): Promise<Wanted | undefined> {
+export async function readFetchRequest(packets: PacketReader): Promise<Wanted | undefined> {
   const first = await packets.next()
   if (first === undefined) return undefined
-  const lines = [first.type === 'data' ? textOf(first.bytes) : first.type]
+  const lines = [wordsOf(first)]
   const wants: string[] = []
   const haves: string[] = []
   for (let left = MAX_REQUEST_OBJECTS + 16; ; left--) {
-    const pkt = await packets.next()
-    if (pkt === undefined || left === 0) throw broken('it is cut off or too long')
-    if (pkt.type === 'flush') break
-    const line = pkt.type === 'data' ? textOf(pkt.bytes) : pkt.type
+    const next = await packets.next()
+    if (next === undefined || left === 0) throw broken('it is cut off or too long')
+    if (next.kind === 'flush') break
+    const line = wordsOf(next)
     const [word, oid] = line.split(' ')
     if (word === 'want' && isObjectId(oid)) wants.push(oid)
     else if (word === 'have' && isObjectId(oid)) haves.push(oid)
     else lines.push(`${line}`)
   }
-  const plain = [...CAPABILITIES, 'delim', ...OPTIONS, 'done'].map((line) => line.trimEnd())
+  const plain = [...CAPABILITIES, 'delimiter', ...OPTIONS, 'done'].map((line) => line.trimEnd())
   if (wants.length === 0 || lines.join('\n') !== plain.join('\n')) throw broken('it is another than this version makes')
   return { wants, haves }
 }
 
-function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').replace(/\n$/, '')
+function wordsOf(next: Packet): string {
+  return next.kind === 'data' ? lineOf(next.payload) : next.kind
 }
 
 function broken(why: string): MeshError {

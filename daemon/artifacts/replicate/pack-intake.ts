@@ -6,57 +6,87 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
 
-export interface PackIntake {
-  readonly store: ArtifactStore
-  readonly staging: Staging
+export interface IncomingPack {
   readonly pack: AsyncIterable<Uint8Array>
   /** Tips that must be complete afterwards */
   readonly wants: readonly string[]
   /** Tips that are complete here already */
   readonly complete: readonly string[]
   readonly maxBytes: number
-  readonly signal: AbortSignal
 }
 
 /**
- * $1 the largest pack in bytes, $2 "whole" when nothing is here yet, then tips that must be complete, as "oid", and that are, as "^oid". A pack of which index-pack
- * says that it holds all it names needs no second walk, only its tips looked for.
+ * The first line of its input: the largest pack in bytes, "whole" when nothing is here yet, then tips that must be complete, as "oid", and that are, as "^oid".
+ * The rest is the pack. (`read` takes no byte beyond its line.) A pack of which index-pack says that it holds all it names needs no second walk, only its tips
+ * looked for.
  */
 const SCRIPT = `
-max=$1 extent=$2; shift 2
+read -r max extent tips || exit 10
 if [ "$extent" = whole ]; then
   "$0" index-pack --stdin --strict --check-self-contained-and-connected --max-input-size="$max" >/dev/null
   code=$?
-  [ $code = 0 ] && exec "$0" rev-list --quiet --no-walk --end-of-options "$@"
+  [ $code = 0 ] && exec "$0" rev-list --quiet --no-walk --end-of-options $tips
   [ $code = 1 ] || exit $code
 else
   "$0" index-pack --stdin --strict --fix-thin --max-input-size="$max" >/dev/null || exit
 fi
-exec "$0" rev-list --quiet --objects "$@" --
+exec "$0" rev-list --quiet --objects $tips --
 `
 
-/** @throws MeshError E_PROTOCOL when an object is bad or missing, E_TIMEOUT, E_QUOTA, and what the stream throws */
-export async function takePack(intake: PackIntake): Promise<void> {
-  const { store, staging, wants, complete, maxBytes, signal } = intake
-  const isKnown = store.get(staging.artifact) !== undefined
-  const extent = complete.length === 0 ? 'whole' : 'part'
-  const git = await spawnGit({
-    args: [String(maxBytes), extent, ...wants, ...complete.map((oid) => `^${oid}`)],
-    script: SCRIPT,
-    repository: staging.path,
-    foreign: true,
-    reads: isKnown ? [await store.repository(staging.artifact)] : [],
-    writes: [staging.path],
-    limits: { wallMs: 3_600_000, cpuSeconds: 1_800 },
-    signal,
-  })
-  try {
-    await pipeIn(intake.pack, git, signal)
-    const { code, stderr } = await git.ended
-    signal.throwIfAborted()
+/** The store makes what it takes durable, and nothing in a quarantine need be. */
+const CONFIG = { 'core.fsync': 'none' }
+
+/** A quarantine and, behind walls, a process that waits for the pack. Building the walls takes longer than looking at a small pack: they are built while records are read. */
+export class PackIntake {
+  readonly staging: Staging
+  readonly #git: GitChild
+  readonly #signal: AbortSignal
+
+  private constructor(staging: Staging, git: GitChild, signal: AbortSignal) {
+    this.staging = staging
+    this.#git = git
+    this.#signal = signal
+  }
+
+  /** @throws MeshError E_QUOTA, E_OVERLOADED, E_STORAGE, E_GIT_MISSING; the reason of `signal` */
+  static async open(store: ArtifactStore, artifact: string, signal: AbortSignal): Promise<PackIntake> {
+    const staging = await store.stage(artifact)
+    try {
+      const isKnown = store.get(artifact) !== undefined
+      const git = await spawnGit({
+        args: [],
+        script: SCRIPT,
+        repository: staging.path,
+        foreign: true,
+        reads: isKnown ? [await store.repository(artifact)] : [],
+        writes: [staging.path],
+        limits: { wallMs: 3_600_000, cpuSeconds: 1_800 },
+        config: CONFIG,
+        signal,
+      })
+      return new PackIntake(staging, git, signal)
+    } catch (error) {
+      await staging.discard()
+      throw error
+    }
+  }
+
+  /** Once. @throws MeshError E_PROTOCOL when an object is bad or missing, E_TIMEOUT, E_QUOTA, and what the stream throws */
+  async take({ pack, wants, complete, maxBytes }: IncomingPack): Promise<void> {
+    const extent = complete.length === 0 ? 'whole' : 'part'
+    const tips = [...wants, ...complete.map((oid) => `^${oid}`)]
+    this.#git.stdin.write(`${maxBytes} ${extent} ${tips.join(' ')}\n`)
+    await pipeIn(pack, this.#git, this.#signal)
+    const { code, stderr } = await this.#git.ended
+    this.#signal.throwIfAborted()
     if (code !== 0) throw refused(stderr)
-  } finally {
-    git.kill()
+  }
+
+  /** Ends the process and, unless it was used up, the quarantine. */
+  async close(): Promise<void> {
+    this.#git.kill()
+    await this.#git.ended
+    await this.staging.discard()
   }
 }
 
@@ -64,33 +94,40 @@ async function pipeIn(pack: AsyncIterable<Uint8Array>, git: GitChild, signal: Ab
   const { stdin } = git
   let isOver = false
   let isCorked = false
+  let wake = (): void => {}
+  const onWake = (): void => wake()
+  stdin.on('drain', onWake)
+  signal.addEventListener('abort', onWake)
   void git.ended.then(() => {
     isOver = true
+    wake()
   })
-  for await (const bytes of pack) {
-    // What Git refused is read no further; `ended` tells why.
-    if (isOver) return
-    // All packets of one piece of the stream go to Git in one write.
-    if (!isCorked) {
-      isCorked = true
-      stdin.cork()
-      process.nextTick(() => {
-        isCorked = false
-        stdin.uncork()
-      })
+  try {
+    for await (const bytes of pack) {
+      // What Git refused is read no further; `ended` tells why.
+      if (isOver) return
+      // All packets of one piece of the stream go to Git in one write.
+      if (!isCorked) {
+        isCorked = true
+        stdin.cork()
+        process.nextTick(() => {
+          isCorked = false
+          stdin.uncork()
+        })
+      }
+      stdin.write(bytes)
+      while (stdin.writableNeedDrain && !isOver) {
+        signal.throwIfAborted()
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
     }
-    if (!stdin.write(bytes)) await drained(git, signal)
+    stdin.end()
+  } finally {
+    stdin.off('drain', onWake)
+    signal.removeEventListener('abort', onWake)
   }
-  stdin.end()
-}
-
-async function drained(git: GitChild, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  git.stdin.once('drain', resolve)
-  signal.addEventListener('abort', () => resolve(), { once: true })
-  await Promise.race([promise, git.ended])
-  git.stdin.off('drain', resolve)
-  signal.throwIfAborted()
 }
 
 function refused(stderr: string): MeshError {

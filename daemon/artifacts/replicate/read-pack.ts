@@ -3,45 +3,61 @@
  * dropped, 3 the other side's last words; flush at the end.
  */
 import { MeshError } from '../../../protocol/errors.ts'
-import type { Pkt, PktReader } from './pkt-line.ts'
+import { band, FLUSH, lineOf, packet, type PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 
 /** Packets before the pack: none is asked for. */
 const MAX_LINES = 16
 /** Progress in one answer, bytes: none is asked for either, but Git keeps a slow stream alive with empty packets. */
 const MAX_PROGRESS = 64 << 10
 
-/** The pack's bytes; each piece is valid until the next is asked for. @throws MeshError E_PROTOCOL */
-export async function* readPack(packets: PktReader): AsyncGenerator<Uint8Array> {
+/** Such an answer with a pack that is here whole. */
+export function packPackets(pack: Buffer): Buffer {
+  return Buffer.concat([packet('packfile\n'), band(1, pack), FLUSH])
+}
+
+/** The pack's bytes, as they come; each piece is valid until the next is asked for. @throws MeshError E_PROTOCOL */
+export async function* readPack(packets: PacketReader): AsyncGenerator<Uint8Array> {
   await skipToPack(packets)
   let progress = 0
   for (;;) {
-    const pkt = await need(packets)
-    if (pkt.type === 'flush') return
-    if (pkt.type !== 'data') throw broken('the pack is parted')
-    const band = pkt.bytes[0]
-    if (band === 1) yield pkt.bytes.subarray(1)
-    else if (band === 3) throw broken('it could not make a pack')
-    else if (band !== 2) throw broken('a packet of the pack names no band')
-    else if ((progress += pkt.bytes.length) > MAX_PROGRESS) throw broken('it talks and sends no pack')
+    const head = await need(packets.head())
+    if (typeof head !== 'number') {
+      if (head.kind === 'flush') return
+      throw broken('the pack is parted')
+    }
+    const [number] = head === 0 ? [] : await packets.take(1)
+    if (number === 1) yield* pieces(packets, head - 1)
+    else if (number === 3) throw broken('it could not make a pack')
+    else if (number !== 2) throw broken('a packet of the pack names no band')
+    else if ((progress += head) > MAX_PROGRESS) throw broken('it talks and sends no pack')
+    else await packets.take(head - 1)
   }
 }
 
-async function skipToPack(packets: PktReader): Promise<void> {
+async function* pieces(packets: PacketReader, length: number): AsyncGenerator<Uint8Array> {
+  for (let left = length; left > 0; ) {
+    const piece = await packets.some(left)
+    left -= piece.length
+    yield piece
+  }
+}
+
+async function skipToPack(packets: PacketReader): Promise<void> {
   for (let lines = 0; lines < MAX_LINES; lines++) {
-    const pkt = await need(packets)
-    if (pkt.type === 'delim') continue
-    if (pkt.type !== 'data') throw broken('it ends before the pack')
-    const line = Buffer.from(pkt.bytes.subarray(0, 16)).toString('latin1')
-    if (line === 'packfile\n') return
+    const next = await need(packets.next())
+    if (next.kind === 'delimiter') continue
+    if (next.kind !== 'data') throw broken('it ends before the pack')
+    const line = lineOf(next.payload.subarray(0, 16))
+    if (line === 'packfile') return
     if (line.startsWith('ERR ')) throw broken('it refused')
   }
   throw broken('no pack comes')
 }
 
-async function need(packets: PktReader): Promise<Pkt> {
-  const pkt = await packets.next()
-  if (pkt === undefined) throw broken('it is cut off')
-  return pkt
+async function need<T>(coming: Promise<T | undefined>): Promise<T> {
+  const found = await coming
+  if (found === undefined) throw broken('it is cut off')
+  return found
 }
 
 function broken(why: string): MeshError {

@@ -1,7 +1,7 @@
 /** Envelopes of records on a fetch's stream: each as many packets as it needs, closed by a delim; a flush after the last. */
 import { LIMITS } from '../../../protocol/limits.ts'
 import { isErrorCode, MeshError } from '../../../protocol/errors.ts'
-import { DELIM, PKT_DATA_BYTES, type PktReader, pktLine } from './pkt-line.ts'
+import { DELIMITER, MAX_PAYLOAD, packet, type PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 
 /** What one stream carries at most; whoever lacks more fetches again. Bounds the asker's memory. */
 export const RECORDS_PER_FETCH = 4_096
@@ -10,39 +10,39 @@ export const RECORD_BYTES_PER_FETCH = 16 << 20
 export function recordPackets(text: string): Buffer {
   const bytes = Buffer.from(text)
   const packets: Buffer[] = []
-  for (let at = 0; at < bytes.length; at += PKT_DATA_BYTES) {
-    packets.push(pktLine(bytes.subarray(at, at + PKT_DATA_BYTES)))
+  for (let at = 0; at < bytes.length; at += MAX_PAYLOAD) {
+    packets.push(packet(bytes.subarray(at, at + MAX_PAYLOAD)))
   }
-  return Buffer.concat([...packets, DELIM])
+  return Buffer.concat([...packets, DELIMITER])
 }
 
 /** @throws MeshError E_PROTOCOL beyond the bounds, and the code the other side gives instead of records */
-export async function readRecords(packets: PktReader): Promise<string[]> {
+export async function readRecords(packets: PacketReader): Promise<string[]> {
   const texts: string[] = []
   let parts: Buffer[] = []
   let length = 0
   let total = 0
   for (;;) {
-    const pkt = await packets.next()
-    if (pkt?.type === 'flush' && parts.length === 0) return texts
-    if (pkt?.type === 'delim' && parts.length > 0) {
+    const next = await packets.next()
+    if (next?.kind === 'flush' && parts.length === 0) return texts
+    if (next?.kind === 'delimiter' && parts.length > 0) {
       texts.push(Buffer.concat(parts).toString('utf8'))
       if (texts.length > RECORDS_PER_FETCH) throw broken('too many')
       parts = []
       length = 0
-    } else if (pkt?.type === 'data') {
-      if (texts.length === 0 && parts.length === 0) throwIfError(pkt.bytes)
-      length += pkt.bytes.length
-      total += pkt.bytes.length
+    } else if (next?.kind === 'data') {
+      if (texts.length === 0 && parts.length === 0) throwIfError(next.payload)
+      length += next.payload.length
+      total += next.payload.length
       const most = RECORD_BYTES_PER_FETCH + LIMITS.artifactRecordBytes
       if (length > LIMITS.artifactRecordBytes || total > most) throw broken('too long')
-      parts.push(Buffer.from(pkt.bytes))
+      parts.push(Buffer.from(next.payload))
     } else throw broken('cut off')
   }
 }
 
 export function errorPacket(error: MeshError): Buffer {
-  return pktLine(`ERR ${error.code}`)
+  return packet(`ERR ${error.code}`)
 }
 
 function throwIfError(bytes: Uint8Array): void {

@@ -15,13 +15,15 @@ import { mayKnow } from '../../../protocol/artifact/visibility.ts'
 import type { Signer } from '../../../protocol/signing/signing.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { MeshNet, NetEvent } from '../../net/mesh-net.ts'
-import type { ArtifactEvent, ArtifactStore } from '../store/artifact-store.ts'
+import type { ArtifactEvent } from '../store/artifact-store.ts'
+import type { OpenStore } from '../store/journal-store.ts'
 import { type Acknowledgement, Acknowledgements } from './acknowledgements.ts'
 import { Checks } from './checks.ts'
 import { Copies } from './copies.ts'
 import { Errands } from './errands.ts'
 import { HeldArtifacts } from './held.ts'
 import { HoldingBook } from './holding-book.ts'
+import { labelOf, Labels } from './labels.ts'
 import { Links } from './links.ts'
 import { Replicas } from './replicas.ts'
 import { pause, Rounds } from './rounds.ts'
@@ -31,7 +33,7 @@ import { Teller } from './teller.ts'
 
 export interface ReplicationOptions {
   readonly net: MeshNet
-  readonly store: ArtifactStore
+  readonly store: OpenStore
   /** Must know `REPLICATION_RECORDS` */
   readonly journal: Journal
   readonly signer: Signer
@@ -83,6 +85,7 @@ export class Replication {
   readonly #server: FetchServer
   readonly #errands: Errands
   readonly #rounds: Rounds
+  readonly #labels: Labels
   readonly #acknowledgements = new Acknowledgements()
   readonly #listeners = new Set<(event: ReplicationEvent) => void>()
   readonly #checkAt = new Map<string, number>()
@@ -146,6 +149,7 @@ export class Replication {
       onFailure: (what, error, facts) => this.#fault(what, error, facts),
     })
     this.#rounds = new Rounds({ store, book, busy: () => this.#replicas.size, signal })
+    this.#labels = new Labels({ net, store, rounds: this.#rounds, signal })
     this.#server = new FetchServer({ net, store, mayKnow: (peer, artifact) => held.isFor(artifact, peer), ...idle })
   }
 
@@ -170,6 +174,7 @@ export class Replication {
     clearTimeout(this.#lostTimers.get(peer))
     this.#lostTimers.delete(peer)
     this.#links.up(peer)
+    this.#run(() => this.#labels.begin())
     this.#replicas.inputActive({ type: 'tick' })
     this.#check(peer)
   }
@@ -315,16 +320,8 @@ export class Replication {
       return this.#run(() => this.#book.forgetAll(artifact))
     }
     if (type === 'updated') this.#run(() => this.#keepToAudience(artifact))
-    if (type === 'created' || type === 'updated') this.#publish(artifact)
+    if (type !== 'moved' && type !== 'frozen') this.#labels.add(artifact)
     this.#changed(artifact)
-  }
-
-  /** The label index is public to the mesh: it names artifacts that every member may know of, and no others. */
-  #publish(artifact: string): void {
-    const { store, net } = this.#options
-    if (store.get(artifact)?.settings.visibility !== 'mesh') return
-    // A hint that nobody must rely on: holders are asked directly too
-    net.provide(labelOf(artifact), this.#stopping.signal).catch(() => undefined)
   }
 
   /** Who may no longer know of it is no holder any more, whatever it keeps. */
@@ -391,8 +388,4 @@ export class Replication {
   #emit(event: ReplicationEvent): void {
     for (const listener of this.#listeners) listener(event)
   }
-}
-
-function labelOf(artifact: string): string {
-  return `artifact/${artifact}`
 }

@@ -33,6 +33,12 @@ export class Rounds {
     )
   }
 
+  /** All that are held here. */
+  async held(act: (artifact: string) => Promise<void>): Promise<void> {
+    const { store } = this.#options
+    await this.#pages((after) => store.ids({ limit: PAGE, ...(after === undefined ? {} : { after }) }), act)
+  }
+
   /** Artifacts that a peer is known to hold. */
   async shared(peer: string, act: (artifact: string) => Promise<void>): Promise<void> {
     await this.#pages((after) => this.#options.book.sharedWith(peer, after, PAGE), act)

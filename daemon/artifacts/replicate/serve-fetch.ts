@@ -1,5 +1,5 @@
 /**
- * The answering side of a fetch: records from the store, objects from `git upload-pack` in a jail, piped with the stream's own backpressure: a reader that is slow
+ * The answering side of a fetch: records from the store, objects, when they are few, read by the store (small-pack.ts), else from `git upload-pack` in a jail, piped with the stream's own backpressure: a reader that is slow
  * stops Git, and the daemon holds a packet or two.
  */
 import {
@@ -11,15 +11,18 @@ import {
 import { MeshError, toMeshError } from '../../../protocol/errors.ts'
 import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
 import type { ArtifactStore } from '../store/artifact-store.ts'
+import type { OpenStore } from '../store/journal-store.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
-import { fetchRequest, readFetchRequest } from './fetch-request.ts'
-import { FLUSH, PktReader } from './pkt-line.ts'
+import { fetchRequest, readFetchRequest, type Wanted } from './fetch-request.ts'
+import { FLUSH, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { errorPacket, RECORD_BYTES_PER_FETCH, recordPackets, RECORDS_PER_FETCH } from './record-stream.ts'
+import { packPackets } from './read-pack.ts'
+import { smallPack } from './small-pack.ts'
 import { Watchdog } from './watchdog.ts'
 
 export interface FetchServerOptions {
   readonly net: MeshNet
-  readonly store: ArtifactStore
+  readonly store: OpenStore
   /** Whether the peer may know of the artifact, which may not exist here */
   readonly mayKnow: (peer: string, artifact: string) => boolean
   /** Fetches served at once. @default 16 */
@@ -32,6 +35,7 @@ export interface FetchServerOptions {
 
 /** Envelopes read from the store at a time. */
 const PAGE = 100
+const PIECE_BYTES = 32 << 10
 
 export class FetchServer {
   readonly #options: FetchServerOptions
@@ -88,41 +92,41 @@ export class FetchServer {
   }
 
   async #answer(stream: ByteStream, dog: Watchdog): Promise<void> {
-    const packets = new PktReader(alive(stream.chunks(), dog))
+    const packets = new PacketReader(alive(stream.chunks(), dog))
     try {
       const header = await readHeader(packets)
       const { store, mayKnow } = this.#options
       // One answer for what is not here and for what the asker may not know of
       if (!mayKnow(stream.peer, header.artifact)) throw new MeshError('E_NOT_FOUND', 'There is no such artifact here')
-      // Git starts while the asker looks at the records
-      const git = await this.#startGit(header.artifact, dog.signal)
-      try {
-        const sent = new Map<string, number>()
-        for await (const packet of missingRecords(store, header, sent)) await stream.write(packet, dog.signal)
-        await stream.write(FLUSH, dog.signal)
-        const wanted = await readFetchRequest(packets)
-        if (wanted === undefined) return
-        await checkWants(store, header.artifact, sent, wanted.wants)
-        git.stdin.end(fetchRequest(wanted))
-        await pipeOut(git, stream, dog)
-      } finally {
-        git.kill()
-      }
+      const sent = new Map<string, number>()
+      for await (const packet of together(missingRecords(store, header, sent))) await stream.write(packet, dog.signal)
+      const wanted = await readFetchRequest(packets)
+      if (wanted === undefined) return
+      await checkWants(store, header.artifact, sent, wanted.wants)
+      const repository = await store.repository(header.artifact)
+      const small = await smallPack(store.reader, repository, wanted)
+      if (small === undefined) await this.#runGit(repository, wanted, stream, dog)
+      else await stream.write(packPackets(small), dog.signal)
     } finally {
       await packets.close()
     }
   }
 
-  async #startGit(artifact: string, signal: AbortSignal): Promise<GitChild> {
-    const repository = await this.#options.store.repository(artifact)
-    return spawnGit({
+  async #runGit(repository: string, wanted: Wanted, stream: ByteStream, dog: Watchdog): Promise<void> {
+    const git = await spawnGit({
       args: ['upload-pack', '--strict', '--stateless-rpc', repository],
       repository,
       protocol: 'version=2',
       foreign: true,
       limits: { wallMs: 3_600_000 },
-      signal,
+      signal: dog.signal,
     })
+    try {
+      git.stdin.end(fetchRequest(wanted))
+      await pipeOut(git, stream, dog)
+    } finally {
+      git.kill()
+    }
   }
 }
 
@@ -134,6 +138,20 @@ async function pipeOut(git: GitChild, stream: ByteStream, dog: Watchdog): Promis
   const { code } = await git.ended
   dog.signal.throwIfAborted()
   if (code !== 0) throw new MeshError('E_INTERNAL', 'Cannot serve a fetch: Git could not make the pack')
+}
+
+/** Records and the flush after them, in pieces of some kilobytes: few are sent in one. */
+async function* together(packets: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let held: Buffer[] = []
+  let bytes = 0
+  for await (const packet of packets) {
+    held.push(packet)
+    if ((bytes += packet.length) < PIECE_BYTES) continue
+    yield Buffer.concat(held)
+    held = []
+    bytes = 0
+  }
+  yield Buffer.concat([...held, FLUSH])
 }
 
 /** What Git has written since, as one piece: it writes packets of some kilobytes, and each piece on the stream has its price. */
@@ -161,11 +179,11 @@ async function* gathered({ stdout }: GitChild): AsyncGenerator<Uint8Array> {
   }
 }
 
-async function readHeader(packets: PktReader): Promise<FetchHeader> {
-  const pkt = await packets.next()
-  if (pkt?.type !== 'data') throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: it does not say of what')
-  const header = decodeMessage(fetchHeader, pkt.bytes, 'the head of a fetch')
-  if ((await packets.next())?.type !== 'flush')
+async function readHeader(packets: PacketReader): Promise<FetchHeader> {
+  const first = await packets.next()
+  if (first?.kind !== 'data') throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: it does not say of what')
+  const header = decodeMessage(fetchHeader, first.payload, 'the head of a fetch')
+  if ((await packets.next())?.kind !== 'flush')
     throw new MeshError('E_PROTOCOL', 'Cannot serve a fetch: its head goes on')
   return header
 }
