@@ -48,7 +48,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       body: take.artifactPatch,
       maxBodyBytes: SMALL_BODY_BYTES,
       reply: reply.artifactView,
-      handle: async ({ params, body }) => (await artifacts()).update(params.id, body),
+      handle: async ({ params, body, caller }) => (await artifacts()).update(params.id, body, caller.subject),
     },
     'POST /v0/artifacts/:id/remove': {
       access: 'admin',
@@ -56,8 +56,8 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       body: nothing,
       maxBodyBytes: SMALL_BODY_BYTES,
       reply: reply.removedReply,
-      handle: async ({ params }) => {
-        await (await artifacts()).remove(params.id)
+      handle: async ({ params, caller }) => {
+        await (await artifacts()).remove(params.id, caller.subject)
         return { removed: true }
       },
     },
@@ -176,7 +176,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       body: take.replicaContract,
       maxBodyBytes: SMALL_BODY_BYTES,
       reply: reply.replicationView,
-      handle: async ({ params, body }) => (await artifacts()).replicate(params.id, body),
+      handle: async ({ params, body, caller }) => (await artifacts()).replicate(params.id, body, caller.subject),
     },
     'GET /v0/artifacts/:id/verify': {
       access: 'read',
