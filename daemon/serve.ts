@@ -25,12 +25,12 @@ export async function serve(parts: ServeParts): Promise<Served> {
   const executor = await startExecutor(parts)
   const later = new LaterSandboxes(parts)
   const tasks = await startTasks(parts, executor, later)
-  const { api, metrics } = await startApi(parts, executor, tasks, later)
+  const { api, metrics, artifacts } = await startApi(parts, executor, tasks, later)
   parts.onOffers(() => {
     const { executors, labels } = later.parts?.offer() ?? { executors: [], labels: [] }
     return { executors: [...tasks.offers(), ...executors], labels }
   })
-  later.start()
+  later.start({ services: artifacts.services, git: artifacts.git })
   return { tasks, metrics, api }
 }
 
@@ -95,7 +95,7 @@ async function startApi(
   executor: IsolateExecutor,
   tasks: TaskParts,
   later: LaterSandboxes,
-): Promise<{ api: ApiAddress; metrics: Metrics }> {
+): Promise<{ api: ApiAddress; metrics: Metrics; artifacts: LazyArtifacts }> {
   const { setting, journal, membership, directory, net, joins, events, status, shutdown, onClose } = parts
   const { loaded, paths, identity, mesh, logger } = setting
   const { config } = loaded
@@ -137,5 +137,5 @@ async function startApi(
   onClose('local API', (drainMs) => server.close(Math.min(drainMs, 1_000)))
   const api = await server.listen()
   artifacts.begin(api.url)
-  return { api, metrics }
+  return { api, metrics, artifacts }
 }
