@@ -61,6 +61,14 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
         return { removed: true }
       },
     },
+    'POST /v0/artifacts/:id/collect': {
+      access: 'admin',
+      summary: 'Packs its repository and drops what nothing reaches',
+      body: take.collectRequest,
+      maxBodyBytes: SMALL_BODY_BYTES,
+      reply: reply.collectResult,
+      handle: async ({ params, body, signal }) => (await artifacts()).collect(params.id, body, signal),
+    },
     'POST /v0/artifacts/:id/fork': {
       access: 'run',
       summary: 'Makes an artifact of its own from this one',

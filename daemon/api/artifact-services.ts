@@ -5,6 +5,8 @@ import type {
   ArtifactRoutes,
   ArtifactView,
   AuditPage,
+  CollectRequest,
+  CollectResult,
   CommitRequest,
   CommitResult,
   DiffView,
@@ -47,6 +49,7 @@ export interface ArtifactServices {
   get(id: string): Promise<ArtifactView>
   update(id: string, patch: ArtifactPatch, subject: Subject): Promise<ArtifactView>
   remove(id: string, subject: Subject): Promise<void>
+  collect(id: string, request: CollectRequest, signal: AbortSignal): Promise<CollectResult>
   fork(id: string, request: ForkRequest, subject: Subject): Promise<ArtifactView>
   fetch(id: string, signal: AbortSignal): Promise<ArtifactView>
   refs(id: string, query: Query<'GET /v0/artifacts/:id/refs'>): Promise<Reply<'GET /v0/artifacts/:id/refs'>>

@@ -4,6 +4,8 @@ import type {
   ArtifactPatch,
   ArtifactView as ApiView,
   AuditPage,
+  CollectRequest,
+  CollectResult,
   CommitRequest,
   CommitResult,
   DiffView,
@@ -115,6 +117,10 @@ export class ArtifactService implements ArtifactServices {
 
   async remove(id: string, subject: Subject): Promise<void> {
     await this.#parts.store.remove(this.#find(id).id, { subject })
+  }
+
+  async collect(id: string, { now }: CollectRequest, signal: AbortSignal): Promise<CollectResult> {
+    return this.#parts.store.collect(this.#find(id).id, { keepRecent: now !== true, signal })
   }
 
   async fork(id: string, request: ForkRequest, subject: Subject): Promise<ApiView> {
