@@ -115,7 +115,7 @@ test('after a failure later, and later still; others are not held up', async () 
   expect(collected).toEqual(['a', 'a', 'b', 'a'])
 })
 
-test('one at a time, and what waits is bounded', async () => {
+test('RES-05: one at a time, and what waits is bounded', async () => {
   packs = MAX_PACKS + 1
   for (let index = 0; index < 5_000; index++) moved(`a${index}`)
   now += QUIET_MS
