@@ -67,6 +67,8 @@ export interface StoreOptions {
 export interface OpenStore extends ArtifactStore {
   /** For reading objects that were accepted, by path of the repository */
   readonly reader: ObjectReader
+  /** What all artifacts take, as counted for quotas */
+  usage(): { readonly artifacts: number; readonly bytes: number }
   /** One object, from memory where it can be: then no file is looked at. @param name as for `ObjectReader.read` @param maxBytes default 64 MiB */
   object(id: string, name: string, maxBytes?: number): Promise<GitObject | undefined>
 }
@@ -261,6 +263,10 @@ class JournalStore implements OpenStore {
       known && (await this.repository(id)),
       known === undefined ? 'main' : defaultBranchOf(known),
     )
+  }
+
+  usage(): { readonly artifacts: number; readonly bytes: number } {
+    return this.#usage.total()
   }
 
   room(id: string): number {
