@@ -32,7 +32,7 @@ export async function serve(parts: ServeParts): Promise<Served> {
     const { executors, labels } = later.parts?.offer() ?? { executors: [], labels: [] }
     return { executors: [...tasks.offers(), ...executors], labels }
   })
-  later.start({ services: artifacts.services, git: artifacts.git })
+  later.start({ services: artifacts.services, git: artifacts.git }, executor)
   return { tasks, metrics, api }
 }
 

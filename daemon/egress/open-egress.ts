@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { EgressSubject } from '../../protocol/egress/rule.ts'
-import { MeshError } from '../../protocol/errors.ts'
+import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { ensurePrivateFolder } from '../files/private-file.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import { logFile } from '../observe/log-file.ts'
@@ -204,7 +204,8 @@ class Egress implements EgressDoor {
     try {
       const response = subject === undefined ? undefined : await this.#init.runHandler?.(request, subject)
       this.#proxy.tell({ type: 'handled', call, ...(response === undefined ? {} : { response }) })
-    } catch {
+    } catch (error) {
+      this.#init.onTrouble?.(`the handler ${request.program} did not answer: ${toMeshError(error).code}`)
       this.#proxy.tell({ type: 'handled', call })
     }
   }

@@ -10,8 +10,10 @@ import type { Paths } from '../config/paths.ts'
 import type { DirectoryService } from '../discovery/directory-service.ts'
 import type { Offer } from '../discovery/own-card.ts'
 import type { EgressDoor } from '../egress/egress.ts'
+import { HandlerPrograms } from '../egress/handler-programs.ts'
 import { IsolateFetch } from '../egress/isolate-fetch.ts'
 import { openEgress } from '../egress/open-egress.ts'
+import type { Executor } from '../exec/executor.ts'
 import { createSandboxExecutor } from '../exec/sandbox/sandbox-executor.ts'
 import type { SandboxExecutor } from '../exec/sandbox/sandbox.ts'
 import type { Journal } from '../journal/journal.ts'
@@ -37,6 +39,8 @@ export interface SandboxPartsOptions {
   readonly directory: DirectoryService
   readonly nodeName: () => string
   readonly artifacts: ArtifactSource
+  /** Runs handler programs */
+  readonly isolates: Pick<Executor, 'run'>
   /** The environment of this process, where DOCKER_HOST may be */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly warn: (facts: object, message: string) => void
@@ -251,7 +255,9 @@ export class SandboxParts {
 export async function composeSandboxes(options: SandboxPartsOptions): Promise<SandboxParts> {
   const { config, paths, journal, net, directory, env, warn } = options
   const { sandbox: wanted } = config
+  const handlers = new HandlerPrograms({ folder: join(paths.dataDir, 'handlers'), executor: options.isolates })
   const egress = await openEgress({
+    runHandler: (request, subject) => handlers.run(request, subject),
     dataDir: paths.dataDir,
     stateDir: paths.stateDir,
     runDir: paths.runDir,
