@@ -258,6 +258,11 @@ describe('artifacts', () => {
       expect((await made.refresh()).bytes).toBe(dropped.bytesAfter)
       expect((await made.log()).commits.map(({ oid }) => oid)).toEqual([base.commit])
       expect((await made.verify()).faults).toEqual([])
+      const { bytes } = made.view
+      const asked = { headers: { authorization: `Bearer ${token}` } }
+      const metrics = await (await fetch(new URL('/metrics', made.view.gitUrl), asked)).text()
+      const held = /manyhands_artifacts\{what="bytes"\} (\d+)/.exec(metrics)
+      expect(Number(held?.[1])).toBeGreaterThanOrEqual(bytes)
       await same.remove()
       await expect(made.refresh()).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
     } finally {
