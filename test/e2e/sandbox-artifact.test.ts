@@ -124,7 +124,7 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
     expect(await tokens()).toEqual([])
   })
 
-  test('it still pushes after a kill of its owner, under a new token; by the command', async () => {
+  test('it still pushes after a kill of its owner, from a fork and after a move, until its token is revoked; by the command', async () => {
     const made = await alice.cli(
       ...['sandbox', 'create', '--on', 'bob', '--name', 'kept', '--image', image, '--artifact', 'notes'],
       ...['--limit', 'memory=128MB,disk=32MB', '--grade', 'jailed', '--json'],
@@ -137,6 +137,24 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
     const push = ['sandbox', 'exec', 'kept', '--', 'sh', '-c', 'git push origin HEAD:refs/heads/later']
     await until(async () => (await alice.cli(...push)).code === 0, 'it pushes')
     expect(await tokens()).toEqual(['sandbox/kept'])
+
+    expect(await alice.cli('sandbox', 'fork', 'kept', 'other')).toMatchObject({ code: 0 })
+    expect(
+      await alice.cli('sandbox', 'exec', 'other', '--', 'git', 'push', 'origin', 'HEAD:refs/heads/fork'),
+    ).toMatchObject({
+      code: 0,
+    })
+    expect(await tokens()).toEqual(['sandbox/kept', 'sandbox/other'])
+    expect(await alice.cli('sandbox', 'rm', 'other')).toMatchObject({ code: 0 })
+    expect(await alice.cli('sandbox', 'move', 'kept', '--to', 'alice')).toMatchObject({ code: 0 })
+    expect(
+      await alice.cli('sandbox', 'exec', 'kept', '--', 'git', 'push', 'origin', 'HEAD:refs/heads/home'),
+    ).toMatchObject({
+      code: 0,
+    })
+    const [token] = await notes.tokens.list()
+    await notes.tokens.revoke(token?.id ?? '')
+    expect((await alice.cli('sandbox', 'exec', 'kept', '--', 'git', 'fetch', 'origin')).code).not.toBe(0)
     expect(await alice.cli('sandbox', 'rm', 'kept')).toMatchObject({ code: 0 })
     expect(await tokens()).toEqual([])
   })
