@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { MeshError } from '../../../protocol/errors.ts'
 import { MemoryJournal } from '../../journal/memory-journal.ts'
 import { KEEP_MS, MAX_PACKS, QUIET_MS } from './collect-policy.ts'
 import { Collector } from './collector.ts'
@@ -10,7 +11,7 @@ let now: number
 let packs: number
 let staged: number
 let left: boolean
-let fails: boolean
+let fails: Error | undefined
 let collected: string[]
 let faults: string[]
 let collector: Collector
@@ -21,7 +22,7 @@ beforeEach(() => {
   packs = 1
   staged = 0
   left = false
-  fails = false
+  fails = undefined
   collected = []
   faults = []
   collector = open()
@@ -36,7 +37,7 @@ function open(): Collector {
     isLeft: async () => left,
     collect: async (id) => {
       collected.push(id)
-      if (fails) throw new Error('disk')
+      if (fails !== undefined) throw fails
     },
     onFault: (what) => faults.push(what),
     wallMs: () => START + now,
@@ -97,7 +98,7 @@ test('a move forward leaves nothing', async () => {
 
 test('after a failure later, and later still; others are not held up', async () => {
   packs = MAX_PACKS + 1
-  fails = true
+  fails = new Error('disk')
   moved('a')
   await after(QUIET_MS)
   expect([collected, faults]).toEqual([['a'], ['garbage of an artifact could not be collected yet']])
@@ -105,7 +106,7 @@ test('after a failure later, and later still; others are not held up', async () 
   expect(collected).toEqual(['a'])
   await after(60_000)
   expect(collected).toEqual(['a', 'a'])
-  fails = false
+  fails = undefined
   await after(11 * 60_000)
   expect(collected).toHaveLength(2)
   moved('b')
@@ -113,6 +114,17 @@ test('after a failure later, and later still; others are not held up', async () 
   expect(collected).toEqual(['a', 'a', 'b'])
   await after(20 * 60_000)
   expect(collected).toEqual(['a', 'a', 'b', 'a'])
+})
+
+test('what began to come in meanwhile is no failure, nor is one that was removed', async () => {
+  packs = MAX_PACKS + 1
+  fails = new MeshError('E_CONFLICT', 'coming in')
+  moved('a')
+  await after(QUIET_MS)
+  fails = new MeshError('E_NOT_FOUND', 'gone')
+  await after(QUIET_MS)
+  await after(QUIET_MS)
+  expect([collected, faults]).toEqual([['a', 'a'], []])
 })
 
 test('RES-05: one at a time, and what waits is bounded', async () => {

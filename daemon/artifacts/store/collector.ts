@@ -158,6 +158,10 @@ export class Collector {
       if (decision.type === 'collect') await collect(id, signal)
       else if (decision.type === 'later') this.#again(id, waiting, decision.inMs, waiting.failures)
     } catch (error) {
+      const code = error instanceof MeshError ? error.code : undefined
+      if (code === 'E_NOT_FOUND') return
+      // objects began to come in just now
+      if (code === 'E_CONFLICT') return this.#again(id, waiting, QUIET_MS, waiting.failures)
       const failures = waiting.failures + 1
       this.#again(id, waiting, retryMs(failures), failures)
       this.#fault('garbage of an artifact could not be collected yet', error)
