@@ -2,17 +2,19 @@
 import { verifyReceipt } from '../protocol/receipt/receipt.ts'
 import { VERSION } from '../protocol/version.ts'
 import { LazyArtifacts } from './artifacts/lazy-artifacts.ts'
+import { artifactRowsOf } from './artifacts/task-files/files-row.ts'
 import { type ApiAddress, type ApiServer, createApiServer } from './api/server.ts'
 import { openTokens } from './api/tokens.ts'
 import { diagnose } from './doctor.ts'
 import { createIsolateExecutor, type IsolateExecutor } from './exec/isolate/isolate-executor.ts'
 import { watchEventLoop } from './observe/event-loop.ts'
-import { createMetrics, type Metrics } from './observe/metrics.ts'
+import { createMetrics, type Metrics, type MetricSources } from './observe/metrics.ts'
 import { normaliseProgram } from './programs/program.ts'
 import { LaterSandboxes } from './sandboxes/later-sandboxes.ts'
 import type { ServeParts } from './serve-parts.ts'
 import { statusOf } from './status.ts'
 import { composeTasks, type TaskParts } from './tasks/compose.ts'
+import type { GoesWith } from './tasks/retention.ts'
 
 export interface Served {
   readonly tasks: TaskParts
@@ -25,12 +27,12 @@ export async function serve(parts: ServeParts): Promise<Served> {
   const executor = await startExecutor(parts)
   const later = new LaterSandboxes(parts)
   const tasks = await startTasks(parts, executor, later)
-  const { api, metrics } = await startApi(parts, executor, tasks, later)
+  const { api, metrics, artifacts } = await startApi(parts, executor, tasks, later)
   parts.onOffers(() => {
     const { executors, labels } = later.parts?.offer() ?? { executors: [], labels: [] }
     return { executors: [...tasks.offers(), ...executors], labels }
   })
-  later.start()
+  later.start({ services: artifacts.services, git: artifacts.git }, executor)
   return { tasks, metrics, api }
 }
 
@@ -51,7 +53,9 @@ async function startTasks(parts: ServeParts, executor: IsolateExecutor, later: L
   const { loaded, identity, logger } = setting
   const fetch = async (task: string, argsJson: string, signal: AbortSignal): Promise<string> =>
     (await later.ready).fetch(task, argsJson, signal)
-  const tasks = composeTasks({ config: loaded.config, executor, identity, journal, net, directory, logger, fetch })
+  const goesWith: GoesWith = (task) => artifactRowsOf(journal, task)
+  const facts = { config: loaded.config, executor, identity, journal, net, directory, logger }
+  const tasks = composeTasks({ ...facts, fetch, goesWith })
   onClose('tasks', (drainMs) => tasks.close(drainMs))
   onOffers(() => ({ executors: tasks.offers(), labels: [] }))
   directory.changed()
@@ -71,14 +75,14 @@ function startMetrics(
   { directory, net, onClose }: ServeParts,
   tasks: TaskParts,
   later: LaterSandboxes,
-  clients: () => ReturnType<ApiServer['clients']>,
+  { clients, artifacts }: Pick<MetricSources, 'clients' | 'artifacts'>,
 ): Metrics {
   const loop = watchEventLoop()
   onClose('event loop monitor', () => loop.close())
   const metrics = createMetrics(
     {
       ...tasks.metricSources(directory, net),
-      clients,
+      ...{ clients, artifacts },
       sandboxes: () => later.parts?.states() ?? {},
       egress: () => later.parts?.egress.state(),
     },
@@ -95,11 +99,14 @@ async function startApi(
   executor: IsolateExecutor,
   tasks: TaskParts,
   later: LaterSandboxes,
-): Promise<{ api: ApiAddress; metrics: Metrics }> {
+): Promise<{ api: ApiAddress; metrics: Metrics; artifacts: LazyArtifacts }> {
   const { setting, journal, membership, directory, net, joins, events, status, shutdown, onClose } = parts
   const { loaded, paths, identity, mesh, logger } = setting
   const { config } = loaded
-  const metrics = startMetrics(parts, tasks, later, () => server.clients())
+  const metrics = startMetrics(parts, tasks, later, {
+    clients: () => server.clients(),
+    artifacts: () => artifacts.figures(),
+  })
   const tokens = await openTokens(paths.tokenFile, paths.tokensFile)
   const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, tokens })
   onClose('artifacts', () => artifacts.close())
@@ -137,5 +144,5 @@ async function startApi(
   onClose('local API', (drainMs) => server.close(Math.min(drainMs, 1_000)))
   const api = await server.listen()
   artifacts.begin(api.url)
-  return { api, metrics }
+  return { api, metrics, artifacts }
 }

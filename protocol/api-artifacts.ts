@@ -304,6 +304,17 @@ export interface VerifyView {
   readonly writers: readonly { readonly writer: string; readonly sequence: number; readonly records: number }[]
 }
 
+export interface CollectRequest {
+  /** Also what refs moved away from in the last 14 days: undoing the tasks that moved them may be refused then. @default false */
+  readonly now?: boolean
+}
+
+/** Bytes of all its objects on this node */
+export interface CollectResult {
+  readonly bytesBefore: number
+  readonly bytesAfter: number
+}
+
 interface Page {
   /** @default 50, at most 500 */
   readonly limit?: number
@@ -328,6 +339,8 @@ export interface ArtifactRoutes {
   'GET /v0/artifacts/:id': Row<'GET', 'read', {}, undefined, ArtifactView>
   'POST /v0/artifacts/:id/settings': Row<'POST', 'admin', {}, ArtifactPatch, ArtifactView>
   'POST /v0/artifacts/:id/remove': Row<'POST', 'admin', {}, {}, { readonly removed: true }>
+  /** Packs its repository and drops what nothing reaches */
+  'POST /v0/artifacts/:id/collect': Row<'POST', 'admin', {}, CollectRequest, CollectResult>
   'POST /v0/artifacts/:id/fork': Row<'POST', 'run', {}, ForkRequest, ArtifactView>
   /** Fetches what the nearest holder has, also of an artifact this node does not know yet */
   'POST /v0/artifacts/:id/fetch': Row<'POST', 'run', {}, {}, ArtifactView>

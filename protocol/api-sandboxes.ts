@@ -32,8 +32,10 @@ export interface SandboxLimitsInput {
 export interface SandboxRequest {
   /** A name as `image ls` shows it, or `sha256:...`. @default the node's default image */
   readonly image?: string
-  /** Its content becomes the workspace */
+  /** An artifact of this node: the workspace becomes a clone of it, and of all artifacts the sandbox reaches this one alone, without holding a token */
   readonly artifact?: string
+  /** What the sandbox may do with it. @default "write": it may push */
+  readonly artifactAccess?: 'read' | 'write'
   /** 1 to 64 of a-z 0-9 . _ - ; unique on this node. @default none */
   readonly name?: string
   readonly limits?: SandboxLimitsInput

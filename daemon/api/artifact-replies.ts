@@ -5,6 +5,7 @@ import type {
   ArtifactView,
   Attribution,
   AuditPage,
+  CollectResult,
   CommitResult,
   CommitView,
   DiffView,
@@ -57,6 +58,7 @@ export const artifactView = describes<ArtifactView>()(
   }),
 )
 export const artifactsReply = z.object({ artifacts: z.array(artifactView), next: maybe })
+export const collectResult = describes<CollectResult>()(z.object({ bytesBefore: number, bytesAfter: number }))
 export const removedReply = z.object({ removed: z.literal(true) })
 const refView = describes<RefView>()(z.object({ ref: text, oid: text, writer: maybe }))
 export const refsReply = z.object({ refs: z.array(refView), next: maybe })

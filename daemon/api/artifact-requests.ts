@@ -4,6 +4,7 @@ import type {
   ArtifactCreate,
   ArtifactPatch,
   AttributionInput,
+  CollectRequest,
   CommitRequest,
   FileChange,
   ForkRequest,
@@ -83,6 +84,7 @@ export const importRequest = describes<ImportRequest>()(
     visibility: visibility.exactOptional(),
   }),
 )
+export const collectRequest = describes<CollectRequest>()(z.strictObject({ now: z.boolean().exactOptional() }))
 export const forkRequest = describes<ForkRequest>()(
   z.strictObject({ name: label.exactOptional(), description: description.exactOptional() }),
 )

@@ -48,7 +48,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       body: take.artifactPatch,
       maxBodyBytes: SMALL_BODY_BYTES,
       reply: reply.artifactView,
-      handle: async ({ params, body }) => (await artifacts()).update(params.id, body),
+      handle: async ({ params, body, caller }) => (await artifacts()).update(params.id, body, caller.subject),
     },
     'POST /v0/artifacts/:id/remove': {
       access: 'admin',
@@ -56,10 +56,18 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       body: nothing,
       maxBodyBytes: SMALL_BODY_BYTES,
       reply: reply.removedReply,
-      handle: async ({ params }) => {
-        await (await artifacts()).remove(params.id)
+      handle: async ({ params, caller }) => {
+        await (await artifacts()).remove(params.id, caller.subject)
         return { removed: true }
       },
+    },
+    'POST /v0/artifacts/:id/collect': {
+      access: 'admin',
+      summary: 'Packs its repository and drops what nothing reaches',
+      body: take.collectRequest,
+      maxBodyBytes: SMALL_BODY_BYTES,
+      reply: reply.collectResult,
+      handle: async ({ params, body, signal }) => (await artifacts()).collect(params.id, body, signal),
     },
     'POST /v0/artifacts/:id/fork': {
       access: 'run',
@@ -176,7 +184,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       body: take.replicaContract,
       maxBodyBytes: SMALL_BODY_BYTES,
       reply: reply.replicationView,
-      handle: async ({ params, body }) => (await artifacts()).replicate(params.id, body),
+      handle: async ({ params, body, caller }) => (await artifacts()).replicate(params.id, body, caller.subject),
     },
     'GET /v0/artifacts/:id/verify': {
       access: 'read',

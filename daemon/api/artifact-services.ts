@@ -5,6 +5,8 @@ import type {
   ArtifactRoutes,
   ArtifactView,
   AuditPage,
+  CollectRequest,
+  CollectResult,
   CommitRequest,
   CommitResult,
   DiffView,
@@ -45,8 +47,9 @@ export interface ArtifactServices {
   create(request: ArtifactCreate, subject: Subject): Promise<ArtifactView>
   import(request: ImportRequest, subject: Subject, signal: AbortSignal): Promise<ArtifactView>
   get(id: string): Promise<ArtifactView>
-  update(id: string, patch: ArtifactPatch): Promise<ArtifactView>
-  remove(id: string): Promise<void>
+  update(id: string, patch: ArtifactPatch, subject: Subject): Promise<ArtifactView>
+  remove(id: string, subject: Subject): Promise<void>
+  collect(id: string, request: CollectRequest, signal: AbortSignal): Promise<CollectResult>
   fork(id: string, request: ForkRequest, subject: Subject): Promise<ArtifactView>
   fetch(id: string, signal: AbortSignal): Promise<ArtifactView>
   refs(id: string, query: Query<'GET /v0/artifacts/:id/refs'>): Promise<Reply<'GET /v0/artifacts/:id/refs'>>
@@ -64,7 +67,7 @@ export interface ArtifactServices {
   createGitToken(id: string, request: GitTokenRequest): Promise<GitTokenReply>
   revokeGitToken(id: string, token: string): Promise<readonly GitTokenView[]>
   replication(id: string): Promise<ReplicationView>
-  replicate(id: string, contract: Partial<ReplicaContract>): Promise<ReplicationView>
+  replicate(id: string, contract: Partial<ReplicaContract>, subject: Subject): Promise<ReplicationView>
   verify(id: string, signal: AbortSignal): Promise<VerifyView>
   audit(id: string, query: Query<'GET /v0/artifacts/:id/audit'>): Promise<AuditPage>
   proposals(

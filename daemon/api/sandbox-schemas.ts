@@ -32,6 +32,7 @@ const texts = z.array(text)
 export const sandboxRequest = describes<SandboxRequest>()(
   sandboxOrder.extend({
     artifact: z.string().min(1).max(128).exactOptional(),
+    artifactAccess: z.enum(['read', 'write']).exactOptional(),
     on: z.string().min(1).max(128).exactOptional(),
   }),
 )

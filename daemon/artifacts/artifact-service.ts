@@ -4,6 +4,8 @@ import type {
   ArtifactPatch,
   ArtifactView as ApiView,
   AuditPage,
+  CollectRequest,
+  CollectResult,
   CommitRequest,
   CommitResult,
   DiffView,
@@ -102,7 +104,7 @@ export class ArtifactService implements ArtifactServices {
     return this.#view(this.#find(id))
   }
 
-  async update(id: string, patch: ArtifactPatch): Promise<ApiView> {
+  async update(id: string, patch: ArtifactPatch, subject: Subject): Promise<ApiView> {
     const { review, readers, delegates, ...plain } = patch
     const settings = {
       ...plain,
@@ -110,11 +112,15 @@ export class ArtifactService implements ArtifactServices {
       ...(readers === undefined ? {} : { readers: [...readers] }),
       ...(delegates === undefined ? {} : { delegates: [...delegates] }),
     }
-    return this.#view(await this.#parts.store.update(this.#find(id).id, settings, { subject: 'local' }))
+    return this.#view(await this.#parts.store.update(this.#find(id).id, settings, { subject }))
   }
 
-  async remove(id: string): Promise<void> {
-    await this.#parts.store.remove(this.#find(id).id, { subject: 'local' })
+  async remove(id: string, subject: Subject): Promise<void> {
+    await this.#parts.store.remove(this.#find(id).id, { subject })
+  }
+
+  async collect(id: string, { now }: CollectRequest, signal: AbortSignal): Promise<CollectResult> {
+    return this.#parts.store.collect(this.#find(id).id, { keepRecent: now !== true, signal })
   }
 
   async fork(id: string, request: ForkRequest, subject: Subject): Promise<ApiView> {
@@ -231,11 +237,11 @@ export class ArtifactService implements ArtifactServices {
     return replicationView(await replication.status(this.#find(id).id), nameOf, rttMs)
   }
 
-  async replicate(id: string, contract: Partial<ReplicaContract>): Promise<ReplicationView> {
+  async replicate(id: string, contract: Partial<ReplicaContract>, subject: Subject): Promise<ReplicationView> {
     const { id: known, settings } = this.#find(id)
     const { min, max, mustInclude } = { ...settings.replicas, ...contract }
     const replicas = { min, max: contract.max ?? Math.max(max, min), mustInclude: [...mustInclude] }
-    await this.#parts.store.update(known, { replicas }, { subject: 'local' })
+    await this.#parts.store.update(known, { replicas }, { subject })
     return this.replication(known)
   }
 

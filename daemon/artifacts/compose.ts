@@ -15,6 +15,7 @@ import { ArtifactService } from './artifact-service.ts'
 import { Content } from './content/content.ts'
 import { ContentDesk } from './content-desk.ts'
 import { eventsOf } from './events.ts'
+import { type ArtifactFigures, Figures } from './figures.ts'
 import { createGitDoor } from './git-door/git-door.ts'
 import { Replication } from './replicate/replication.ts'
 import { Reviews } from './review/reviews.ts'
@@ -45,6 +46,7 @@ export interface ArtifactPartsOptions {
 export interface ArtifactParts {
   readonly services: ArtifactServices
   readonly git: GitHandler
+  figures(): ArtifactFigures
   close(): Promise<void>
 }
 
@@ -123,8 +125,10 @@ async function connect(
     nameOf: (node) => membership.member(node)?.name,
     rttMs: (node) => net.rttMs(node),
   })
+  const figures = new Figures(() => store.usage())
   const ends = [
     store.on((event: ArtifactEvent) => {
+      figures.happened(event)
       for (const told of eventsOf(event)) onEvent(told)
       if (event.type === 'removed')
         door
@@ -133,7 +137,10 @@ async function connect(
     }),
     replication.on((event) => {
       if (event.type === 'held') onEvent({ type: 'artifact-held', artifact: event.artifact, node: event.peer })
-      else onEvent({ type: 'artifact-fetched', artifact: event.artifact, node: event.peer, records: event.records })
+      else {
+        figures.fetched(event.records)
+        onEvent({ type: 'artifact-fetched', artifact: event.artifact, node: event.peer, records: event.records })
+      }
     }),
     membership.on((event) => {
       if (event.type === 'ready') replication.ready(event.peer)
@@ -145,7 +152,11 @@ async function connect(
   await triggers.recover()
   return {
     services: service,
-    git: (request, response, signal) => door.handle(request, response, signal),
+    async git(request, response, signal) {
+      await door.handle(request, response, signal)
+      figures.answered(request.method, request.url, response.statusCode)
+    },
+    figures: () => figures.read(),
     async close() {
       for (const end of ends) end()
       await triggers.close()

@@ -9,6 +9,7 @@ import type { Tokens } from '../api/tokens.ts'
 import type { ServeParts } from '../serve-parts.ts'
 import type { Tasks } from '../tasks/tasks.ts'
 import type { ArtifactParts } from './compose.ts'
+import type { ArtifactFigures } from './figures.ts'
 import { ArtifactTasks } from './task-files/artifact-tasks.ts'
 
 export interface LazyOptions {
@@ -27,6 +28,7 @@ export class LazyArtifacts {
   readonly #files: ArtifactTasks
   readonly #url = Promise.withResolvers<string | undefined>()
   #loading: Promise<ArtifactParts> | undefined
+  #loaded: ArtifactParts | undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -63,8 +65,14 @@ export class LazyArtifacts {
     }, BEGIN_MS)
   }
 
+  /** Undefined until they are loaded. */
+  figures(): ArtifactFigures | undefined {
+    return this.#loaded?.figures()
+  }
+
   async close(): Promise<void> {
     this.#closed = true
+    this.#loaded = undefined
     clearTimeout(this.#timer)
     this.#url.resolve(undefined)
     const parts = await this.#loading?.catch(() => undefined)
@@ -102,6 +110,7 @@ export class LazyArtifacts {
     })
     onLabels([ARTIFACT_LABEL])
     directory.changed()
+    if (!this.#closed) this.#loaded = made
     return made
   }
 }

@@ -97,6 +97,12 @@ export const ARTIFACT_LEAVES: Readonly<Record<string, Leaf>> = {
     about: 'remove it from this node; other holders keep theirs',
     run: async (context, [name = '']) => (await artifact()).remove(context, name),
   },
+  'artifact gc': {
+    usage: 'gc <artifact>',
+    about: 'pack it on this node and drop what nothing reaches; happens by itself in time',
+    options: [['--now', 'also what refs moved away from in the last 14 days: `undo` may be refused then']],
+    run: async (context, [name = ''], flags) => (await artifact()).gc(context, name, flags),
+  },
   'artifact replicate': {
     usage: 'replicate <artifact>',
     about: 'say how many nodes shall hold it',

@@ -33,7 +33,8 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     about: 'make a Linux environment on the nearest able node',
     options: [
       ['--image <image>', "as `image ls` shows it (default: the node's)"],
-      ['--artifact <artifact>', 'its content becomes the workspace'],
+      ['--artifact <artifact>', 'the workspace becomes a clone of it; the image needs git'],
+      ['--artifact-access <access>', 'read: it may not push (default: write)', ['read', 'write']],
       ['--name <name>', 'to call it by'],
       ['--on <node>', 'any, local, other, or the name or id of a node (default: any)'],
       ['--grade <grade>', 'lowest isolation grade that will do', ['process', 'jailed', 'gvisor', 'microvm']],

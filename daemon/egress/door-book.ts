@@ -6,7 +6,7 @@ import { selects } from '../../protocol/egress/evaluate.ts'
 import { EGRESS_LIMITS } from '../../protocol/egress/limits.ts'
 import { type EgressSubject, type Rule, secretsOf } from '../../protocol/egress/rule.ts'
 import { MeshError } from '../../protocol/errors.ts'
-import type { DoorKit, DoorLimits, DoorPlace, OpenDoor } from './egress.ts'
+import type { ArtifactsEntry, DoorKit, DoorLimits, DoorPlace, OpenDoor } from './egress.ts'
 import { doorKit } from './kit.ts'
 import { leadInto } from './lead.ts'
 import type { StoredPolicy } from './policy-store.ts'
@@ -19,6 +19,8 @@ export interface DoorRecord {
   readonly subject: EgressSubject
   readonly socketPath: string
   readonly settings: DoorSettings
+  /** Undefined: no artifacts behind this door */
+  readonly artifacts: ArtifactsEntry | undefined
   /** What its placeholders and authority follow from: the same for a sandbox after any restart */
   readonly origin: string
   readonly places: { readonly place: DoorPlace; end: () => void }[]
@@ -53,7 +55,7 @@ export class DoorBook {
     return this.#records.get(id)
   }
 
-  async open(subject: EgressSubject, limits: DoorLimits): Promise<DoorRecord> {
+  async open(subject: EgressSubject, limits: DoorLimits, artifacts?: ArtifactsEntry): Promise<DoorRecord> {
     if (this.#records.size >= MOST_DOORS)
       throw new MeshError('E_OVERLOADED', `Cannot open the door: ${MOST_DOORS} are open`)
     const id = randomBytes(8).toString('hex')
@@ -80,7 +82,7 @@ export class DoorBook {
       },
     }
     const empty: DoorKit = { env: {}, files: [], caPem: '', placeholders: {} }
-    const record: DoorRecord = { id, subject, socketPath, settings, origin, places: [], kit: empty }
+    const record: DoorRecord = { id, subject, socketPath, settings, artifacts, origin, places: [], kit: empty }
     // Known before it is asked for, so that a change of rules meanwhile is not missed
     this.#records.set(id, record)
     try {

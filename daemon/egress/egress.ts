@@ -3,6 +3,7 @@
  * subject and applies the node's rules to everything that comes in. Whoever makes the guest opens its door, puts `env` and `files` into it, and closes the
  * door when it is gone.
  */
+import type { Socket } from 'node:net'
 import type { EgressSubject, Rule, RuleInput } from '../../protocol/egress/rule.ts'
 import type { Explanation, Target } from '../../protocol/egress/evaluate.ts'
 
@@ -71,6 +72,9 @@ export interface DoorLimits {
   /** For the headers of the first request of a connection. @default EGRESS_LIMITS.handshakeMs */
   readonly handshakeMs?: number
 }
+
+/** Takes a connection over that a guest made to `artifacts.manyhands`: HTTP/1.1 follows, without a credential. The door it came by says whose it is. */
+export type ArtifactsEntry = (connection: Socket) => void
 
 export interface PolicyStore {
   list(): readonly Rule[]
@@ -159,10 +163,10 @@ export interface EgressDoor {
   readonly services: ServiceRegistry
   readonly audit: AuditLog
   state(): EgressState
-  /** The first door starts the proxy process. @throws MeshError E_EGRESS when that fails, E_OVERLOADED */
-  open(subject: EgressSubject, limits?: DoorLimits): Promise<OpenDoor>
+  /** The first door starts the proxy process. @param artifacts without it there are none behind this door. @throws MeshError E_EGRESS when that fails, E_OVERLOADED */
+  open(subject: EgressSubject, limits?: DoorLimits, artifacts?: ArtifactsEntry): Promise<OpenDoor>
   /** A door here for work that runs on `peer`: the rules and secrets of this node apply and stay here. */
-  lend(subject: EgressSubject, peer: string, limits?: DoorLimits): Promise<LentDoor>
+  lend(subject: EgressSubject, peer: string, limits?: DoorLimits, artifacts?: ArtifactsEntry): Promise<LentDoor>
   /** The other end: a socket here whose connections leave through the door that `peer` lent. */
   leadHome(peer: string, ticket: DoorTicket): Promise<OpenDoor>
   close(): Promise<void>

@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { EgressSubject } from '../../protocol/egress/rule.ts'
-import { MeshError } from '../../protocol/errors.ts'
+import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { ensurePrivateFolder } from '../files/private-file.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import { logFile } from '../observe/log-file.ts'
 import { AuditTrail } from './audit-log.ts'
 import { type DoorRecord, DoorBook } from './door-book.ts'
-import type { DoorLimits, EgressDoor, EgressState, LentDoor, OpenDoor, DoorTicket } from './egress.ts'
+import type { ArtifactsEntry, DoorLimits, EgressDoor, EgressState, LentDoor, OpenDoor, DoorTicket } from './egress.ts'
 import { checkedTicket, HomeDoor } from './home-door.ts'
 import { StoredPolicy } from './policy-store.ts'
 import { ProxyProcess } from './proxy-process.ts'
@@ -117,12 +117,11 @@ class Egress implements EgressDoor {
       onTrouble: (what) => init.onTrouble?.(what),
     })
     this.#tunnels = new TunnelHost(net, this.services, this.audit)
-    const subjectOf = (door: string) => this.#doors.get(door)?.subject
     this.#uplink = new Uplink({
       path: uplinkPath,
       net,
       host: this.#tunnels,
-      subjectOf,
+      doorOf: (door) => this.#doors.get(door),
       findService: (name) => init.findService?.(name) ?? [],
     })
     this.policy.onChange = () => this.#doors.update()
@@ -135,12 +134,17 @@ class Egress implements EgressDoor {
     return { running, restarts, residentBytes, doors: this.#doors.size + this.#homeDoors.size }
   }
 
-  async open(subject: EgressSubject, limits: DoorLimits = {}): Promise<OpenDoor> {
-    return this.#doors.doorOf(await this.#openRecord({ node: this.#init.self, ...subject }, limits))
+  async open(subject: EgressSubject, limits: DoorLimits = {}, artifacts?: ArtifactsEntry): Promise<OpenDoor> {
+    return this.#doors.doorOf(await this.#openRecord({ node: this.#init.self, ...subject }, limits, artifacts))
   }
 
-  async lend(subject: EgressSubject, peer: string, limits: DoorLimits = {}): Promise<LentDoor> {
-    const record = await this.#openRecord({ ...subject, node: this.#init.self }, limits)
+  async lend(
+    subject: EgressSubject,
+    peer: string,
+    limits: DoorLimits = {},
+    artifacts?: ArtifactsEntry,
+  ): Promise<LentDoor> {
+    const record = await this.#openRecord({ ...subject, node: this.#init.self }, limits, artifacts)
     const loan = this.#tunnels.lend(peer, record.socketPath)
     return {
       ticket: { id: loan.ticket, kit: record.kit },
@@ -173,12 +177,16 @@ class Egress implements EgressDoor {
     else this.#doors.removeSockets()
   }
 
-  async #openRecord(subject: EgressSubject, limits: DoorLimits): Promise<DoorRecord> {
+  async #openRecord(
+    subject: EgressSubject,
+    limits: DoorLimits,
+    artifacts: ArtifactsEntry | undefined,
+  ): Promise<DoorRecord> {
     if (this.#closed) throw new MeshError('E_STOPPING', 'The daemon is shutting down')
     this.#listening ??= this.#uplink.listen()
     await this.#listening
     await this.#proxy.start()
-    return this.#doors.open(subject, limits)
+    return this.#doors.open(subject, limits, artifacts)
   }
 
   #noticed(notice: Extract<FromProxy, { type: 'audit' | 'handle' }>): void {
@@ -196,7 +204,8 @@ class Egress implements EgressDoor {
     try {
       const response = subject === undefined ? undefined : await this.#init.runHandler?.(request, subject)
       this.#proxy.tell({ type: 'handled', call, ...(response === undefined ? {} : { response }) })
-    } catch {
+    } catch (error) {
+      this.#init.onTrouble?.(`the handler ${request.program} did not answer: ${toMeshError(error).code}`)
       this.#proxy.tell({ type: 'handled', call })
     }
   }

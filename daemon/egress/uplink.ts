@@ -1,9 +1,10 @@
-/** Where the proxy process asks for services: it knows rules and guests, the daemon knows the mesh. A unix socket in a private folder, one connection each. */
+/** Where the proxy process asks for services and artifacts: it knows rules and guests, the daemon knows the mesh. A unix socket in a private folder, one connection each. */
 import { rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { EgressSubject } from '../../protocol/egress/rule.ts'
 import { isErrorCode } from '../../protocol/errors.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
+import type { ArtifactsEntry } from './egress.ts'
 import { openingFrame, readOpening } from './frame.ts'
 import { joinSockets } from './proxy/join-sockets.ts'
 import { UplinkRequest } from './proxy/service-dial.ts'
@@ -14,7 +15,9 @@ export interface UplinkInit {
   readonly path: string
   readonly net: MeshNet | undefined
   readonly host: TunnelHost
-  readonly subjectOf: (door: string) => EgressSubject | undefined
+  readonly doorOf: (
+    door: string,
+  ) => { readonly subject: EgressSubject; readonly artifacts: ArtifactsEntry | undefined } | undefined
   /** Nodes that may have the service, nearest first */
   readonly findService: (name: string) => readonly string[]
 }
@@ -60,9 +63,21 @@ export class Uplink {
     }
   }
 
-  async #connect(socket: Socket, { door, service, allowed }: UplinkRequest): Promise<void> {
-    const subject = this.#init.subjectOf(door)
-    if (subject === undefined) throw new TunnelRefused({ status: 403, reason: 'closed', message: 'the door is closed' })
+  async #connect(socket: Socket, request: UplinkRequest): Promise<void> {
+    const door = this.#init.doorOf(request.door)
+    if (door === undefined) throw new TunnelRefused({ status: 403, reason: 'closed', message: 'the door is closed' })
+    if ('service' in request) return this.#connectService(socket, request, door.subject)
+    if (door.artifacts === undefined)
+      throw new TunnelRefused({ status: 403, reason: 'no-grant', message: 'no artifact was given to this guest' })
+    socket.write(openingFrame({ ok: true }))
+    door.artifacts(socket)
+  }
+
+  async #connectService(
+    socket: Socket,
+    { service, allowed }: Extract<UplinkRequest, { service: string }>,
+    subject: EgressSubject,
+  ): Promise<void> {
     const local = await this.#init.host.dialLocal(service, subject)
     if (local !== undefined) {
       socket.write(openingFrame({ ok: true }))

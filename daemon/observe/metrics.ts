@@ -27,6 +27,16 @@ export interface MetricSources {
   egress():
     | { readonly running: boolean; readonly restarts: number; readonly doors: number; readonly residentBytes: number }
     | undefined
+  /** Undefined until they are there. But for `artifacts` and `bytes`, since the start */
+  artifacts():
+    | {
+        readonly artifacts: number
+        readonly bytes: number
+        readonly moves: Readonly<Record<'own' | 'adopted', number>>
+        readonly git: Readonly<Record<'fetch' | 'push', number>>
+        readonly fetchedRecords: number
+      }
+    | undefined
   /** Event streams and duplexes of the local API */
   clients(): { readonly streams: number; readonly duplexes: number; readonly connections: number }
 }
@@ -46,6 +56,7 @@ export function createMetrics(sources: MetricSources, loop: EventLoopMonitor): M
   const registers = [registry]
   addGauges(registry, sources, loop)
   addWork(registry, sources)
+  addArtifacts(registry, sources)
   const requests = new Histogram({
     name: 'manyhands_api_request_seconds',
     help: 'Requests of the local API, until their answer was written',
@@ -93,6 +104,53 @@ function addWork(registry: Registry, sources: MetricSources): void {
     collect: () => {
       work.reset()
       for (const [outcome, count] of sources.work()) work.inc({ outcome }, count)
+    },
+  })
+}
+
+function addArtifacts(registry: Registry, { artifacts }: MetricSources): void {
+  const counter = (name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void => {
+    const made: Counter = new Counter({
+      name: `manyhands_${name}`,
+      help,
+      labelNames: [label],
+      registers: [registry],
+      collect: () => {
+        made.reset()
+        for (const [value, count] of Object.entries(read())) made.inc({ [label]: value }, count)
+      },
+    })
+  }
+  const held: Gauge = new Gauge({
+    name: 'manyhands_artifacts',
+    help: 'Artifacts on this node, and the bytes they take as counted for quotas',
+    labelNames: ['what'],
+    registers: [registry],
+    collect: () => {
+      const { artifacts: number, bytes } = artifacts() ?? { artifacts: 0, bytes: 0 }
+      held.set({ what: 'number' }, number)
+      held.set({ what: 'bytes' }, bytes)
+    },
+  })
+  counter(
+    'artifact_moves_total',
+    'Refs moved by this node, and by records of other nodes that it took',
+    'writer',
+    () => artifacts()?.moves ?? { own: 0, adopted: 0 },
+  )
+  counter(
+    'git_requests_total',
+    'Requests of Git clients that this node has answered; a fetch takes one or two',
+    'service',
+    () => artifacts()?.git ?? { fetch: 0, push: 0 },
+  )
+  const fetched: Counter = new Counter({
+    name: 'manyhands_artifact_fetched_records_total',
+    help: 'Signed records of artifacts that came from other nodes and were new here',
+    registers: [registry],
+    collect: () => {
+      fetched.reset()
+      fetched.inc(artifacts()?.fetchedRecords ?? 0)
     },
   })
 }

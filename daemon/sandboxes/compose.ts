@@ -10,12 +10,16 @@ import type { Paths } from '../config/paths.ts'
 import type { DirectoryService } from '../discovery/directory-service.ts'
 import type { Offer } from '../discovery/own-card.ts'
 import type { EgressDoor } from '../egress/egress.ts'
+import { HandlerPrograms } from '../egress/handler-programs.ts'
 import { IsolateFetch } from '../egress/isolate-fetch.ts'
 import { openEgress } from '../egress/open-egress.ts'
+import type { Executor } from '../exec/executor.ts'
 import { createSandboxExecutor } from '../exec/sandbox/sandbox-executor.ts'
 import type { SandboxExecutor } from '../exec/sandbox/sandbox.ts'
 import type { Journal } from '../journal/journal.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
+import { ArtifactDoor } from './artifact-door.ts'
+import { ArtifactGrants, type ArtifactSource } from './artifact-grants.ts'
 import { AwayBook } from './away-book.ts'
 import { sandboxChecks } from './checks.ts'
 import { SandboxDesk } from './desk.ts'
@@ -34,9 +38,17 @@ export interface SandboxPartsOptions {
   readonly net: MeshNet
   readonly directory: DirectoryService
   readonly nodeName: () => string
+  readonly artifacts: ArtifactSource
+  /** Runs handler programs */
+  readonly isolates: Pick<Executor, 'run'>
   /** The environment of this process, where DOCKER_HOST may be */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly warn: (facts: object, message: string) => void
+}
+
+interface Books {
+  readonly away: AwayBook
+  readonly grants: ArtifactGrants
 }
 
 /** Between looks at leases, and between signs to the nodes that hold sandboxes of ours, milliseconds. */
@@ -55,6 +67,7 @@ export class SandboxParts {
   readonly #options: SandboxPartsOptions
   readonly #host: SandboxHost
   readonly #doors: Doors
+  readonly #artifacts: ArtifactDoor
   readonly #leases: Leases
   readonly #peers: PeerOps
   readonly #fetches: IsolateFetch
@@ -62,13 +75,22 @@ export class SandboxParts {
   #imageLabels: readonly string[] = []
   #closed = false
 
-  constructor(options: SandboxPartsOptions, executor: SandboxExecutor, egress: EgressDoor, away: AwayBook) {
+  constructor(options: SandboxPartsOptions, executor: SandboxExecutor, egress: EgressDoor, books: Books) {
+    const { away, grants } = books
     const { config, journal, net, directory, nodeName, warn } = options
     this.#options = options
     this.executor = executor
     this.egress = egress
     this.#fetches = new IsolateFetch(egress)
-    this.#doors = new Doors({ egress, self: net.self, warn })
+    this.#artifacts = new ArtifactDoor({ grants, source: options.artifacts })
+    this.#doors = new Doors({
+      egress,
+      self: net.self,
+      warn,
+      // One that came home again has the id it always had
+      artifacts: (at) => (connection) =>
+        this.#artifacts.enter(away.all().find((row) => row.node === net.self && row.at === at)?.id ?? at, connection),
+    })
     this.#leases = new Leases({
       journal,
       leaseMs: config.sandbox.leaseMs,
@@ -90,6 +112,7 @@ export class SandboxParts {
       self: net.self,
       host: this.#host,
       away,
+      grants,
       placer: new SandboxPlacer({
         self: net.self,
         nodes: () => directory.nodes(),
@@ -97,8 +120,13 @@ export class SandboxParts {
         random: Math.random,
       }),
       peer: (node) => new RemotePlace(net, node),
-      lend: (sandbox, agent, peer) =>
-        egress.lend({ sandbox, node: net.self, ...(agent === undefined ? {} : { agent }) }, peer),
+      lend: ({ id, name = id, agent, node }) =>
+        egress.lend(
+          { sandbox: name, node: net.self, ...(agent === undefined ? {} : { agent }) },
+          node,
+          {},
+          (connection) => this.#artifacts.enter(id, connection),
+        ),
       warn,
     })
     this.#peers = new PeerOps({ net, placeFor: (peer) => this.#placeFor(peer) })
@@ -175,6 +203,7 @@ export class SandboxParts {
     this.#peers.close()
     await this.desk.close()
     await this.#doors.close()
+    this.#artifacts.close()
     await this.#fetches.close()
     await this.executor.close()
     await this.egress.close()
@@ -226,7 +255,9 @@ export class SandboxParts {
 export async function composeSandboxes(options: SandboxPartsOptions): Promise<SandboxParts> {
   const { config, paths, journal, net, directory, env, warn } = options
   const { sandbox: wanted } = config
+  const handlers = new HandlerPrograms({ folder: join(paths.dataDir, 'handlers'), executor: options.isolates })
   const egress = await openEgress({
+    runHandler: (request, subject) => handlers.run(request, subject),
     dataDir: paths.dataDir,
     stateDir: paths.stateDir,
     runDir: paths.runDir,
@@ -253,7 +284,8 @@ export async function composeSandboxes(options: SandboxPartsOptions): Promise<Sa
     buildInContainers: wanted.buildInContainers,
     trouble: (what, error) => warn({ err: error }, what),
   })
-  return new SandboxParts(options, executor, egress, await AwayBook.open(journal))
+  const grants = await ArtifactGrants.open({ journal, source: options.artifacts, warn })
+  return new SandboxParts(options, executor, egress, { away: await AwayBook.open(journal), grants })
 }
 
 /** Nearest first. */

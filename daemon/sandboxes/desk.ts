@@ -17,7 +17,9 @@ import type {
 import { MeshError } from '../../protocol/errors.ts'
 import type { OpReply, SandboxOp } from '../../protocol/sandbox/op.ts'
 import type { LentDoor } from '../egress/egress.ts'
+import { type ArtifactGrants, subjectOf } from './artifact-grants.ts'
 import type { AwayBook, AwaySandbox } from './away-book.ts'
+import { fillWorkspace } from './fill-workspace.ts'
 import type { SandboxHost } from './host.ts'
 import { type OpLink, type OpPlace, pipeLinks, quietLink } from './op-link.ts'
 import type { SandboxPlacer } from './placer.ts'
@@ -26,11 +28,12 @@ export interface DeskOptions {
   readonly self: string
   readonly host: SandboxHost
   readonly away: AwayBook
+  readonly grants: ArtifactGrants
   readonly placer: SandboxPlacer
   /** A peer as a place */
   readonly peer: (node: string) => OpPlace
   /** Makes the way out of a sandbox on a peer lead here. Undefined: it has none */
-  readonly lend: (sandbox: string, agent: string | undefined, peer: string) => Promise<LentDoor | undefined>
+  readonly lend: (row: AwaySandbox) => Promise<LentDoor | undefined>
   readonly warn: (facts: object, message: string) => void
 }
 
@@ -54,7 +57,7 @@ export class SandboxDesk {
     this.#options = options
   }
 
-  /** @throws MeshError E_NO_CANDIDATE, E_GRADE, E_NOT_FOUND (image), E_CONFLICT (name), E_OVERLOADED, E_KEY_REUSED */
+  /** @throws MeshError E_NO_CANDIDATE, E_GRADE, E_NOT_FOUND (image, artifact), E_IMAGE, E_CONFLICT (name), E_OVERLOADED, E_KEY_REUSED */
   create(request: SandboxRequest, key: string | undefined, signal: AbortSignal): Promise<SandboxView> {
     if (key === undefined) return this.#create(request, signal)
     const text = JSON.stringify(request)
@@ -71,11 +74,29 @@ export class SandboxDesk {
   }
 
   async #create(request: SandboxRequest, signal: AbortSignal): Promise<SandboxView> {
-    const { artifact, on = 'any', ...order } = request
-    if (artifact !== undefined)
-      throw new MeshError('E_BAD_REQUEST', 'Cannot fill the workspace: this version keeps no artifacts', {
-        hint: 'Clone it inside the sandbox, or copy files in',
-      })
+    const { artifact: wanted, artifactAccess: access = 'write', on = 'any', ...order } = request
+    const artifact = wanted === undefined ? undefined : await this.#options.grants.look(wanted)
+    const view = await this.#make(order, on, signal)
+    if (artifact === undefined) return view
+    const subject = subjectOf(view.id, view.name)
+    try {
+      await this.#options.grants.give(view.id, { artifact: artifact.id, name: artifact.name, access, subject })
+      const { place, at } = this.#known(view.id)
+      await fillWorkspace({ place, at, artifact, subject, signal })
+      return view
+    } catch (error) {
+      await this.remove(view.id, new AbortController().signal).catch((failure: unknown) =>
+        this.#options.warn({ err: failure, sandbox: view.id }, 'a sandbox that could not be filled is still there'),
+      )
+      throw error
+    }
+  }
+
+  async #make(
+    order: Omit<SandboxRequest, 'artifact' | 'artifactAccess' | 'on'>,
+    on: string,
+    signal: AbortSignal,
+  ): Promise<SandboxView> {
     if (order.name !== undefined) this.#refuseTaken(order.name)
     const { placer, self } = this.#options
     let refusal: MeshError | undefined
@@ -125,9 +146,10 @@ export class SandboxDesk {
     return row.view
   }
 
-  async #lendDoor({ id, at, name, agent, node }: AwaySandbox): Promise<void> {
+  async #lendDoor(row: AwaySandbox): Promise<void> {
+    const { id, at, node } = row
     await this.#doors.get(id)?.close()
-    const door = await this.#options.lend(name ?? id, agent, node)
+    const door = await this.#options.lend(row)
     if (!door) return
     this.#doors.set(id, door)
     await this.#place(node).run({ op: 'door', sandbox: at, ticket: ticketOf(door) }, quietLink())
@@ -187,7 +209,9 @@ export class SandboxDesk {
     const found = this.#known(id)
     const { view } = await found.place.run({ op: 'fork', sandbox: found.at, ...options }, quietLink(signal))
     if (!view) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it names no sandbox')
-    return found.node === this.#options.self ? view : this.#keepAway(view.id, found.node, view, found.away?.agent)
+    const { grants, self } = this.#options
+    await grants.share(found.id, view.id, subjectOf(view.id, view.name))
+    return found.node === self ? view : this.#keepAway(view.id, found.node, view, found.away?.agent)
   }
 
   /** Gone on its node, or that node gone from the mesh: then only the row is left, and that goes. @throws MeshError E_UNREACHABLE */
@@ -201,6 +225,7 @@ export class SandboxDesk {
     await this.#options.away.remove(found.id)
     await this.#doors.get(found.id)?.close()
     this.#doors.delete(found.id)
+    await this.#options.grants.take(found.id)
   }
 
   /** Copies it, then removes it where it was; what fails before leaves it where it is. */

@@ -3,7 +3,7 @@
  * it sent. A door is led into the container after each start of it; until that is done, commands wait, so that none finds the way shut.
  */
 import { MeshError } from '../../protocol/errors.ts'
-import type { DoorTicket, EgressDoor, OpenDoor } from '../egress/egress.ts'
+import type { ArtifactsEntry, DoorTicket, EgressDoor, OpenDoor } from '../egress/egress.ts'
 import type { GuestConnection } from '../exec/sandbox/guest/guest-connection.ts'
 import type { Sandbox } from '../exec/sandbox/sandbox.ts'
 import { ownerParts } from './host-view.ts'
@@ -20,6 +20,8 @@ interface Held {
 export interface DoorsOptions {
   readonly egress: EgressDoor
   readonly self: string
+  /** What the guest of a sandbox of this node's own finds as artifacts */
+  readonly artifacts: (sandbox: string) => ArtifactsEntry
   readonly warn: (facts: object, message: string) => void
 }
 
@@ -71,12 +73,12 @@ export class Doors {
 
   #openOwn(sandbox: Sandbox): Promise<Held | undefined> {
     const { node, agent } = ownerParts(sandbox.view().owner)
-    const { self, egress } = this.#options
+    const { self, egress, artifacts } = this.#options
     // A peer's work goes out by the peer's own door or not at all
     if (node !== self) return Promise.resolve(undefined)
     const name = sandbox.view().name ?? sandbox.id
     const held = this.#opened(sandbox, () =>
-      egress.open({ sandbox: name, node, ...(agent === undefined ? {} : { agent }) }),
+      egress.open({ sandbox: name, node, ...(agent === undefined ? {} : { agent }) }, {}, artifacts(sandbox.id)),
     )
     this.#held.set(sandbox.id, held)
     return held

@@ -1,6 +1,8 @@
 /** Sandboxes and the door of a node, from outside: loaded once the node has joined and answers. */
 import { MeshError } from '../../protocol/errors.ts'
 import type { ServeParts } from '../serve-parts.ts'
+import type { Executor } from '../exec/executor.ts'
+import type { ArtifactSource } from './artifact-grants.ts'
 import type { SandboxParts } from './compose.ts'
 
 export type LaterParts = Pick<ServeParts, 'setting' | 'journal' | 'net' | 'directory' | 'membership' | 'onClose'>
@@ -32,15 +34,16 @@ export class LaterSandboxes {
     return this.#made.promise
   }
 
-  start(): void {
+  /** @param artifacts of this node, which sandboxes are given. @param isolates run the handler programs of rules */
+  start(artifacts: ArtifactSource, isolates: Pick<Executor, 'run'>): void {
     this.#started = true
-    this.#make().then(this.#made.resolve, (error: unknown) => {
+    this.#make(artifacts, isolates).then(this.#made.resolve, (error: unknown) => {
       this.#options.setting.logger.error({ err: error }, 'this node has no sandboxes and no door')
       this.#made.reject(error)
     })
   }
 
-  async #make(): Promise<SandboxParts> {
+  async #make(artifacts: ArtifactSource, isolates: Pick<Executor, 'run'>): Promise<SandboxParts> {
     const { setting, journal, net, directory, membership } = this.#options
     const { composeSandboxes } = await import('./compose.ts')
     const parts = await composeSandboxes({
@@ -49,6 +52,8 @@ export class LaterSandboxes {
       journal,
       net,
       directory,
+      artifacts,
+      isolates,
       env: setting.env,
       nodeName: () => membership.member(net.self)?.name ?? setting.mesh.nodeName,
       warn: (facts, message) => setting.logger.warn(facts, message),

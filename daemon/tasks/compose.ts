@@ -19,7 +19,7 @@ import { LocalWorker } from './local-worker.ts'
 import { MeshPlacer } from './mesh-placer.ts'
 import { ReceiptBook } from './receipt-book.ts'
 import { RemoteWorker } from './remote-worker.ts'
-import { Retention } from './retention.ts'
+import { type GoesWith, Retention } from './retention.ts'
 import { PeerService } from './serve-peers.ts'
 import { TaskStore } from './task-store.ts'
 
@@ -33,6 +33,8 @@ export interface TaskPartsOptions {
   readonly logger: { warn(facts: object, message: string): void }
   /** Serves `fetch` of programs. @default none: the network is closed to them */
   readonly fetch?: (task: string, argsJson: string, signal: AbortSignal) => Promise<string>
+  /** Rows of others that go when a task is dropped. @default none */
+  readonly goesWith?: GoesWith
 }
 
 /** Jobs at once for each core: most wait for something most of the time. */
@@ -105,7 +107,7 @@ export class TaskParts {
           note,
         })
       : undefined
-    this.#retention = new Retention(store, journal, config.journal)
+    this.#retention = new Retention(store, journal, config.journal, options.goesWith)
   }
 
   get acceptsFromPeers(): boolean {
@@ -146,7 +148,10 @@ export class TaskParts {
     this.#peers?.fence(node)
   }
 
-  metricSources(directory: DirectoryService, net: MeshNet): Omit<MetricSources, 'clients' | 'sandboxes' | 'egress'> {
+  metricSources(
+    directory: DirectoryService,
+    net: MeshNet,
+  ): Omit<MetricSources, 'clients' | 'sandboxes' | 'egress' | 'artifacts'> {
     return {
       tasks: (): Partial<Record<TaskState, number>> => this.engine.states(),
       leases: () => ({ held: this.#peers?.serving ?? 0, given: this.engine.working }),

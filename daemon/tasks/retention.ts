@@ -1,5 +1,5 @@
 /** Keeps the journal from growing without end: drops the oldest ended tasks and the oldest records. */
-import type { Journal } from '../journal/journal.ts'
+import type { Journal, TableWrite } from '../journal/journal.ts'
 import { hasEnded } from './task-row.ts'
 import type { TaskStore } from './task-store.ts'
 
@@ -7,10 +7,14 @@ const EVERY_MS = 30_000
 /** Tasks dropped in one go, so that other appends are not held up. */
 const AT_ONCE = 500
 
+/** What others keep about a task and is of no use without it: removed in the same append. */
+export type GoesWith = (task: string) => readonly TableWrite[]
+
 export class Retention {
   readonly #store: TaskStore
   readonly #journal: Journal
   readonly #limits: { readonly retainTasks: number; readonly retainRecords: number }
+  readonly #goesWith: GoesWith
   readonly #timer: NodeJS.Timeout
   #running = false
 
@@ -18,10 +22,12 @@ export class Retention {
     store: TaskStore,
     journal: Journal,
     limits: { readonly retainTasks: number; readonly retainRecords: number },
+    goesWith: GoesWith = () => [],
   ) {
     this.#store = store
     this.#journal = journal
     this.#limits = limits
+    this.#goesWith = goesWith
     this.#timer = setInterval(() => void this.run().catch(() => undefined), EVERY_MS)
     this.#timer.unref()
   }
@@ -36,7 +42,7 @@ export class Retention {
       if (surplus > 0) {
         for (const row of await this.#store.oldest(Math.min(surplus, AT_ONCE))) {
           if (!hasEnded(row)) continue
-          await this.#store.drop(row)
+          await this.#store.drop(row, this.#goesWith(row.id))
           dropped += 1
         }
       }

@@ -153,9 +153,9 @@ export class TaskStore {
     return (await this.#journal.range('task', { limit })).map(({ value }) => decodeRow(value))
   }
 
-  /** Drops a task that ended long ago, with its pieces. Its idempotency key stays: it then says that the task is gone. */
-  async drop(row: TaskRow): Promise<void> {
-    const writes: TableWrite[] = [{ table: 'task', key: row.id }]
+  /** Drops a task that ended long ago, with its pieces. Its idempotency key stays: it then says that the task is gone. @param more rows that go with it */
+  async drop(row: TaskRow, more: readonly TableWrite[] = []): Promise<void> {
+    const writes: TableWrite[] = [{ table: 'task', key: row.id }, ...more]
     if (row.map !== undefined) {
       const pieces = Math.ceil(row.map.total / row.map.pieceSize)
       for (let piece = 0; piece < pieces; piece++) writes.push({ table: 'piece', key: pieceKey(row.id, piece) })

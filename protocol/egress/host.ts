@@ -64,6 +64,9 @@ export function parseAuthority(text: string): Authority | undefined {
   return port === 0 || (port ?? 0) > 65_535 ? undefined : { host, port }
 }
 
+/** Where a guest finds the one artifact it was given, over plain HTTP: `http://artifacts.manyhands/<name>.git`. Only its door knows it; no name server is asked. */
+export const ARTIFACTS_HOST = 'artifacts.manyhands'
+
 /** A node's service as guests name it: `<name>.service.manyhands`. */
 export const SERVICE_SUFFIX = '.service.manyhands'
 

@@ -6,6 +6,7 @@ import type {
   ArtifactView,
   Attribution,
   AuditPage,
+  CollectResult,
   CommitResult,
   CommitView,
   DiffView,
@@ -221,6 +222,7 @@ export const ARTIFACT_REPLIES: { readonly [R in keyof ArtifactRoutes]: Shape<Rep
   'GET /v0/artifacts/:id': artifact,
   'POST /v0/artifacts/:id/settings': artifact,
   'POST /v0/artifacts/:id/remove': object<{ readonly removed: true }>({ removed: oneOf(true) }),
+  'POST /v0/artifacts/:id/collect': object<CollectResult>({ bytesBefore: number, bytesAfter: number }),
   'POST /v0/artifacts/:id/fork': artifact,
   'POST /v0/artifacts/:id/fetch': artifact,
   'GET /v0/artifacts/:id/refs': object<Reply<'GET /v0/artifacts/:id/refs'>>({

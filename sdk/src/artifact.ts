@@ -4,6 +4,8 @@ import type {
   ArtifactPatch,
   ArtifactView,
   AuditPage,
+  CollectRequest,
+  CollectResult,
   CommitRequest,
   CommitResult,
   DiffView,
@@ -175,7 +177,7 @@ export class Artifact {
 
   /** Checks the whole chain of records as a plain clone could. */
   verify(signal?: AbortSignal): Promise<VerifyView> {
-    return this.#client.call('GET /v0/artifacts/:id/verify', { params: this.#params, signal, timeoutMs: VERIFY_MS })
+    return this.#client.call('GET /v0/artifacts/:id/verify', { params: this.#params, signal, timeoutMs: LONG_MS })
   }
 
   /** Who moved which ref by what right, newest first. @param writer node id. @default the owner */
@@ -188,6 +190,19 @@ export class Artifact {
   async update(patch: ArtifactPatch): Promise<ArtifactView> {
     this.#view = await this.#client.call('POST /v0/artifacts/:id/settings', { params: this.#params, body: patch })
     return this.#view
+  }
+
+  /**
+   * Packs its repository on this node and drops what nothing reaches, as happens by itself in time. What refs moved away from in the last 14 days stays, unless
+   * `now` is set. @throws ManyhandsError E_CONFLICT while a push comes in
+   */
+  collect(request: CollectRequest = {}, signal?: AbortSignal): Promise<CollectResult> {
+    return this.#client.call('POST /v0/artifacts/:id/collect', {
+      params: this.#params,
+      body: request,
+      signal,
+      timeoutMs: LONG_MS,
+    })
   }
 
   /** Removes it from this node; other holders keep theirs. */
@@ -209,8 +224,8 @@ export class Artifact {
   }
 }
 
-/** Reads every commit and object of a large repository. */
-const VERIFY_MS = 10 * 60_000
+/** For what reads every commit and object of a large repository. */
+const LONG_MS = 10 * 60_000
 const EMPTY_TREE = { rev: undefined, path: undefined, limit: undefined, after: undefined }
 
 type TreeQuery = { rev?: string; path?: string; recursive?: 'true' | 'false'; limit?: number; after?: string }

@@ -37,8 +37,13 @@ import {
 export interface SandboxOptions {
   /** As `mesh.images.list()` names it. @default the default image of its node */
   readonly image?: string | undefined
-  /** Its content becomes the workspace. @default an empty workspace */
+  /**
+   * Name or id of an artifact of this node: the workspace becomes a clone of it (the image needs git), and `git push` from inside works without a token.
+   * @default an empty workspace
+   */
   readonly artifact?: string | undefined
+  /** What the sandbox may do with the artifact. @default "write" */
+  readonly artifactAccess?: SandboxRequest['artifactAccess'] | undefined
   readonly limits?: SandboxLimitsInput | undefined
   /** Lowest isolation grade that will do: met or refused. @default the strongest its node offers */
   readonly isolation?: SandboxRequest['isolation'] | undefined

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Artifact, type Mesh, verifyArtifactClone, verifyReceipt } from '../../sdk/src/index.ts'
+import { type Artifact, connect, type Mesh, verifyArtifactClone, verifyReceipt } from '../../sdk/src/index.ts'
 import { startGitBackend } from '../support/git-backend.ts'
 import { RealMesh, type RealNode, until } from '../support/real-mesh.ts'
 
@@ -231,6 +231,42 @@ describe('artifacts', () => {
       expect(names).toContain('mine')
     } finally {
       await backend.close()
+    }
+  })
+
+  it('name the token that changed them, and are rid of garbage when asked', { timeout: 60_000 }, async () => {
+    const token = await sdk.createToken({ name: 'keeper', access: 'admin' })
+    const keeper = await connect({ home: north.home, token })
+    try {
+      const made = await sdk.artifacts.create({ name: 'tidied' })
+      const base = await made.commit({ message: 'Base', files: [{ path: 'a', text: '1' }] })
+      const task = 'task-of-somebody'
+      await made.commit({ branch: 'gone', message: 'x', files: [{ path: 'x', text: 'x'.repeat(5_000) }], by: { task } })
+      const same = await keeper.artifact('tidied')
+      await same.update({ description: 'kept tidy' })
+      await same.replicate({ min: 2 })
+      expect((await made.audit({ limit: 3 })).records.map(({ by }) => by)).toEqual([
+        { subject: 'keeper' },
+        { subject: 'keeper' },
+        { subject: 'local', task },
+      ])
+      expect(await sdk.tasks.undo(task), 'the branch it made goes').toMatchObject({ undone: true })
+      const kept = await north.cli('artifact', 'gc', 'tidied', '--json')
+      expect([kept.code, JSON.parse(kept.stdout)]).toMatchObject([0, { artifact: made.id }])
+      const dropped = await made.collect({ now: true })
+      expect(dropped.bytesAfter).toBeLessThan(dropped.bytesBefore)
+      expect((await made.refresh()).bytes).toBe(dropped.bytesAfter)
+      expect((await made.log()).commits.map(({ oid }) => oid)).toEqual([base.commit])
+      expect((await made.verify()).faults).toEqual([])
+      const { bytes } = made.view
+      const asked = { headers: { authorization: `Bearer ${token}` } }
+      const metrics = await (await fetch(new URL('/metrics', made.view.gitUrl), asked)).text()
+      const held = /manyhands_artifacts\{what="bytes"\} (\d+)/.exec(metrics)
+      expect(Number(held?.[1])).toBeGreaterThanOrEqual(bytes)
+      await same.remove()
+      await expect(made.refresh()).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    } finally {
+      await keeper.close()
     }
   })
 })

@@ -98,7 +98,8 @@ export async function adoptRecords(
       takeovers: await takeoversOf(context.self, before, state, moves, path),
     }
   } catch (error) {
-    if (held === undefined) context.repositories.distrust(id)
+    // nobody knows of it: its files would stay for good
+    if (held === undefined) await context.repositories.clear(id).catch(() => context.repositories.distrust(id))
     throw error
   }
 }

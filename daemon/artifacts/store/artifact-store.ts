@@ -124,6 +124,19 @@ export interface Adopted {
   readonly frozen: readonly string[]
 }
 
+export interface CollectOptions {
+  /** Keep what refs moved away from in the last 14 days, so that it can still be taken back. @default false */
+  readonly keepRecent?: boolean
+  /** Ends it; what was there is there then */
+  readonly signal?: AbortSignal
+}
+
+/** Of all objects of an artifact on this node. */
+export interface CollectedBytes {
+  readonly bytesBefore: number
+  readonly bytesAfter: number
+}
+
 export interface ArtifactStore {
   /** Node id under which this store writes */
   readonly writer: string
@@ -174,8 +187,11 @@ export interface ArtifactStore {
   proofs(id: string, writer: string): Promise<readonly string[]>
   /** Called after the fact is durable; an error of a listener is logged and changes nothing. @returns ends it */
   on(listener: (event: ArtifactEvent) => void): () => void
-  /** Packs what is loose, drops what nothing reaches. Waits its turn; refused while something is staged for it. */
-  collect(id: string): Promise<{ readonly bytesBefore: number; readonly bytesAfter: number }>
+  /**
+   * Packs what is loose, drops what nothing reaches. Waits its turn. Happens by itself too, keeping what is recent.
+   * @throws MeshError E_CONFLICT while something is staged for it, E_NOT_FOUND, E_TIMEOUT, E_STORAGE
+   */
+  collect(id: string, options?: CollectOptions): Promise<CollectedBytes>
   /** Finishes what runs and settles what is not in the repositories yet. */
   close(): Promise<void>
 }

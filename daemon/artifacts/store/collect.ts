@@ -1,20 +1,49 @@
-/** Garbage collection of one repository: everything reachable in one pack, the rest dropped. Nobody may be staging objects for it meanwhile. */
+/**
+ * Garbage collection of one repository: everything reachable in one pack, the rest dropped. Nobody may be staging objects for it meanwhile.
+ *
+ * What is to be kept beyond the refs stands in a reflog while Git works (`logs/HEAD`, gitrepository-layout): Git takes its entries for reachable, and no door
+ * shows them. A crash leaves the file, which the next preparation of the repository removes.
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import type { CollectedBytes } from './artifact-store.ts'
 import { gitOutput } from './git-process.ts'
 import type { ObjectReader } from './object-reader.ts'
 import { bytesBelow } from './repository-files.ts'
 
 const WALL_MS = 600_000
+/** Git takes a line of time 0 for damaged */
+const NOBODY = 'manyhands <gc@manyhands.invalid> 1 +0000'
+const NONE = '0'.repeat(40)
 
+/** @param keep commits and tags that stay although no ref names them; those that are missing are passed over @throws MeshError E_TIMEOUT, E_STORAGE; the reason of `signal` */
 export async function collectGarbage(
   path: string,
   reader: ObjectReader,
-): Promise<{ bytesBefore: number; bytesAfter: number }> {
+  keep: Iterable<string> = [],
+  signal?: AbortSignal,
+): Promise<CollectedBytes> {
   const bytesBefore = await bytesBelow(`${path}/objects`)
+  const kept: string[] = []
+  for (const oid of new Set(keep)) {
+    const { type } = (await reader.info(path, oid)) ?? {}
+    if (type === 'commit' || type === 'tag') kept.push(oid)
+  }
   await reader.drop(path)
-  const limits = { wallMs: WALL_MS }
-  // without -l and with no alternates: what is reachable is here; unreachable objects are not kept
-  await gitOutput({ args: ['repack', '-a', '-d', '-q'], repository: path, foreign: false, limits })
-  await gitOutput({ args: ['prune', '--expire=now'], repository: path, foreign: false, limits })
-  await reader.drop(path)
+  const call = { repository: path, foreign: false, limits: { wallMs: WALL_MS }, ...(signal && { signal }) }
+  try {
+    if (kept.length > 0) await writeReflog(path, kept)
+    // without -l and with no alternates: what is reachable is here; unreachable objects are not kept
+    await gitOutput({ ...call, args: ['repack', '-a', '-d', '-q'], config: { 'pack.threads': '1' } })
+    await gitOutput({ ...call, args: ['prune', '--expire=now'] })
+  } finally {
+    if (kept.length > 0) await rm(`${path}/logs`, { recursive: true, force: true })
+    await reader.drop(path)
+  }
   return { bytesBefore, bytesAfter: await bytesBelow(`${path}/objects`) }
+}
+
+async function writeReflog(path: string, kept: readonly string[]): Promise<void> {
+  await mkdir(`${path}/logs`, { recursive: true, mode: 0o700 })
+  const lines = kept.map((oid) => `${NONE} ${oid} ${NOBODY}\tkept\n`)
+  await writeFile(`${path}/logs/HEAD`, lines.join(''), { mode: 0o600 })
 }

@@ -17,6 +17,8 @@ import type {
   ArtifactStore,
   ArtifactView,
   Attribution,
+  CollectedBytes,
+  CollectOptions,
   NewArtifact,
   RefMove,
   SettingsPatch,
@@ -28,13 +30,15 @@ import type {
 import { bornArtifact, newGenesis, nextRecord } from './birth.ts'
 import { Catalog, stateWrites } from './catalog.ts'
 import { checkedAttribution, checkedSettings, frozen, pageSize } from './checked.ts'
-import { collectGarbage } from './collect.ts'
+import { collectArtifact } from './collection.ts'
 import { Committer } from './committer.ts'
+import { Housekeeping } from './housekeeping.ts'
+import { Names } from './names.ts'
 import { EMPTY_TREE, type GitObject } from './git-object.ts'
 import { ObjectReader } from './object-reader.ts'
 import { checkMoves, planMoves } from './plan-moves.ts'
 import { Repositories } from './repositories.ts'
-import { encodeRow, headKey, TABLES } from './rows.ts'
+import { encodeRow, headKey, leftWrite, TABLES } from './rows.ts'
 import { makePack } from './pack-file.ts'
 import { small, writePack } from './repository-files.ts'
 import { Settler } from './settler.ts'
@@ -63,6 +67,8 @@ export interface StoreOptions {
 export interface OpenStore extends ArtifactStore {
   /** For reading objects that were accepted, by path of the repository */
   readonly reader: ObjectReader
+  /** What all artifacts take, as counted for quotas */
+  usage(): { readonly artifacts: number; readonly bytes: number }
   /** One object, from memory where it can be: then no file is looked at. @param name as for `ObjectReader.read` @param maxBytes default 64 MiB */
   object(id: string, name: string, maxBytes?: number): Promise<GitObject | undefined>
 }
@@ -90,9 +96,9 @@ class JournalStore implements OpenStore {
   readonly #settler: Settler
   readonly #stagings: Stagings
   readonly #chain: RecordChain
+  readonly #housekeeping: Housekeeping
   readonly #listeners = new Set<(event: ArtifactEvent) => void>()
-  /** Names that are being given out */
-  readonly #naming = new Set<string>()
+  readonly #names: Names
   #closed = false
 
   constructor(options: StoreOptions) {
@@ -110,6 +116,13 @@ class JournalStore implements OpenStore {
     this.#committer = new Committer(journal, this.#catalog, this.#repositories, this.#usage, this.#settler)
     this.#stagings = new Stagings(() => this.#repositories.stagingFolder())
     this.#chain = new RecordChain(this.reader)
+    this.#names = new Names(this.#catalog)
+    this.#housekeeping = new Housekeeping({
+      ...{ root, journal, catalog: this.#catalog, repositories: this.#repositories, stagings: this.#stagings },
+      ...{ turns: this.#turns, onFault: this.#onFault, wallMs: this.#now },
+      repository: (id) => this.repository(id),
+      collect: (id, signal) => this.collect(id, { keepRecent: true, signal }),
+    })
   }
 
   async recover(): Promise<void> {
@@ -119,6 +132,7 @@ class JournalStore implements OpenStore {
       // one that cannot be written now is brought up to date when it is used
       await this.#settle(id).catch((error: unknown) => this.#onFault('an artifact could not be recovered', error))
     }
+    this.#housekeeping.start()
   }
 
   async create(artifact: NewArtifact): Promise<ArtifactView> {
@@ -128,7 +142,7 @@ class JournalStore implements OpenStore {
     const id = artifactId(genesis)
     const { description, visibility, settings, name = `artifact-${id.slice(1, 9)}` } = artifact
     const chosen = checkedSettings({ ...settings, name, description, visibility })
-    return this.#named(chosen.name, async () => {
+    return this.#names.during(chosen.name, async () => {
       const { state, text } = bornArtifact(this.#signer, { genesis, id, settings: chosen, by, at: this.#now() })
       const birth: TableWrite = { table: TABLES.birth, key: id, value: Buffer.from(text) }
       const { row } = state
@@ -181,7 +195,7 @@ class JournalStore implements OpenStore {
       throw new MeshError('E_FORBIDDEN', 'Cannot change settings: only the node that owns the artifact can')
     const wanted = checkedSettings({ ...settings, ...patch })
     const change = (): Promise<Transacted> => this.#turns.run(id, () => this.#transact(id, [], { by }, patch))
-    await (wanted.name === settings.name ? change() : this.#named(wanted.name, change))
+    await (wanted.name === settings.name ? change() : this.#names.during(wanted.name, change))
     return this.require(id)
   }
 
@@ -195,6 +209,7 @@ class JournalStore implements OpenStore {
         { table: TABLES.name, key: state.row.name },
         { table: TABLES.birth, key: id },
         { table: TABLES.gone, key: id, value: new Uint8Array(0) },
+        leftWrite(id, undefined),
         ...state.row.writers.map((writer) => ({ table: TABLES.head, key: headKey(id, writer) })),
         ...(await this.#repositories.pendingWrites(id)),
       ]
@@ -250,6 +265,10 @@ class JournalStore implements OpenStore {
     )
   }
 
+  usage(): { readonly artifacts: number; readonly bytes: number } {
+    return this.#usage.total()
+  }
+
   room(id: string): number {
     const row = this.#catalog.row(id)
     return this.#usage.room(row?.agent, row?.bytes ?? 0)
@@ -261,6 +280,9 @@ class JournalStore implements OpenStore {
       checkMoves(moves)
       if (moves.length === 0) throw new MeshError('E_BAD_REQUEST', 'Cannot move refs: none is named')
       return await this.#turns.run(id, () => this.#transact(id, moves, options), options.signal)
+    } catch (error) {
+      this.#housekeeping.failed(id, options.staging, error)
+      throw error
     } finally {
       await options.staging?.discard()
     }
@@ -280,7 +302,7 @@ class JournalStore implements OpenStore {
         isMember: this.#isMember,
         self: this.writer,
         reader: this.reader,
-        nameFor: (name: string, of: string) => this.#freeName(name, of),
+        nameFor: (name: string, of: string) => this.#names.free(name, of),
       }
       const { adopted, events, takeovers } = await this.#turns.run(
         id,
@@ -295,6 +317,9 @@ class JournalStore implements OpenStore {
         )
       }
       return adopted
+    } catch (error) {
+      this.#housekeeping.failed(id, options.staging, error)
+      throw error
     } finally {
       await options.staging?.discard()
     }
@@ -333,22 +358,21 @@ class JournalStore implements OpenStore {
     return () => void this.#listeners.delete(listener)
   }
 
-  async collect(id: string): Promise<{ bytesBefore: number; bytesAfter: number }> {
+  async collect(id: string, options: CollectOptions = {}): Promise<CollectedBytes> {
+    this.#assertOpen()
     return this.#turns.run(id, async () => {
       if (this.#stagings.countOf(id) > 0)
         throw new MeshError('E_CONFLICT', 'Cannot collect garbage now: objects are coming in', { retryAfterMs: 5_000 })
-      const state = await this.#repositories.settle(this.#state(id))
-      const path = this.#repositories.path(id)
-      const sizes = await collectGarbage(path, this.reader)
-      const next = { ...state, row: { ...state.row, bytes: sizes.bytesAfter } }
-      await this.#committer.recount(state, next)
-      return sizes
+      const parts = { journal: this.#journal, repositories: this.#repositories, committer: this.#committer }
+      const more = { chain: this.#chain, reader: this.reader, now: this.#now }
+      return collectArtifact({ ...parts, ...more }, this.#state(id), options)
     })
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#settler.close()
+    await this.#housekeeping.close()
     await this.#turns.idle()
     await this.reader.close()
   }
@@ -418,26 +442,6 @@ class JournalStore implements OpenStore {
     return staging?.path ?? path
   }
 
-  /** Holds a name while `work` makes it somebody's. @throws MeshError E_CONFLICT */
-  async #named<T>(name: string, work: () => Promise<T>): Promise<T> {
-    if (this.#naming.has(name) || this.#catalog.idOf(name) !== undefined) {
-      throw new MeshError('E_CONFLICT', `Cannot name an artifact '${name}': another one here has that name`)
-    }
-    this.#naming.add(name)
-    try {
-      return await work()
-    } finally {
-      this.#naming.delete(name)
-    }
-  }
-
-  /** The owner's name where it is free here, else one with the id's beginning. */
-  #freeName(name: string, id: string): string {
-    const holder = this.#catalog.idOf(name)
-    if (holder === id || (holder === undefined && !this.#naming.has(name))) return name
-    return `${name.slice(0, 48)}-${id.slice(1, 13)}`
-  }
-
   async #settle(id: string): Promise<void> {
     await this.#turns.run(id, async () => {
       const state = this.#catalog.state(id)
@@ -461,6 +465,7 @@ class JournalStore implements OpenStore {
   }
 
   #emit(event: ArtifactEvent): void {
+    this.#housekeeping.changed(event)
     for (const listener of this.#listeners) {
       try {
         listener(event)

@@ -10,12 +10,14 @@
  *   artifact-usage     "node" | "agent/"sha256    UsageRow
  *   artifact-task      task/id/sequence (10)      TaskMovesRow: what a task moved
  *   artifact-gone      id                         empty: its files are still to be removed
+ *   artifact-left      id                         LeftRow: its repository holds what no ref reaches, since then
  */
 import * as z from 'zod'
 import { canonicalJson } from '../../../protocol/artifact/canonical-json.ts'
 import { genesisSchema } from '../../../protocol/artifact/genesis.ts'
 import { settingsSchema } from '../../../protocol/artifact/settings.ts'
 import { MeshError } from '../../../protocol/errors.ts'
+import type { TableWrite } from '../../journal/journal.ts'
 
 export const TABLES = {
   artifact: 'artifact',
@@ -26,6 +28,7 @@ export const TABLES = {
   usage: 'artifact-usage',
   task: 'artifact-task',
   gone: 'artifact-gone',
+  left: 'artifact-left',
 } as const
 
 /** Kinds of fact in the journal. Bodies are JSON: what happened to which artifact, for people and tools; state is in the tables. */
@@ -81,9 +84,13 @@ export type HeadRow = Readonly<z.infer<typeof headRow>>
 const usageRow = z.strictObject({ artifacts: z.int().min(0), bytes: z.int().min(0) })
 export type UsageRow = Readonly<z.infer<typeof usageRow>>
 
+/** Milliseconds since 1970 */
+const leftRow = z.strictObject({ since: z.int().min(0) })
+
 export const decodeArtifactRow = (bytes: Uint8Array): ArtifactRow => decode(artifactRow, bytes)
 export const decodeHeadRow = (bytes: Uint8Array): HeadRow => decode(headRow, bytes)
 export const decodeUsageRow = (bytes: Uint8Array): UsageRow => decode(usageRow, bytes)
+export const decodeLeftRow = (bytes: Uint8Array): z.infer<typeof leftRow> => decode(leftRow, bytes)
 
 export function encodeRow(row: object): Uint8Array {
   return Buffer.from(canonicalJson(row))
@@ -102,3 +109,9 @@ export const headKey = (id: string, writer: string): string => `${id}/${writer}`
 export const pendingKey = (id: string, number: number): string => `${id}/${String(number).padStart(12, '0')}`
 export const taskKey = (task: string, id: string, sequence: number): string =>
   `${task}/${id}/${String(sequence).padStart(10, '0')}`
+
+/** @param since undefined: there is nothing any more */
+export function leftWrite(id: string, since: number | undefined): TableWrite {
+  const row = { table: TABLES.left, key: id }
+  return since === undefined ? row : { ...row, value: encodeRow({ since }) }
+}

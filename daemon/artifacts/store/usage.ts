@@ -51,6 +51,12 @@ export class Usage {
     this.#quotas = quotas
   }
 
+  /** Of the node. */
+  total(): UsageRow {
+    const { artifacts, bytes } = this.#read('node')
+    return { artifacts, bytes }
+  }
+
   /** Bytes that an artifact may still grow. */
   room(agent: string | undefined, artifactBytes: number): number {
     const { artifactBytes: most, agentBytes, nodeBytes } = this.#quotas

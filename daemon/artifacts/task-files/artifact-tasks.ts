@@ -4,31 +4,16 @@
  * Input: the files of one commit become part of the program's input, so the receipt's digest of the input covers artifact, commit and files.
  * Output: when the task has completed, the files it returned become one commit. The record that moves the branch names task and receipt; the commit's
  * trailers name task, receipt and the commit that was read.
- *
- * Tables: "task-files" id -> FilesRow; "task-files-open" id -> empty, until the output is committed or refused (what a restart looks at);
- * "task-files-pin" subject/key -> commit: a request that is tried again reads the same.
  */
 import { createHash } from 'node:crypto'
-import * as z from 'zod'
 import type { ReceiptEnvelope, RunRequest, TaskArtifacts, TaskCommits, TaskView } from '../../../protocol/api.ts'
 import { toMeshError } from '../../../protocol/errors.ts'
 import type { FindArtifacts } from '../../api/artifact-services.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { CallerHooks, TaskCaller, Tasks } from '../../tasks/tasks.ts'
+import { type FilesRow, pinKey, readFilesRow, TASK_TABLES } from './files-row.ts'
 import { readTaskInput } from './task-input.ts'
 import { filesOf } from './task-output.ts'
-
-const commitAt = z.strictObject({ artifact: z.string(), commit: z.string() })
-const filesRow = z.strictObject({
-  subject: z.string(),
-  input: commitAt.exactOptional(),
-  output: z
-    .strictObject({ artifact: z.string(), branch: z.string().exactOptional(), message: z.string().exactOptional() })
-    .exactOptional(),
-  made: z.strictObject({ artifact: z.string(), commit: z.string(), ref: z.string() }).exactOptional(),
-  refused: z.string().exactOptional(),
-})
-type FilesRow = z.output<typeof filesRow>
 
 export interface ArtifactTasksParts {
   readonly tasks: Tasks
@@ -65,7 +50,7 @@ export class ArtifactTasks implements Tasks {
   /** Takes up outputs that were not committed when the last process ended. */
   async recover(): Promise<void> {
     for (let after: string | undefined; ; ) {
-      const page = await this.#parts.journal.range('task-files-open', after === undefined ? {} : { after })
+      const page = await this.#parts.journal.range(TASK_TABLES.open, after === undefined ? {} : { after })
       for (const { key } of page) this.#follow(key)
       after = page.at(-1)?.key
       if (after === undefined) return
@@ -146,7 +131,7 @@ export class ArtifactTasks implements Tasks {
       target === undefined ? {} : { output: { ...target, artifact: (await services.get(target.artifact)).id } }
     if (source === undefined) return { input: request.input, row: { subject: caller.subject, ...output } }
     const pin = caller.key === undefined ? undefined : pinKey(caller.subject, caller.key)
-    const pinned = pin === undefined ? undefined : this.#parts.journal.get('task-files-pin', pin)
+    const pinned = pin === undefined ? undefined : this.#parts.journal.get(TASK_TABLES.pin, pin)
     const input = await readTaskInput(services, source, request.input, pinned && Buffer.from(pinned).toString('utf8'))
     const { id, commit } = input.artifact
     if (pin !== undefined && pinned === undefined) {
@@ -154,10 +139,18 @@ export class ArtifactTasks implements Tasks {
       await this.#parts.journal.append({
         type: 'task-files.pinned',
         body: value,
-        writes: [{ table: 'task-files-pin', key: pin, value }],
+        writes: [{ table: TASK_TABLES.pin, key: pin, value }],
       })
     }
-    return { input, row: { subject: caller.subject, input: { artifact: id, commit }, ...output } }
+    return {
+      input,
+      row: {
+        subject: caller.subject,
+        input: { artifact: id, commit },
+        ...output,
+        ...(pin === undefined ? {} : { pin }),
+      },
+    }
   }
 
   #follow(id: string): void {
@@ -211,18 +204,16 @@ export class ArtifactTasks implements Tasks {
   }
 
   #row(id: string): FilesRow | undefined {
-    const bytes = this.#parts.journal.get('task-files', id)
-    if (bytes === undefined) return undefined
-    return filesRow.safeParse(JSON.parse(Buffer.from(bytes).toString('utf8'))).data
+    return readFilesRow(this.#parts.journal, id)
   }
 
   async #store(id: string, row: FilesRow, open: boolean): Promise<void> {
     const value = Buffer.from(JSON.stringify(row))
-    const mark = { table: 'task-files-open', key: id }
+    const mark = { table: TASK_TABLES.open, key: id }
     await this.#parts.journal.append({
       type: 'task-files.changed',
       body: value,
-      writes: [{ table: 'task-files', key: id, value }, open ? { ...mark, value: EMPTY } : mark],
+      writes: [{ table: TASK_TABLES.files, key: id, value }, open ? { ...mark, value: EMPTY } : mark],
     })
   }
 
@@ -240,8 +231,6 @@ export class ArtifactTasks implements Tasks {
 
 /** The kinds of records this folder writes. */
 export const TASK_FILES_RECORDS = ['task-files.pinned', 'task-files.changed'] as const
-
-const pinKey = (subject: string, key: string): string => `${subject.length}:${subject}${key}`
 
 function digestOf(receipt: ReceiptEnvelope): string {
   return createHash('sha256').update(Buffer.from(receipt.payload, 'base64')).digest('hex')

@@ -12,7 +12,7 @@ import {
 } from '../artifact-views.ts'
 import type { Context } from '../context.ts'
 import { safeLine, safeText } from '../terminal.ts'
-import { parseCount } from '../units.ts'
+import { formatSize, parseCount } from '../units.ts'
 import { chosen, split } from '../words.ts'
 
 export interface CreateFlags {
@@ -132,6 +132,20 @@ export async function remove({ mesh, output }: Context, name: string): Promise<u
   const artifact = await (await mesh()).artifact(name)
   await artifact.remove()
   await output.answer({ removed: artifact.id }, () => `removed ${safeLine(artifact.view.name)} from this node`)
+}
+
+/** Garbage collection. */
+export async function gc(
+  { mesh, output }: Context,
+  name: string,
+  { now }: { readonly now?: boolean },
+): Promise<undefined> {
+  const artifact = await (await mesh()).artifact(name)
+  const done = await artifact.collect(now === undefined ? {} : { now })
+  await output.answer({ artifact: artifact.id, ...done }, () => {
+    const [before, after] = [formatSize(done.bytesBefore), formatSize(done.bytesAfter)]
+    return `${safeLine(artifact.view.name)} takes ${after} here; it took ${before}`
+  })
 }
 
 export interface ReplicateFlags {

@@ -15,6 +15,7 @@ import { formatSize, parseCount, parseDuration, parseSandboxLimits } from '../un
 export interface CreateFlags {
   readonly image?: string
   readonly artifact?: string
+  readonly artifactAccess?: SandboxOptions['artifactAccess']
   readonly name?: string
   readonly on?: string
   readonly grade?: SandboxOptions['isolation']

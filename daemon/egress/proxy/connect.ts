@@ -7,14 +7,20 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { parseClientHello } from '../../../protocol/egress/client-hello.ts'
 import { evaluate, type Explanation, type Target } from '../../../protocol/egress/evaluate.ts'
-import { canonicalHost, literalAddress, parseAuthority, serviceName } from '../../../protocol/egress/host.ts'
+import {
+  ARTIFACTS_HOST,
+  canonicalHost,
+  literalAddress,
+  parseAuthority,
+  serviceName,
+} from '../../../protocol/egress/host.ts'
 import { EGRESS_LIMITS } from '../../../protocol/egress/limits.ts'
 import { forbiddenBy } from '../addresses.ts'
 import { checkedAddresses, dialChecked, namedRanges } from './dial.ts'
 import type { DoorView } from './door-view.ts'
 import { checkHostHeader } from './host-header.ts'
 import { asRefused, Refused, refusalText } from './failure.ts'
-import { dialService } from './service-dial.ts'
+import { dialUplink } from './service-dial.ts'
 import { joinSockets } from './join-sockets.ts'
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n'
@@ -34,6 +40,8 @@ export async function serveConnect(
   let explanation: Explanation | undefined
   try {
     target = connectTarget(request)
+    if (target.host === ARTIFACTS_HOST)
+      throw new Refused(403, 'no-tunnel', `${ARTIFACTS_HOST} is asked over plain HTTP, not through a tunnel`)
     if (door.originOf(socket) !== undefined) throw new Refused(400, 'malformed', 'there is no tunnel inside a tunnel')
     explanation = evaluate(door.rules, door.subject, target)
     await openTunnel(door, target, explanation, socket, release)
@@ -75,7 +83,7 @@ async function openTunnel(
   if (explanation.decision === 'deny' && (service === undefined || explanation.reason === 'denied'))
     throw new Refused(403, explanation.reason, `no rule allows ${target.host} port ${target.port}`)
   if (service !== undefined) {
-    const upstream = await dialService(door.context.uplinkPath, {
+    const upstream = await dialUplink(door.context.uplinkPath, {
       door: door.id,
       service,
       allowed: explanation.decision === 'allow',

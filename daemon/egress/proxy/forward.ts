@@ -12,7 +12,7 @@ import {
 import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream'
 import { evaluate, type Explanation } from '../../../protocol/egress/evaluate.ts'
-import { parseAuthority, serviceName } from '../../../protocol/egress/host.ts'
+import { ARTIFACTS_HOST, parseAuthority, serviceName } from '../../../protocol/egress/host.ts'
 import type { HeaderLine } from '../../../protocol/egress/credential.ts'
 import type { Rule } from '../../../protocol/egress/rule.ts'
 import type { DoorView, RequestTarget } from './door-view.ts'
@@ -80,9 +80,8 @@ interface Judged {
 function judge(door: DoorView, request: IncomingMessage): Judged {
   const target = targetOf(door, request)
   const explanation = evaluate(door.rules, door.subject, target)
-  const service = serviceName(target.host) !== undefined && explanation.reason === 'no-rule'
-  const rule = explanation.rule ?? (service ? SERVICE_RULE : undefined)
-  if (rule === undefined || (explanation.decision === 'deny' && !service)) {
+  const rule = ruleFor(target, explanation)
+  if (rule === undefined) {
     door.audit({ ...lineOf(target, explanation), decision: 'deny', reason: explanation.reason })
     throw new Told(
       403,
@@ -93,11 +92,23 @@ function judge(door: DoorView, request: IncomingMessage): Judged {
   return { target, explanation, rule }
 }
 
+/** The rule it goes out by; undefined: it does not. */
+function ruleFor(target: RequestTarget, { decision, reason, rule }: Explanation): Rule | undefined {
+  if (reason === 'denied') return undefined
+  // A rule about all hosts means hosts: it neither opens the way to artifacts nor puts a credential on it
+  if (target.host === ARTIFACTS_HOST) return target.scheme === 'http' && target.port === 80 ? ARTIFACTS_RULE : undefined
+  if (decision === 'allow') return rule
+  return serviceName(target.host) === undefined ? undefined : SERVICE_RULE
+}
+
 /** The audit has its line already. */
 class Told extends Refused {}
 
 /** A service needs no rule where its node grants it; the daemon decides. */
 const SERVICE_RULE: Rule = { id: 'service-grant', for: ['any'], effect: 'allow', host: '*', plain: true }
+
+/** The daemon decides, for it knows which artifact was given to whom by this door; it also puts in the credential, which never comes here. */
+const ARTIFACTS_RULE: Rule = { id: 'artifact-grant', for: ['any'], effect: 'allow', host: ARTIFACTS_HOST, plain: true }
 
 function targetOf(door: DoorView, request: IncomingMessage): RequestTarget {
   const { method = 'GET', url = '' } = request

@@ -3,13 +3,19 @@ import type { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { applyCredentials, type HeaderLine, misplaced } from '../../../protocol/egress/credential.ts'
 import { evaluate, type Explanation } from '../../../protocol/egress/evaluate.ts'
-import { canonicalHost, hostMatches, literalAddress, serviceName } from '../../../protocol/egress/host.ts'
+import {
+  ARTIFACTS_HOST,
+  canonicalHost,
+  hostMatches,
+  literalAddress,
+  serviceName,
+} from '../../../protocol/egress/host.ts'
 import { EGRESS_LIMITS } from '../../../protocol/egress/limits.ts'
 import { type Rewrite, type Rule, secretsOf } from '../../../protocol/egress/rule.ts'
 import { checkedAddresses, dialChecked, namedRanges } from './dial.ts'
 import type { DoorView, RequestTarget } from './door-view.ts'
 import { Refused } from './failure.ts'
-import { dialService } from './service-dial.ts'
+import { dialUplink, type UplinkRequest } from './service-dial.ts'
 import type { Open } from './upstream.ts'
 
 export interface Outgoing {
@@ -113,16 +119,19 @@ export function openerFor(door: DoorView, rule: Rule, explanation: Explanation, 
 }
 
 async function openRaw(door: DoorView, rule: Rule, explanation: Explanation, target: RequestTarget): Promise<Duplex> {
+  if (target.host === ARTIFACTS_HOST) return ofDaemon(door, { door: door.id, artifacts: true })
   const service = serviceName(target.host)
-  if (service !== undefined) {
-    const allowed = explanation.decision === 'allow'
-    const socket = await dialService(door.context.uplinkPath, { door: door.id, service, allowed })
-    // It waits, paused, for its reader, and a request's only listens
-    setImmediate(() => socket.resume())
-    return socket
-  }
+  if (service !== undefined)
+    return ofDaemon(door, { door: door.id, service, allowed: explanation.decision === 'allow' })
   const socket = await dialChecked(target, await checkedAddresses(target, namedRanges(rule), door.context.lookup))
   socket.on('error', () => undefined)
+  return socket
+}
+
+async function ofDaemon(door: DoorView, request: UplinkRequest): Promise<Duplex> {
+  const socket = await dialUplink(door.context.uplinkPath, request)
+  // It waits, paused, for its reader, and a request's only listens
+  setImmediate(() => socket.resume())
   return socket
 }
 

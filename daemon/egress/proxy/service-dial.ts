@@ -1,10 +1,14 @@
-/** Connections to services of the mesh: through a unix socket of the daemon, which knows where they are and who may. */
+/** Connections to services of the mesh and to artifacts: through a unix socket of the daemon, which knows where they are and who may. */
 import { connect, type Socket } from 'node:net'
 import * as z from 'zod'
 import { openingFrame, readOpening } from '../frame.ts'
 import { Refused } from './failure.ts'
 
-export const UplinkRequest = z.object({ door: z.string().max(64), service: z.string().max(64), allowed: z.boolean() })
+const door = z.string().max(64)
+export const UplinkRequest = z.union([
+  z.strictObject({ door, service: z.string().max(64), allowed: z.boolean() }),
+  z.strictObject({ door, artifacts: z.literal(true) }),
+])
 export type UplinkRequest = z.infer<typeof UplinkRequest>
 export const UplinkAnswer = z.union([
   z.object({ ok: z.literal(true) }),
@@ -12,7 +16,7 @@ export const UplinkAnswer = z.union([
 ])
 
 /** @throws Refused as the daemon answers */
-export async function dialService(uplinkPath: string, request: UplinkRequest): Promise<Socket> {
+export async function dialUplink(uplinkPath: string, request: UplinkRequest): Promise<Socket> {
   const socket = connect({ path: uplinkPath, allowHalfOpen: true })
   socket.on('error', () => undefined)
   try {
@@ -22,8 +26,9 @@ export async function dialService(uplinkPath: string, request: UplinkRequest): P
     throw new Refused(answer.status, answer.reason, answer.message)
   } catch (error) {
     socket.destroy()
-    throw error instanceof Refused
-      ? error
-      : new Refused(502, 'unreachable', `the service ${request.service} cannot be reached`)
+    throw error instanceof Refused ? error : new Refused(502, 'unreachable', `${nameOf(request)} cannot be reached`)
   }
 }
+
+const nameOf = (request: UplinkRequest): string =>
+  'service' in request ? `the service ${request.service}` : 'the artifact'
