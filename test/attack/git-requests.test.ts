@@ -143,7 +143,7 @@ describe('GIT-03 big push', () => {
   it('cuts an endless body, and one that unpacks to a thousand times its size', async () => {
     await opened({ quotas: { artifactBytes: 2 << 20 } })
     const before = process.memoryUsage.rss()
-    const status = await new Promise<number>((resolve, reject) => {
+    const status = await new Promise<number | 'cut'>((resolve, reject) => {
       const headers = { authorization: 'Bearer admin', 'content-type': 'application/x-git-receive-pack-request' }
       const path = '/git/notes.git/git-receive-pack'
       const endless = httpRequest(
@@ -157,12 +157,14 @@ describe('GIT-03 big push', () => {
       const chunk = randomBytes(1 << 20)
       endless.write(pushBody([{ ref: 'refs/heads/main', new: 'a'.repeat(40) }], pack(blob('x')).subarray(0, 12)))
       const timer = setInterval(() => endless.write(chunk), 1)
-      endless.once('error', (error) => {
+      endless.once('error', (error: NodeJS.ErrnoException) => {
         clearInterval(timer)
-        reject(error)
+        // a client that goes on writing may find the connection closed before it reads the answer
+        if (error.code === 'EPIPE' || error.code === 'ECONNRESET') resolve('cut')
+        else reject(error)
       })
     })
-    expect(status).toBe(413)
+    expect([413, 'cut']).toContain(status)
     const bomb = gzipSync(Buffer.alloc(64 << 20), { level: 1 })
     const answer = await upload(kit, 'notes', bomb, 'version=2', { 'content-encoding': 'gzip' })
     expect(answer.text).toMatch(/ERR Cannot take the request: its body is larger/)
