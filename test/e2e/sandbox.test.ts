@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Mesh, Sandbox } from '../../sdk/src/index.ts'
 import { findTestEngine } from '../support/docker-engine.ts'
 import { RealMesh, type RealNode, until } from '../support/real-mesh.ts'
@@ -38,11 +38,16 @@ describe.skipIf(!found.engine)('sandboxes of two daemons', { timeout: 120_000 },
     mesh = await RealMesh.start({ name: 'alice', settings }, { name: 'bob', settings })
     ;[alice, bob] = mesh.nodes as [RealNode, RealNode]
     sdk = await alice.sdk()
+  }, 90_000)
+
+  // A daemon that has just started offers sandboxes a moment after it answers.
+  beforeEach(async () => {
+    const mesh = await alice.sdk()
     await until(
-      async () => (await sdk.capabilities('sandbox')).some(({ nodes }) => nodes.length === 2),
+      async () => (await mesh.capabilities('sandbox')).some(({ nodes }) => nodes.length === 2),
       'both nodes offer sandboxes',
     )
-  }, 90_000)
+  }, 60_000)
 
   afterAll(async () => {
     for (const { id } of (await sdk?.sandboxes.list()) ?? []) await (await sdk.sandboxes.get(id)).remove()
