@@ -161,6 +161,16 @@ describe('the delegator', () => {
     const after = await alice.up()
     expect(await after.tasks.wait(task.id)).toMatchObject({ state: 'completed', output: 12 })
   })
+
+  test('F30: asked to stop the moment it answers, it exits with 0 too', async () => {
+    const [alice] = await start(named('alice'))
+    const codes = [await alice.down()]
+    for (let round = 0; round < 4; round++) {
+      await alice.up()
+      codes.push(await alice.down())
+    }
+    expect(codes).toEqual([0, 0, 0, 0, 0])
+  })
 })
 
 describe('the mesh', () => {

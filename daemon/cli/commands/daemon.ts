@@ -7,6 +7,7 @@ import { type Paths, resolvePaths } from '../../config/paths.ts'
 import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
 import { codeNamedIn } from '../exit.ts'
+import type { Output } from '../io.ts'
 import { spawnDaemon } from '../spawn-daemon.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
@@ -27,6 +28,8 @@ export interface UpFlags extends ConfigFlags {
 }
 
 const POLL_MS = 50
+/** A daemon that does not answer and has not ended after this does not answer. */
+const STAYS_MS = 60_000
 /** A start that takes longer is reported as failed */
 const START_MS = 60_000
 
@@ -53,10 +56,22 @@ async function upForeground({ output, signal }: Context, options: DaemonOptions)
   }
   if (signal.aborted) onAbort()
   else signal.addEventListener('abort', onAbort, { once: true })
-  const status = await statusOf(await connect())
-  await output.answer(status, () => upText(status))
+  await tellStart(output, daemon.stopped)
   await daemon.stopped
   return 0
+}
+
+/** A daemon that was asked to end while it still tells that it began has not failed: how it ends is what counts. */
+async function tellStart(output: Output, stopped: Promise<void>): Promise<void> {
+  try {
+    const status = await statusOf(await connect())
+    await output.answer(status, () => upText(status))
+  } catch (error) {
+    const stays = sleep(STAYS_MS, undefined, { ref: false }).then(() => {
+      throw error
+    })
+    await Promise.race([stopped, stays])
+  }
 }
 
 async function upDetached({ output, signal }: Context, options: DaemonOptions): Promise<number> {
