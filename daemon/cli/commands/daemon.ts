@@ -63,8 +63,10 @@ async function upForeground({ output, signal }: Context, options: DaemonOptions)
 
 /** A daemon that was asked to end while it still tells that it began has not failed: how it ends is what counts. */
 async function tellStart(output: Output, stopped: Promise<void>): Promise<void> {
+  const ended = new AbortController()
+  void stopped.finally(() => ended.abort()).catch(() => undefined)
   try {
-    const status = await statusOf(await connect())
+    const status = await statusOf(await connect({ signal: ended.signal }))
     await output.answer(status, () => upText(status))
   } catch (error) {
     const stays = sleep(STAYS_MS, undefined, { ref: false }).then(() => {
