@@ -6,8 +6,8 @@ import type { CommitResult } from '../../protocol/api.ts'
 import type { Attribution } from '../../protocol/artifact/record.ts'
 import { isRefName } from '../../protocol/artifact/ref-name.ts'
 import { MeshError } from '../../protocol/errors.ts'
-import { changeTree, leafAt, type ReadTree } from './audit/tree-changes.ts'
-import { EMPTY_TREE, encodeCommit, gitObject } from './store/git-object.ts'
+import { changeTree, leafAt } from './audit/tree-changes.ts'
+import { EMPTY_TREE, encodeCommit, gitObject, type ReadTree } from './store/git-object.ts'
 import type { OpenStore } from './store/journal-store.ts'
 
 export interface NewNote {

@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { EMPTY_TREE, encodeTree, type GitObject, gitObject, type TreeMode } from '../store/git-object.ts'
-import { changeTree, decodeTree, diffTrees, type Leaf, leafAt, type ReadTree } from './tree-changes.ts'
+import {
+  decodeTree,
+  EMPTY_TREE,
+  encodeTree,
+  type GitObject,
+  gitObject,
+  type ReadTree,
+  type TreeMode,
+} from '../store/git-object.ts'
+import { changeTree, diffTrees, type Leaf, leafAt } from './tree-changes.ts'
 
 const blob = (text: string, mode: TreeMode = '100644'): Leaf => ({
   mode,
@@ -155,24 +163,5 @@ describe('leafAt()', () => {
     expect(await leafAt(trees.reader, root, 'link')).toEqual(blob('a', '120000'))
     for (const path of ['a', 'a/c', 'a/b/c', 'link/b', 'x/y/z'])
       expect(await leafAt(trees.reader, root, path), path).toBeUndefined()
-  })
-})
-
-describe('decodeTree()', () => {
-  const entry = (mode: string, name: string): Buffer =>
-    Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.alloc(20, 7)])
-
-  test("reads Git's old mode of a file its group may write", () => {
-    expect(decodeTree(entry('100664', 'x'))).toEqual([{ mode: '100644', name: 'x', oid: '07'.repeat(20) }])
-  })
-
-  test.each([
-    ['an unknown mode', entry('100600', 'x')],
-    ['no mode', Buffer.from('x')],
-    ['no end of the name', Buffer.from('100644 name')],
-    ['an id that is cut', entry('100644', 'x').subarray(0, -1)],
-    ['something after the last', Buffer.concat([entry('100644', 'x'), Buffer.from('1')])],
-  ])('refuses %s', (_, bytes) => {
-    expect(() => decodeTree(bytes)).toThrow(expect.objectContaining({ code: 'E_STORAGE' }))
   })
 })

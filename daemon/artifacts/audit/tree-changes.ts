@@ -1,8 +1,14 @@
-/** Trees compared and changed by path, by reading only the folders in which something differs. A path is "a/b/c"; names are Latin-1 so that every byte survives. */
+/** Trees compared and changed by path, by reading only the folders in which something differs. A path is "a/b/c" of the names of entries, which are bytes. */
 import { MeshError } from '../../../protocol/errors.ts'
-import { EMPTY_TREE, type GitObject, gitObject, type TreeEntry, type TreeMode } from '../store/git-object.ts'
-
-export type ReadTree = (oid: string) => Promise<Uint8Array>
+import {
+  decodeTree,
+  EMPTY_TREE,
+  encodeTree,
+  type GitObject,
+  type ReadTree,
+  type TreeEntry,
+  type TreeMode,
+} from '../store/git-object.ts'
 
 /** What stands at a path: a file, link or module, never a folder. */
 export interface Leaf {
@@ -18,27 +24,7 @@ export interface PathChange {
 
 /** Paths that may differ between two trees; more is refused rather than held. */
 const MAX_CHANGES = 100_000
-const MODES: readonly TreeMode[] = ['40000', '100644', '100755', '120000', '160000']
 const FOLDER: TreeMode = '40000'
-
-/** @throws MeshError E_STORAGE when it is no tree */
-export function decodeTree(content: Uint8Array): TreeEntry[] {
-  const bytes = Buffer.from(content.buffer, content.byteOffset, content.byteLength)
-  const entries: TreeEntry[] = []
-  for (let at = 0; at < bytes.length; ) {
-    const space = bytes.indexOf(0x20, at)
-    const end = bytes.indexOf(0, space)
-    const mode = MODES.find((one) => one === bytes.toString('latin1', at, space))
-    // What Git once wrote for a file that its group may write
-    const known = mode ?? (bytes.toString('latin1', at, space) === '100664' ? '100644' : undefined)
-    if (space < 0 || end < 0 || known === undefined || end + 21 > bytes.length)
-      throw new MeshError('E_STORAGE', 'Cannot read a folder of an artifact: it is damaged')
-    const oid = bytes.toString('hex', end + 1, end + 21)
-    entries.push({ mode: known, name: bytes.toString('latin1', space + 1, end), oid })
-    at = end + 21
-  }
-  return entries
-}
 
 /** Every path at which the two differ. @param from null: nothing was there. @throws MeshError E_TOO_LARGE */
 export async function diffTrees(read: ReadTree, from: string | null, to: string | null): Promise<PathChange[]> {
@@ -123,21 +109,9 @@ async function changeFolder(
     else if (folderOf(entries.get(name)) !== null) entries.delete(name)
   }
   if (entries.size === 0) return null
-  const encoded = encodeLatin(entries.values())
+  const encoded = encodeTree(entries.values())
   if (encoded.oid !== tree) objects.push(encoded)
   return encoded.oid
-}
-
-/** As `encodeTree`, which takes names as text: here every byte of a name goes through unchanged. */
-function encodeLatin(entries: Iterable<TreeEntry>): GitObject {
-  const sorted = [...entries]
-    .map((entry) => ({ entry, order: entry.mode === FOLDER ? `${entry.name}/` : entry.name }))
-    .sort((a, b) => (a.order < b.order ? -1 : 1))
-  const parts = sorted.flatMap(({ entry: { mode, name, oid } }) => [
-    Buffer.from(`${mode} ${name}\0`, 'latin1'),
-    Buffer.from(oid, 'hex'),
-  ])
-  return gitObject('tree', Buffer.concat(parts))
 }
 
 async function entriesOf(read: ReadTree, tree: string | null): Promise<Map<string, TreeEntry>> {

@@ -10,9 +10,9 @@ import type { Attribution, RefMove } from '../../../protocol/artifact/record.ts'
 import { refKind } from '../../../protocol/artifact/ref-name.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { OpenStore } from '../store/journal-store.ts'
-import { encodeCommit, type GitObject } from '../store/git-object.ts'
+import { encodeCommit, type GitObject, type ReadTree } from '../store/git-object.ts'
 import { TABLES } from '../store/rows.ts'
-import { changeTree, diffTrees, type Leaf, leafAt, type ReadTree } from './tree-changes.ts'
+import { changeTree, diffTrees, type Leaf, leafAt } from './tree-changes.ts'
 
 type Entry = UndoView['artifacts'][number]
 

@@ -5,6 +5,9 @@ import {
   encodeTree,
   type GitObject,
   gitObject,
+  rawName,
+  type ReadTree,
+  shownName,
   type TreeEntry,
   type TreeMode,
 } from '../store/git-object.ts'
@@ -18,8 +21,7 @@ export interface FileChange {
   readonly executable?: boolean
 }
 
-export type ReadTree = (oid: string) => Promise<Uint8Array>
-
+/** By the names of entries. */
 interface Folder {
   readonly changes: Map<string, FileChange>
   readonly folders: Map<string, Folder>
@@ -49,7 +51,7 @@ export async function changeTree(
 function planned(changes: Iterable<FileChange>): Folder {
   const root: Folder = { changes: new Map(), folders: new Map() }
   for (const change of changes) {
-    const parts = change.path.split('/')
+    const parts = change.path.split('/').map(rawName)
     const name = parts.pop() ?? ''
     let folder = root
     for (const part of parts) {
@@ -85,9 +87,9 @@ async function apply(tree: string | undefined, folder: Folder, work: Work): Prom
   for (const [name, below] of folder.folders) {
     const found = entries.get(name)
     if (found !== undefined && found.mode !== '40000') {
-      throw new MeshError('E_CONFLICT', `Cannot change files below ${work.at}${name}: that is a file`)
+      throw new MeshError('E_CONFLICT', `Cannot change files below ${work.at}${shownName(name)}: that is a file`)
     }
-    const oid = await apply(found?.oid, below, { ...work, at: `${work.at}${name}/` })
+    const oid = await apply(found?.oid, below, { ...work, at: `${work.at}${shownName(name)}/` })
     if (oid === undefined) entries.delete(name)
     else entries.set(name, { mode: '40000', name, oid })
   }

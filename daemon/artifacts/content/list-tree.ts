@@ -1,6 +1,5 @@
 /** Pages of a folder's entries, in Git's order: by bytes of the path, a folder's with a final "/". */
-import { decodeTree, type TreeMode } from '../store/git-object.ts'
-import type { ReadTree } from './change-tree.ts'
+import { decodeTree, type ReadTree, shownName, type TreeMode } from '../store/git-object.ts'
 
 export interface ListedEntry {
   readonly path: string
@@ -44,7 +43,12 @@ export async function listTree(tree: string, options: ListOptions, read: ReadTre
 
 async function* walk(tree: string, at: string, options: ListOptions, read: ReadTree): AsyncGenerator<ListedEntry> {
   for (const { mode, name, oid } of decodeTree(await read(tree))) {
-    const entry: ListedEntry = { path: `${at}${name}`, type: TYPES[mode], oid, executable: mode === '100755' }
+    const entry: ListedEntry = {
+      path: `${at}${shownName(name)}`,
+      type: TYPES[mode],
+      oid,
+      executable: mode === '100755',
+    }
     const { after } = options
     const isPast = after !== undefined && compare(keyOf(entry), after) <= 0
     if (entry.type === 'folder' && options.recursive) {

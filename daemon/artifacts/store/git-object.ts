@@ -23,20 +23,24 @@ export type TreeMode = '40000' | '100644' | '100755' | '120000' | '160000'
 
 export interface TreeEntry {
   readonly mode: TreeMode
+  /** Its bytes, one character each: what was stored goes through unchanged, also where it is no UTF-8. See `rawName` and `shownName` */
   readonly name: string
   readonly oid: string
 }
+
+/** Gives the content of a tree that is there. */
+export type ReadTree = (oid: string) => Promise<Uint8Array>
 
 export const EMPTY_TREE = gitObject('tree', new Uint8Array(0))
 
 export function encodeTree(entries: Iterable<TreeEntry>): GitObject {
   const rows = [...entries].map((entry) => ({
     entry,
-    order: Buffer.from(entry.mode === '40000' ? `${entry.name}/` : entry.name),
+    order: Buffer.from(entry.mode === '40000' ? `${entry.name}/` : entry.name, 'latin1'),
   }))
   rows.sort((a, b) => Buffer.compare(a.order, b.order))
   const parts = rows.flatMap(({ entry }) => [
-    Buffer.from(`${entry.mode} ${entry.name}\0`),
+    Buffer.from(`${entry.mode} ${entry.name}\0`, 'latin1'),
     Buffer.from(entry.oid, 'hex'),
   ])
   return gitObject('tree', Buffer.concat(parts))
@@ -52,10 +56,24 @@ export function decodeTree(content: Uint8Array): TreeEntry[] {
     const mode = modeOf(bytes.toString('latin1', at, Math.max(at, space)))
     if (mode === undefined || end < 0 || end + 21 > bytes.length)
       throw new MeshError('E_STORAGE', 'Cannot read a folder of an artifact: it is damaged')
-    entries.push({ mode, name: bytes.toString('utf8', space + 1, end), oid: bytes.toString('hex', end + 1, end + 21) })
+    entries.push({
+      mode,
+      name: bytes.toString('latin1', space + 1, end),
+      oid: bytes.toString('hex', end + 1, end + 21),
+    })
     at = end + 21
   }
   return entries
+}
+
+/** The name of an entry for a text. */
+export function rawName(text: string): string {
+  return Buffer.from(text).toString('latin1')
+}
+
+/** The text of an entry's name; what is no UTF-8 in it shows as U+FFFD. */
+export function shownName(name: string): string {
+  return Buffer.from(name, 'latin1').toString('utf8')
 }
 
 /** Undefined for what no Git writes today. */
