@@ -186,6 +186,7 @@ export interface LogPage {
 export interface DiffEntry {
   readonly path: string
   readonly change: 'added' | 'removed' | 'changed'
+  /** Object ids; absent on the side where it does not exist */
   readonly old?: string
   readonly new?: string
   /** Unified, when both sides are text and small enough */

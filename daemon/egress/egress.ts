@@ -4,6 +4,7 @@
  * door when it is gone.
  */
 import type { Socket } from 'node:net'
+import type { SecretView, ServiceView } from '../../protocol/api-sandboxes.ts'
 import type { EgressSubject, Rule, RuleInput } from '../../protocol/egress/rule.ts'
 import type { Explanation, Target } from '../../protocol/egress/evaluate.ts'
 
@@ -86,12 +87,6 @@ export interface PolicyStore {
   explain(subject: EgressSubject, target: Target): Explanation
 }
 
-export interface SecretView {
-  readonly name: string
-  /** ISO 8601 */
-  readonly setAt: string
-}
-
 /** Credentials, encrypted at rest. A value goes in and comes out only into the proxy's memory. */
 export interface SecretStore {
   list(): readonly SecretView[]
@@ -99,14 +94,6 @@ export interface SecretStore {
   set(name: string, value: string): Promise<void>
   /** @returns false when there is none */
   remove(name: string): Promise<boolean>
-}
-
-export interface ServiceView {
-  readonly name: string
-  /** `tcp:<host>:<port>` */
-  readonly target: string
-  /** Selectors as in rules: `agent/<name>`, `task/<id>`, `node/<id>`, `any` */
-  readonly grants: readonly string[]
 }
 
 export interface ServiceRegistry {

@@ -12,7 +12,8 @@ import { EgressName } from '../../protocol/egress/rule.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { writeFileAtomic } from '../files/atomic-file.ts'
 import { createPrivateFile, ensurePrivateFolder, readPrivateFile } from '../files/private-file.ts'
-import type { SecretStore, SecretView } from './egress.ts'
+import type { SecretView } from '../../protocol/api-sandboxes.ts'
+import type { SecretStore } from './egress.ts'
 
 const KEY_BYTES = 32
 const NONCE_BYTES = 12

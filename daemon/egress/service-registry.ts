@@ -5,7 +5,8 @@ import { EGRESS_LIMITS } from '../../protocol/egress/limits.ts'
 import { EgressName, type EgressSubject, Selector } from '../../protocol/egress/rule.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { ListDocument } from './document.ts'
-import type { ServiceRegistry, ServiceView } from './egress.ts'
+import type { ServiceView } from '../../protocol/api-sandboxes.ts'
+import type { ServiceRegistry } from './egress.ts'
 
 const Service = z.strictObject({
   // A label of DNS: guests reach it as a host

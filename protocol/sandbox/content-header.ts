@@ -6,14 +6,13 @@
 import { z } from 'zod'
 import { MeshError } from '../errors.ts'
 import { GRADES } from '../job.ts'
+import { SIZE, STORED_LIMITS } from './row.ts'
 
 export const CONTENT_HEADER = 'sandbox.json'
 export const CONTENT_ROOT = 'root.tar'
 export const CONTENT_FOLDERS = ['workspace', 'home'] as const
 /** Of `sandbox.json` */
 export const CONTENT_HEADER_BYTES = 256 << 10
-
-const size = z.int().min(0)
 
 const SCHEMA = z.strictObject({
   version: z.literal(1),
@@ -22,17 +21,9 @@ const SCHEMA = z.strictObject({
   profile: z.enum(['strict', 'build']),
   /** It was isolated so: the node that takes it does no less */
   grade: z.enum(GRADES),
-  limits: z.strictObject({
-    memoryBytes: size,
-    milliCpus: size,
-    pids: size,
-    diskBytes: size,
-    inodes: size,
-    tmpBytes: size,
-    rootBytes: size,
-  }),
+  limits: STORED_LIMITS,
   env: z.record(z.string().max(256), z.string().max(65_536)),
-  sleepAfterMs: size,
+  sleepAfterMs: SIZE,
   /** Paths that are gone from the root */
   removed: z.array(z.string().max(4_096)).max(10_000),
 })

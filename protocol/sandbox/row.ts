@@ -8,23 +8,24 @@ import { MeshError } from '../errors.ts'
 import { GRADES } from '../job.ts'
 
 const text = (max: number) => z.string().min(1).max(max)
-const size = z.int().min(0)
+export const SIZE = z.int().min(0)
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
 
-const limits = z.strictObject({
-  memoryBytes: size,
-  milliCpus: size,
-  pids: size,
-  diskBytes: size,
-  inodes: size,
-  tmpBytes: size,
-  rootBytes: size,
+/** As in a content's header too */
+export const STORED_LIMITS = z.strictObject({
+  memoryBytes: SIZE,
+  milliCpus: SIZE,
+  pids: SIZE,
+  diskBytes: SIZE,
+  inodes: SIZE,
+  tmpBytes: SIZE,
+  rootBytes: SIZE,
 })
 
 const snapshot = z.strictObject({
   name: text(64),
-  createdAt: size,
-  bytes: size,
+  createdAt: SIZE,
+  bytes: SIZE,
   /** Which folder of the sandbox holds its disk */
   disk: text(64),
   /** The root as it was, an image; absent: as the sandbox's image */
@@ -42,12 +43,12 @@ export const SANDBOX_ROW = z.strictObject({
   image: z.strictObject({ name: text(300), digest }),
   /** The image its container was made from: its own, or a snapshot's root */
   root: digest,
-  limits,
+  limits: STORED_LIMITS,
   workspace: z.enum(['loop', 'tmpfs']),
   rootQuota: z.enum(['read-only', 'hard', 'watched']),
   env: z.record(text(256), z.string().max(65_536)),
-  sleepAfterMs: size,
-  createdAt: size,
+  sleepAfterMs: SIZE,
+  createdAt: SIZE,
   /** The engine's id; empty while there is none */
   container: z.string().max(64),
   /** Which folder of the sandbox holds its present disk */

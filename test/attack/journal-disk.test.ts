@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { rm, statfs, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { JournalHealth } from '../../daemon/journal/journal.ts'
@@ -16,6 +15,7 @@ import {
   temporaryRoot,
   type WriterOptions,
 } from './journal-support.ts'
+import { mountTmpfs, tmpfsProblem } from '../support/tmpfs.ts'
 
 /** Refused indexes must not be found; all others must, once. `contents` inside checks the rows. */
 async function expectRefusedAbsent(root: string): Promise<void> {
@@ -45,19 +45,7 @@ describe('JRN-08: an I/O error', () => {
   )
 })
 
-const mountProblem = ((): string | undefined => {
-  if (process.getuid?.() !== 0) return 'only root may mount a small file system'
-  const folder = mkdtempSync(join(tmpdir(), 'manyhands-mount-'))
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'pipe' })
-    execFileSync('umount', [folder])
-    return undefined
-  } catch {
-    return 'mounting is not allowed here'
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-})()
+const mountProblem = tmpfsProblem()
 if (mountProblem !== undefined) console.warn(`SKIPPED: F15 full disk: ${mountProblem}`)
 
 describe('F15: full disk', () => {
@@ -66,10 +54,7 @@ describe('F15: full disk', () => {
     { timeout: 60_000 },
     async () => {
       const root = await temporaryRoot()
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', root])
-      onTestFinished(() => {
-        execFileSync('umount', ['-l', root])
-      })
+      onTestFinished(mountTmpfs(root, '16m'))
       const healths: JournalHealth[] = []
       const journal = await openAt(root, {
         onHealth: (health) => healths.push(health),

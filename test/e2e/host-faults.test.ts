@@ -1,5 +1,4 @@
 /** Real daemons on a host whose clock jumps, whose files run out, whose disk is full. */
-import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { mkdir, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { connect } from '../../sdk/src/index.ts'
 import { RealMesh, until } from '../support/real-mesh.ts'
+import { mountTmpfs, tmpfsProblem } from '../support/tmpfs.ts'
 
 const DAY_MS = 86_400_000
 /** After this a run on a full disk counts as one that waits for room */
@@ -117,19 +117,7 @@ describe('file descriptors', () => {
   })
 })
 
-const mountProblem = ((): string | undefined => {
-  if (process.getuid?.() !== 0) return 'only root may mount a small file system'
-  const folder = mkdtempSync(join(tmpdir(), 'manyhands-mount-'))
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'pipe' })
-    execFileSync('umount', [folder])
-    return undefined
-  } catch {
-    return 'mounting is not allowed here'
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-})()
+const mountProblem = tmpfsProblem()
 if (mountProblem !== undefined) console.warn(`SKIPPED: F15 full disk of a whole daemon: ${mountProblem}`)
 
 describe('the disk', () => {
@@ -140,7 +128,7 @@ describe('the disk', () => {
       const alice = mesh.node({ name: 'alice' })
       const data = join(alice.home, 'data')
       await mkdir(data, { recursive: true, mode: 0o700 })
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=0700', 'tmpfs', data])
+      const unmount = mountTmpfs(data, '24m')
       try {
         const sdk = await alice.up()
         const { pid } = alice
@@ -196,7 +184,7 @@ describe('the disk', () => {
           expect(await after.tasks.get(id)).toMatchObject({ state: 'completed', output: digit.repeat(30_000) })
       } finally {
         await alice.kill()
-        execFileSync('umount', ['-l', data])
+        unmount()
       }
     },
   )

@@ -3,6 +3,7 @@
  *
  * A revision is a commit id, a branch, a tag, or a full ref name, as this node shows them; nothing more of Git's grammar for revisions.
  */
+import type { DiffView } from '../../../protocol/api-artifacts.ts'
 import { filePathFault } from '../../../protocol/artifact/file-path.ts'
 import { isObjectId, isRefName } from '../../../protocol/artifact/ref-name.ts'
 import { MeshError } from '../../../protocol/errors.ts'
@@ -15,11 +16,11 @@ import type { OpenStore } from '../store/journal-store.ts'
 import { Turns } from '../store/turns.ts'
 import { changeTree, type FileChange } from './change-tree.ts'
 import { type Author, commitMessage, type CommitView, person, readCommit } from './commit-view.ts'
-import { type DiffOptions, diffTrees, type DiffView } from './diff.ts'
+import { type DiffOptions, diffTrees } from './diff.ts'
 import { type ListPage, listTree } from './list-tree.ts'
 import { type MergeConflict, mergeTrees } from './merge.ts'
 
-export type { Author, CommitView, DiffView, FileChange, ListPage, MergeConflict }
+export type { Author, CommitView, FileChange, ListPage, MergeConflict }
 
 export interface CommitInput {
   readonly files: Iterable<FileChange>

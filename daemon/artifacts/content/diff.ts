@@ -1,24 +1,7 @@
 /** What changed between two commits: the paths, and unified patches where both sides are text. */
+import type { DiffEntry, DiffView } from '../../../protocol/api-artifacts.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import { runGit } from '../store/git-process.ts'
-
-export interface DiffEntry {
-  readonly path: string
-  readonly change: 'added' | 'removed' | 'changed'
-  /** Object ids; absent on the side where it does not exist */
-  readonly old?: string
-  readonly new?: string
-  /** Unified; absent for what is not text, and for all when they are too large together */
-  readonly patch?: string
-}
-
-export interface DiffView {
-  readonly from: string
-  readonly to: string
-  readonly entries: readonly DiffEntry[]
-  /** Whether there are more than are listed */
-  readonly truncated: boolean
-}
 
 const PATCH_BYTES = 4 << 20
 const RAW_BYTES = 16 << 20

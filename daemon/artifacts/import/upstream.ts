@@ -3,7 +3,7 @@ import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { isObjectId, isRefName, nameConflict, REF_LIMITS } from '../../../protocol/artifact/ref-name.ts'
 import { MeshError } from '../../../protocol/errors.ts'
-import { refusal } from '../../net/address-policy.ts'
+import { forbiddenBy } from '../../egress/addresses.ts'
 
 export interface Upstream {
   readonly url: string
@@ -50,9 +50,9 @@ export async function checkUpstream(
   const [address] = addresses
   if (address === undefined) throw new MeshError('E_UNREACHABLE', `Cannot import from ${host}: nobody knows that name`)
   for (const one of named ? [] : addresses) {
-    const why = refusal({ host: one, family: isIP(one) === 6 ? 6 : 4 }, { allowLoopback: false, allowPrivate: false })
-    if (why !== undefined)
-      throw new MeshError('E_FORBIDDEN', `Cannot import from ${host}: ${why}`, {
+    const kind = forbiddenBy(one)
+    if (kind !== undefined)
+      throw new MeshError('E_FORBIDDEN', `Cannot import from ${host}: its address is not public (${kind})`, {
         hint: 'Add the host to artifacts.importHosts',
       })
   }
