@@ -2,8 +2,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Artifact, Mesh, Sandbox } from '../../sdk/src/index.ts'
 import { findTestEngine } from '../support/docker-engine.ts'
-import { makeGitImage } from '../support/git-image.ts'
 import { RealMesh, type RealNode, until } from '../support/real-mesh.ts'
+import { makeToolsImage } from '../support/tools-image.ts'
 
 const found = await findTestEngine()
 // Only root leads a door into a container
@@ -21,7 +21,7 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
 
   beforeAll(async () => {
     const { socket, host, image: plain } = found.engine ?? { socket: '', host: '', image: '' }
-    image = await makeGitImage(socket)
+    image = (await makeToolsImage(socket)).name
     const settings = { 'sandbox.engine': host, 'sandbox.image': plain, 'sandbox.warmEach': '0' }
     mesh = await RealMesh.start({ name: 'alice', settings }, { name: 'bob', settings })
     ;[alice] = mesh.nodes as [RealNode, RealNode]

@@ -30,7 +30,7 @@ export class EgressKit {
   }
 
   async start(init: Partial<EgressInit> = {}): Promise<EgressDoor> {
-    const port = await this.#resolver()
+    const port = await this.resolver()
     const at = (name: string) => join(this.folder, name)
     this.#egress = await openEgress({
       dataDir: at('data'),
@@ -119,8 +119,8 @@ export class EgressKit {
     rmSync(this.folder, { recursive: true, force: true })
   }
 
-  /** Answers A and AAAA from `names`, with a time to live of 0. A name of the form [first, '|', then] changes after its first answer. */
-  async #resolver(): Promise<number> {
+  /** A name server on a port of this host. Answers A and AAAA from `names`, with a time to live of 0. A name of the form [first, '|', then] changes after its first answer. */
+  async resolver(): Promise<number> {
     const socket = createSocket('udp4')
     socket.on('message', (query, from) => {
       const answer = this.#answer(query)
