@@ -145,6 +145,9 @@ export class EgressKit {
     const question = query.subarray(12, at + 5)
     const known = this.names.get(name)
     if (known?.[0] === 'silence') return undefined
+    // Bytes that are no answer, and one to another question
+    if (known?.[0] === 'garbage') return Buffer.alloc(400, 0xff)
+    if (known?.[0] === 'forged') return Buffer.concat([Buffer.from([0, 0, 0x81, 0x80, 0, 1, 0, 1]), query.subarray(8)])
     const turn = this.lookups.filter((asked) => asked === `${name} ${type}`).length
     this.lookups.push(`${name} ${type}`)
     const split = known?.indexOf('|') ?? -1
