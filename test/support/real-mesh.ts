@@ -58,7 +58,10 @@ export class RealNode {
   async cli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
     try {
       const [program, ...first] = NODE
-      const { stdout, stderr } = await run(program, [...first, ...args], { env: this.environment(), maxBuffer: 64 << 20 })
+      const { stdout, stderr } = await run(program, [...first, ...args], {
+        env: this.environment(),
+        maxBuffer: 64 << 20,
+      })
       return { code: 0, stdout, stderr }
     } catch (error) {
       const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string }
