@@ -2,23 +2,31 @@
  * Work in sandboxes as it is done: servers inside that are seen from here, package managers that find the way out by themselves, and all of it together from one node
  * on another. Two real daemons, a real engine, an image with the tools. Without an engine these are skipped, loudly.
  */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import type { RequestListener } from 'node:http'
 import { connect } from 'node:net'
-import { join } from 'node:path'
+import { join, normalize } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import type { Mesh, Sandbox, SandboxOptions } from '../../sdk/src/index.ts'
-import { findTestEngine } from '../support/docker-engine.ts'
+import type { Mesh, PolicyRuleInput, Sandbox, SandboxOptions } from '../../sdk/src/index.ts'
+import { ask, findTestEngine } from '../support/docker-engine.ts'
 import { EgressKit, WORLD } from '../support/egress-kit.ts'
 import { RealMesh, type RealNode, until } from '../support/real-mesh.ts'
 import { aptRepository, npmRegistry, pipIndex } from '../support/tiny-packages.ts'
 import { makeToolsImage, type ToolsImage } from '../support/tools-image.ts'
 
+const run = promisify(execFile)
 const found = await findTestEngine()
 const able = found.engine !== undefined && process.geteuid?.() === 0
 const LIMITS = { memoryBytes: 512 << 20, diskBytes: 64 << 20, tmpBytes: 32 << 20, inodes: 5_000, pids: 256 }
+
+const CANARY = `canary-${randomBytes(12).toString('hex')}`
+/** Stands in the project: what the search for the other must find */
+const MARK = `mark-${randomBytes(12).toString('hex')}`
 
 /** HTTP with WebSockets on one port, bytes sent back on another. */
 const SERVER = `
@@ -81,15 +89,18 @@ describe.skipIf(!able)('work in sandboxes', { timeout: 120_000 }, () => {
 
   const make = (options: SandboxOptions): Promise<Sandbox> =>
     sdk.sandbox({ image: image.name, limits: LIMITS, isolation: 'jailed', ...options })
-  /** Both outputs of a script that must go well. */
+  /** What a script that must go well says. */
   const sh = async (box: Sandbox, script: string): Promise<string> => {
     const { ok, stdout, stderr } = await box.exec(['sh', '-ec', script], { timeout: 60_000 })
     if (!ok) throw new Error(`${script}: ${stdout}${stderr}`)
-    return stdout + stderr
+    return stdout
   }
   /** Hosts of this test are on this host, so its address is named. */
-  const allow = (host: string, port: number) =>
-    sdk.policy.allow({ host, ports: [port], addresses: ['127.0.0.1/32'], methods: ['GET', 'HEAD'] })
+  const allow = (host: string, port: number, more: Partial<PolicyRuleInput> = {}) =>
+    sdk.policy.allow({
+      ...{ for: ['any'], host: world.name(host), ports: [port], addresses: ['127.0.0.1/32'], methods: ['GET', 'HEAD'] },
+      ...more,
+    })
 
   for (const where of ['local', 'bob']) {
     test(`ports of a sandbox on ${where}: HTTP, WebSocket and raw TCP, by the SDK and by the command`, async () => {
@@ -118,7 +129,165 @@ describe.skipIf(!able)('work in sandboxes', { timeout: 120_000 }, () => {
       await expect(fetch(web.url)).rejects.toThrow()
     })
   }
+
+  test('curl, git, npm, pip, apt and Node find the way out of a sandbox by themselves', async () => {
+    const git = await world.https('git.test', filesOf(await bareRepository(world.folder)))
+    const npm = await world.https('npm.test', npmRegistry('https'))
+    const pip = await world.https('pip.test', pipIndex())
+    const apt = await world.http(aptRepository())
+    await Promise.all([allow('git.test', git), allow('npm.test', npm), allow('pip.test', pip), allow('apt.test', apt)])
+
+    const box = await make({ on: 'bob', name: 'tools' })
+    expect(await sh(box, `curl -sS https://git.test:${git}/repo.git/HEAD`)).toContain('ref: refs/heads/')
+    const program = `console.log(await (await fetch('https://git.test:${git}/repo.git/HEAD')).text())`
+    expect((await box.exec(['node', '--input-type=module', '-e', program])).stdout).toContain('ref: refs/heads/')
+    expect(await sh(box, `git clone -q https://git.test:${git}/repo.git && cat repo/file`)).toBe('cloned\n')
+    if (image.has.has('npm')) {
+      await sh(box, `npm install small --registry https://npm.test:${npm}/`)
+      expect(await sh(box, `node --input-type=module -e "console.log((await import('small')).default)"`)).toBe('42\n')
+    }
+    if (image.has.has('pip')) {
+      await sh(box, `python3 -m pip install --target lib --index-url https://pip.test:${pip}/simple small`)
+      expect(await sh(box, 'PYTHONPATH=lib python3 -c "import small; print(small.answer)"')).toBe('42\n')
+    }
+    if (image.has.has('apt')) {
+      const root = await make({ on: 'bob', profile: 'build' })
+      const source = `deb [trusted=yes] http://apt.test:${apt}/ ./`
+      await sh(root, `echo '${source}' > /etc/apt/sources.list; apt-get update; apt-get install -y small`)
+      expect(await sh(root, 'cat /opt/small')).toBe('answer\n')
+    }
+    // What no rule names stays shut
+    expect((await box.exec(['curl', '-sS', 'https://other.test/'])).stderr).toContain('403')
+  })
+
+  test.skipIf(!existsSync('/usr/bin/npm'))(
+    'from one node on another: clone, install, build, test, serve, be killed, be restored, push; and a secret used on the way is nowhere',
+    async () => {
+      const shown: (string | undefined)[] = []
+      const registry = npmRegistry('https')
+      const port = await world.https('registry.test', (request, response) => {
+        shown.push(request.headers.authorization)
+        if (request.headers.authorization === `Bearer ${CANARY}`) registry(request, response)
+        else response.writeHead(401).end()
+      })
+      await sdk.secrets.set('registry', CANARY)
+      await allow('registry.test', port, {
+        for: ['sandbox/worker'],
+        inject: [{ header: 'authorization', secret: 'registry' }],
+      })
+      const project = await sdk.artifacts.create({ name: 'project' })
+      await project.commit({ message: 'Begin', files: projectFiles(port) })
+
+      const box = await make({ on: 'bob', name: 'worker', artifact: 'project' })
+      expect(box.view).toMatchObject({ nodeName: 'bob', artifact: { name: 'project' } })
+      await sh(box, 'npm install')
+      await sh(box, 'npm run build')
+      expect(await sh(box, 'npm test')).toMatch(/pass 1\b/)
+      const server = await box.start(['node', 'server.mjs'])
+      await server.waitForLog('ready')
+      await using open = await box.port(3000)
+      expect(await (await fetch(open.url)).text()).toBe('built of 42')
+
+      await box.snapshot('built')
+      await sh(box, 'rm -r dist node_modules')
+      const containers = await ask(socketOf(), 'GET', '/containers/json')
+      const [, container] =
+        new RegExp(`"Id":"([0-9a-f]{64})","Names":\\["/manyhands-${box.id}-`).exec(containers.text) ?? []
+      expect((await ask(socketOf(), 'POST', `/containers/${container}/kill`)).status).toBe(204)
+      await until(async () => (await box.refresh()).state !== 'running', 'its end to be seen')
+      await box.restore('built')
+      expect(await box.files.readText('dist/answer')).toBe('built of 42')
+      expect(await sh(box, 'npm test')).toMatch(/pass 1\b/)
+
+      await sh(box, 'git checkout -q -b result; git add -f dist; git commit -qm Built; git push -q origin result')
+      expect(await project.readText('dist/answer', { rev: 'result' })).toBe('built of 42')
+      expect((await project.audit()).records.map(({ by }) => by.subject)).toContain('sandbox/worker')
+
+      expect(shown.length).toBeGreaterThan(1)
+      expect(new Set(shown)).toEqual(new Set([`Bearer ${CANARY}`]))
+      const inside = await box.exec([
+        'sh',
+        '-c',
+        'env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr "\\0" "\\n"; cat .npmrc; ls -a ~; grep -rhao "[c]anary-.*\\|[m]ha_.*" /workspace /tmp /home /run /etc /root /var',
+      ])
+      expect(inside.stdout).toContain(`registry.test:${port}`)
+      expect(inside.stdout).not.toMatch(/canary-|mha_/)
+      const described = await ask(socketOf(), 'GET', `/containers/json?all=1`)
+      expect(described.text).toContain(box.id)
+      const said = JSON.stringify([described.text, await sdk.secrets.list(), await sdk.egress.recent(), box.view])
+      expect(said).not.toContain(CANARY)
+
+      // Asleep its disk is whole on disk
+      await box.sleep()
+      const marked = await holders(bob.home, MARK)
+      expect(marked.some((path) => path.includes('/sandboxes/'))).toBe(true)
+      expect(await holders(bob.home, CANARY)).toEqual([])
+      expect(await holders(bob.home, 'mha_')).toEqual([])
+      expect(await holders(alice.home, CANARY)).toEqual([])
+      // In repositories it would be compressed
+      const kept = await objectsBelow(alice.home)
+      expect(kept).toContain(MARK)
+      expect(kept).not.toContain(CANARY)
+    },
+  )
 })
+
+const socketOf = (): string => found.engine?.socket ?? ''
+
+/** A project that is built of a package, with a test and a server. */
+function projectFiles(registryPort: number): { path: string; text: string }[] {
+  const manifest = {
+    ...{ name: 'project', version: '1.0.0', type: 'module', dependencies: { small: '1.0.0' } },
+    scripts: { build: 'node build.mjs', test: 'node --test --test-reporter=tap' },
+  }
+  const files: Record<string, string> = {
+    'README.md': `${MARK}\n`,
+    'package.json': JSON.stringify(manifest),
+    '.npmrc': `registry=https://registry.test:${registryPort}/\nfund=false\naudit=false\n`,
+    '.gitignore': 'node_modules\ndist\n',
+    'build.mjs':
+      "import { mkdirSync, writeFileSync } from 'node:fs'\nimport small from 'small'\nmkdirSync('dist')\nwriteFileSync('dist/answer', 'built of ' + small)\n",
+    'answer.test.mjs':
+      "import { equal } from 'node:assert'\nimport { readFileSync } from 'node:fs'\nimport { test } from 'node:test'\ntest('built', () => equal(readFileSync('dist/answer', 'utf8'), 'built of 42'))\n",
+    'server.mjs':
+      "import { readFileSync } from 'node:fs'\nimport { createServer } from 'node:http'\ncreateServer((_, response) => response.end(readFileSync('dist/answer'))).listen(3000, '127.0.0.1', () => console.log('ready'))\n",
+  }
+  return Object.entries(files).map(([path, text]) => ({ path, text }))
+}
+
+/** A repository that any server of files can serve. */
+async function bareRepository(folder: string): Promise<string> {
+  const source = join(folder, 'source')
+  const git = (...args: string[]) => run('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', ...args])
+  await git('init', '-q', source)
+  await writeFile(join(source, 'file'), 'cloned\n')
+  await git('-C', source, 'add', 'file')
+  await git('-C', source, 'commit', '-qm', 'first')
+  await git('clone', '-q', '--bare', source, join(folder, 'www', 'repo.git'))
+  await git('-C', join(folder, 'www', 'repo.git'), 'update-server-info')
+  return join(folder, 'www')
+}
+
+const filesOf =
+  (folder: string): RequestListener =>
+  (request, response) => {
+    const path = join(folder, normalize(new URL(request.url ?? '/', 'http://h').pathname))
+    readFile(path).then(
+      (bytes) => response.end(bytes),
+      () => response.writeHead(404).end(),
+    )
+  }
+
+/** Files below a folder that hold these bytes. */
+async function holders(folder: string, text: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const found: string[] = []
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name)
+    if (entry.isFile() && (await readFile(path)).includes(text)) found.push(path)
+  }
+  return found
+}
 
 /** What a server says to texts, one after the other. */
 async function spoken(url: string, texts: readonly string[]): Promise<unknown[]> {
@@ -161,4 +330,16 @@ async function opened(node: RealNode, id: string, port: string): Promise<{ port:
       await ended
     },
   }
+}
+
+/** Every object of every repository below a folder. */
+async function objectsBelow(folder: string): Promise<string> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const repositories = entries.filter((entry) => entry.isDirectory() && entry.name === 'objects')
+  const texts = repositories.map(async ({ parentPath }) => {
+    const all = ['--git-dir', parentPath, 'cat-file', '--batch-all-objects', '--batch']
+    const { stdout } = await run('git', all, { encoding: 'latin1', maxBuffer: 64 << 20 })
+    return stdout
+  })
+  return (await Promise.all(texts)).join()
 }

@@ -47,11 +47,13 @@ function partsOf(tool: Tool): { readonly programs: readonly string[]; readonly f
           'dpkg-deb',
           'dpkg-query',
           'dpkg-split',
+          'tar',
           'start-stop-daemon',
           'ldconfig',
         ]
           .map(at)
           .concat(['http', 'store', 'file', 'copy'].map((method) => `/usr/lib/apt/methods/${method}`)),
+        folders: ['/usr/share/dpkg'],
       }
   }
 }
@@ -95,6 +97,9 @@ export async function makeToolsImage(socket: string): Promise<ToolsImage> {
       (folder) =>
         `mkdir -p .${dirname(folder)}; tar -C / -c --exclude=test --exclude=tests --exclude='config-*' --exclude=lib2to3 --exclude=docs --exclude=man .${folder} | tar x`,
     ),
+    ...(has.has('git')
+      ? ['mkdir -p usr/share/git-core/templates; ln -sf git-remote-http usr/lib/git-core/git-remote-https']
+      : []),
     ...(has.has('npm') ? [`ln -sf ${npm()}/bin/npm-cli.js usr/bin/npm`] : []),
     'ln -sf ../../bin/busybox usr/bin/env',
     // This very one: it may lie in a folder of the project
