@@ -83,8 +83,17 @@ export interface SandboxView {
   /** Display only */
   readonly createdAt: string
   readonly agent?: string
+  /** What its workspace was cloned from, and all that it reaches of artifacts */
+  readonly artifact?: SandboxArtifact
   /** Why it last stopped by itself, or why it is lost */
   readonly note?: string
+}
+
+export interface SandboxArtifact {
+  readonly id: string
+  /** As it was called when it was given, which is its name in the guest's remote */
+  readonly name: string
+  readonly access: 'read' | 'write'
 }
 
 export interface SnapshotView {

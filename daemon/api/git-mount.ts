@@ -2,8 +2,21 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { sendProblem } from './respond.ts'
 
+/** How a request came that is not from a listener: whoever brings it vouches for its caller, who holds no credential and must get none. */
+export interface GitWay {
+  /** In place of what the request says */
+  readonly authorization: string
+  /** URL under which the caller finds repositories, ending in "/" */
+  readonly repositories: string
+}
+
 /** Answers a request to its end, whatever happens. */
-export type GitHandler = (request: IncomingMessage, response: ServerResponse, signal: AbortSignal) => Promise<void>
+export type GitHandler = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  signal: AbortSignal,
+  way?: GitWay,
+) => Promise<void>
 
 export const GIT_PREFIX = '/git/'
 

@@ -10,6 +10,7 @@ import type {
   PolicyRule,
   ProcessView,
   SandboxRequest,
+  SandboxArtifact,
   SandboxView,
   SecretView,
   ServiceView,
@@ -134,6 +135,9 @@ export const sandboxViewReply = describes<SandboxView>()(
     snapshots: z.array(snapshot),
     createdAt: text,
     agent: maybe,
+    artifact: describes<SandboxArtifact>()(
+      z.object({ id: text, name: text, access: z.enum(['read', 'write']) }),
+    ).exactOptional(),
     note: maybe,
   }),
 )

@@ -152,8 +152,8 @@ async function connect(
   await triggers.recover()
   return {
     services: service,
-    async git(request, response, signal) {
-      await door.handle(request, response, signal)
+    async git(request, response, signal, way) {
+      await door.handle(request, response, signal, way)
       figures.answered(request.method, request.url, response.statusCode)
     },
     figures: () => figures.read(),

@@ -133,7 +133,7 @@ const sandbox = z.strictObject({
   warmKinds: count(0, 16, 2, 'Kinds of sandboxes that are kept started'),
   sleepAfterMs: ms(1_000, 30 * 24 * 60 * MINUTE, 5 * MINUTE, 'A sandbox that is not used sleeps after'),
   leaseMs: ms(
-    MINUTE,
+    1_000,
     365 * 24 * 60 * MINUTE,
     7 * 24 * 60 * MINUTE,
     'A sandbox of another node is removed when that node was silent for',

@@ -9,6 +9,7 @@ import { MeshError } from '../../protocol/errors.ts'
 import type { ArtifactsEntry, DoorKit, DoorLimits, DoorPlace, OpenDoor } from './egress.ts'
 import { doorKit } from './kit.ts'
 import { leadInto } from './lead.ts'
+import { networkOf } from './lead-inside.ts'
 import type { StoredPolicy } from './policy-store.ts'
 import type { ProxyProcess } from './proxy-process.ts'
 import type { DoorRules, DoorSettings } from './proxy/messages.ts'
@@ -23,8 +24,16 @@ export interface DoorRecord {
   readonly artifacts: ArtifactsEntry | undefined
   /** What its placeholders and authority follow from: the same for a sandbox after any restart */
   readonly origin: string
-  readonly places: { readonly place: DoorPlace; end: () => void }[]
+  /** Where it is led into the guest. Of a guest that was started again the former place is gone */
+  led: Led | undefined
   kit: DoorKit
+}
+
+interface Led {
+  readonly place: DoorPlace
+  /** Which network it was led into: the number of a process may go to another */
+  readonly network: string | undefined
+  readonly end: () => void
 }
 
 export interface DoorBookInit {
@@ -82,7 +91,7 @@ export class DoorBook {
       },
     }
     const empty: DoorKit = { env: {}, files: [], caPem: '', placeholders: {} }
-    const record: DoorRecord = { id, subject, socketPath, settings, artifacts, origin, places: [], kit: empty }
+    const record: DoorRecord = { id, subject, socketPath, settings, artifacts, origin, led: undefined, kit: empty }
     // Known before it is asked for, so that a change of rules meanwhile is not missed
     this.#records.set(id, record)
     try {
@@ -100,16 +109,14 @@ export class DoorBook {
       subject,
       socketPath,
       ...record.kit,
-      lead: async (place) => {
-        record.places.push({ place, end: await this.#lead(record, place) })
-      },
+      lead: (place) => this.#lead(record, place),
       close: () => this.close(record),
     }
   }
 
   async close(record: DoorRecord): Promise<void> {
     if (!this.#records.delete(record.id)) return
-    for (const { end } of record.places) end()
+    record.led?.end()
     await this.#init.proxy.ask({ type: 'close', door: record.id }).catch(() => undefined)
     rmSync(record.socketPath, { force: true })
   }
@@ -129,10 +136,7 @@ export class DoorBook {
     for (const record of [...this.#records.values()]) {
       try {
         await this.#openIn(record)
-        for (const entry of record.places) {
-          entry.end()
-          entry.end = await this.#lead(record, entry.place)
-        }
+        await this.#leadAgain(record)
       } catch (error) {
         this.#init.onTrouble(`a door could not be opened again: ${error instanceof Error ? error.message : 'failed'}`)
       }
@@ -158,7 +162,20 @@ export class DoorBook {
     })
   }
 
-  async #lead(record: DoorRecord, place: DoorPlace): Promise<() => void> {
+  async #leadAgain(record: DoorRecord): Promise<void> {
+    const { led } = record
+    if (led === undefined) return
+    if (networkIn(led.place) === led.network) return this.#lead(record, led.place)
+    // It was stopped meanwhile, and is led into anew when it is used
+    led.end()
+    record.led = undefined
+  }
+
+  /** In place of where it was led before. */
+  async #lead(record: DoorRecord, place: DoorPlace): Promise<void> {
+    const network = networkIn(place)
+    record.led?.end()
+    record.led = { place, network, end: () => undefined }
     const take = async (server: Parameters<ProxyProcess['ask']>[1]) => {
       // Two hold the listening socket for a moment; whoever comes to this one tries again
       server?.on('connection', (socket) => socket.destroy())
@@ -169,7 +186,7 @@ export class DoorBook {
       }
     }
     const listener = await leadInto(place, { socketPath: record.socketPath, take })
-    return () => void listener.close()
+    record.led = { place, network, end: () => void listener.close() }
   }
 
   #rulesFor({ subject, origin }: DoorRecord): DoorRules {
@@ -185,6 +202,9 @@ export class DoorBook {
     }
   }
 }
+
+const networkIn = (place: DoorPlace): string | undefined =>
+  place.kind === 'namespace' ? networkOf(place.pid) : undefined
 
 /** Long enough that it stands in nothing by chance. */
 const placeholder = (key: Buffer): string => `mhp_${createHash('sha256').update(key).digest('hex').slice(0, 36)}`

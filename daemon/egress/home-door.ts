@@ -45,8 +45,9 @@ export class HomeDoor implements OpenDoor {
   readonly #peer: string
   readonly #ticket: string
   readonly #abort = new AbortController()
-  readonly #listeners = new Set<{ close(): unknown }>()
   readonly #onClose: () => void
+  #own: Server | undefined
+  #led: { close(): unknown } | undefined
   #open = 0
 
   constructor(net: MeshNet, peer: string, { id, kit }: DoorTicket, socketPath: string, onClose: () => void) {
@@ -69,24 +70,36 @@ export class HomeDoor implements OpenDoor {
       server.once('error', reject)
       server.listen(this.socketPath, resolve)
     })
+    this.#own = server
     this.#accept(server)
   }
 
   async lead(place: DoorPlace): Promise<void> {
-    this.#listeners.add(
-      await leadInto(place, { socketPath: this.socketPath, take: async (server) => this.#accept(server) }),
-    )
+    this.#leave()
+    const taken = await leadInto(place, {
+      socketPath: this.socketPath,
+      take: async (server) => {
+        this.#accept(server)
+        this.#led = server
+      },
+    })
+    this.#led ??= taken
+  }
+
+  /** The guest may have been started again: the place it was led to is gone. */
+  #leave(): void {
+    this.#led?.close()
+    this.#led = undefined
   }
 
   async close(): Promise<void> {
     this.#abort.abort()
-    for (const listener of this.#listeners) listener.close()
-    this.#listeners.clear()
+    this.#leave()
+    this.#own?.close()
     this.#onClose()
   }
 
   #accept(server: Server): void {
-    this.#listeners.add(server)
     server.on('error', () => undefined)
     server.on('connection', (socket) => void this.#carry(socket))
   }

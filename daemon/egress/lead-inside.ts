@@ -1,6 +1,6 @@
 /** Gets a listening socket inside a container's network namespace: see `proxy/listen-inside.ts`. */
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readlinkSync } from 'node:fs'
 import { Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,9 +15,20 @@ export function egressScript(name: 'main' | 'listen-inside'): string {
   return existsSync(bundled) ? bundled : join(folder, 'proxy', `${name}.ts`)
 }
 
-/** @throws MeshError E_EGRESS when the namespace cannot be entered or the port is taken */
+/** Names the network a process is in, for as long as that lives; undefined when there is no such process or it is not ours to see. */
+export function networkOf(pid: number | 'self'): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`)
+  } catch {
+    return undefined
+  }
+}
+
+/** @throws MeshError E_EGRESS when the namespace cannot be entered, is the host's own, or the port is taken */
 export function listenInside(pid: number, port: number): Promise<Server> {
   if (process.geteuid?.() !== 0) return Promise.reject(failed('joining the network of a container needs root'))
+  // A number may have gone to another process since: none of the host's own is a guest
+  if (networkOf(pid) === networkOf('self')) return Promise.reject(failed('it has no network of its own'))
   return new Promise((resolve, reject) => {
     const args = ['--target', String(pid), '--net', '--', process.execPath, egressScript('listen-inside'), String(port)]
     const child = spawn('nsenter', args, {

@@ -2,10 +2,11 @@
  * What a guest finds at `artifacts.manyhands`: the one artifact its sandbox was given, as a Git server over plain HTTP. A connection comes here only by the door
  * of that sandbox, so whose it is needs no proof; the credential is put in here, in place of whatever the guest sent.
  *
- *   /<name or id>.git/<what Git asks for>
+ *   /<name or id>.git/<what Git and Git LFS ask for>
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { ARTIFACTS_HOST } from '../../protocol/egress/host.ts'
 import { toMeshError } from '../../protocol/errors.ts'
 import type { ArtifactGrant, ArtifactGrants, ArtifactSource } from './artifact-grants.ts'
 
@@ -61,12 +62,10 @@ export class ArtifactDoor {
     const rest = grant === undefined ? undefined : asked(request.url ?? '', grant)
     if (sandbox === undefined || grant === undefined || rest === undefined)
       return refuse(response, 404, 'there is no such artifact for this sandbox')
-    // An answer about large files repeats the credential it was asked with
-    if (rest.startsWith('info/lfs/')) return refuse(response, 501, 'large files (LFS) are not served to sandboxes')
     const serve = await source.git()
-    request.headers.authorization = `Bearer ${await grants.secret(sandbox)}`
+    const way = { authorization: `Bearer ${await grants.secret(sandbox)}`, repositories: `http://${ARTIFACTS_HOST}/` }
     request.url = `/git/${grant.artifact}.git/${rest}`
-    await serve(request, response, this.#closing.signal)
+    await serve(request, response, this.#closing.signal, way)
   }
 }
 

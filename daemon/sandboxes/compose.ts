@@ -51,9 +51,12 @@ interface Books {
   readonly grants: ArtifactGrants
 }
 
-/** Between looks at leases, and between signs to the nodes that hold sandboxes of ours, milliseconds. */
+/** At most, between looks at leases, and between signs to the nodes that hold sandboxes of ours, milliseconds. */
 const LEASE_TICK_MS = 15_000
 const RENEW_MS = 60_000
+/** Of the silence that is borne, so that one sign may be lost. */
+const TICKS_OF_SILENCE = 4
+const SIGNS_OF_SILENCE = 3
 /** A peer that just started is asked again after this long, then twice as long, and so on, milliseconds. */
 const PEER_RETRY_MS = 500
 const PEER_TRIES = 6
@@ -135,9 +138,10 @@ export class SandboxParts {
       if (node !== net.self) this.#leases.adopt(sandbox.id, node)
     }
     executor.onEngine(() => void this.#lookAtImages())
+    const { silenceMs } = config.sandbox
     this.#timers = [
-      setInterval(() => this.#leases.tick(), LEASE_TICK_MS),
-      setInterval(() => void this.#renew(), RENEW_MS),
+      setInterval(() => this.#leases.tick(), Math.min(LEASE_TICK_MS, silenceMs / TICKS_OF_SILENCE)),
+      setInterval(() => void this.#renew(), Math.min(RENEW_MS, silenceMs / SIGNS_OF_SILENCE)),
       setInterval(() => void this.#lookAtImages(), IMAGES_MS),
     ]
     for (const timer of this.#timers) timer.unref()

@@ -83,7 +83,7 @@ export class SandboxDesk {
       await this.#options.grants.give(view.id, { artifact: artifact.id, name: artifact.name, access, subject })
       const { place, at } = this.#known(view.id)
       await fillWorkspace({ place, at, artifact, subject, signal })
-      return view
+      return this.#told(view)
     } catch (error) {
       await this.remove(view.id, new AbortController().signal).catch((failure: unknown) =>
         this.#options.warn({ err: failure, sandbox: view.id }, 'a sandbox that could not be filled is still there'),
@@ -161,7 +161,7 @@ export class SandboxDesk {
     const rows = away.all()
     const renamed = new Map(rows.filter(({ node }) => node === self).map((row) => [row.at, row.id]))
     const own = host.views(self).map((view) => ({ ...view, id: renamed.get(view.id) ?? view.id }))
-    return [...own, ...rows.filter(({ node }) => node !== self).map(({ view }) => view)]
+    return [...own, ...rows.filter(({ node }) => node !== self).map(({ view }) => view)].map((view) => this.#told(view))
   }
 
   /** @throws MeshError E_NOT_FOUND */
@@ -211,7 +211,7 @@ export class SandboxDesk {
     if (!view) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it names no sandbox')
     const { grants, self } = this.#options
     await grants.share(found.id, view.id, subjectOf(view.id, view.name))
-    return found.node === self ? view : this.#keepAway(view.id, found.node, view, found.away?.agent)
+    return this.#told(found.node === self ? view : await this.#keepAway(view.id, found.node, view, found.away?.agent))
   }
 
   /** Gone on its node, or that node gone from the mesh: then only the row is left, and that goes. @throws MeshError E_UNREACHABLE */
@@ -252,7 +252,7 @@ export class SandboxDesk {
     await found.place.run({ op: 'remove', sandbox: found.at }, quietLink()).catch((error: unknown) => {
       this.#options.warn({ err: error, sandbox: found.id }, 'a sandbox was moved, and its old copy is still there')
     })
-    return kept
+    return this.#told(kept)
   }
 
   async files(id: string, request: FileRequest, signal: AbortSignal): Promise<FileReply> {
@@ -361,11 +361,19 @@ export class SandboxDesk {
   #shown(found: Found, view: SandboxView): SandboxView {
     const shown = { ...view, id: found.id }
     if (found.away) this.#options.away.heard(found.id, shown)
-    return shown
+    return this.#told(shown)
+  }
+
+  /** What only the owner's node knows of it: nothing that another node says. */
+  #told(view: SandboxView): SandboxView {
+    const grant = this.#options.grants.find(view.id)
+    if (grant === undefined) return view
+    const { artifact: id, name, access } = grant
+    return { ...view, artifact: { id, name, access } }
   }
 
   #gone(found: Found): SandboxView {
-    if (found.away) return { ...found.away.view, state: 'lost', note: 'its node does not have it any more' }
+    if (found.away) return this.#told({ ...found.away.view, state: 'lost', note: 'its node does not have it any more' })
     throw new MeshError('E_NOT_FOUND', `Cannot find the sandbox: there is none called "${found.id}"`)
   }
 }

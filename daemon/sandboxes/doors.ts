@@ -3,6 +3,7 @@
  * it sent. A door is led into the container after each start of it; until that is done, commands wait, so that none finds the way shut.
  */
 import { MeshError } from '../../protocol/errors.ts'
+import { GRADES } from '../../protocol/job.ts'
 import type { ArtifactsEntry, DoorTicket, EgressDoor, OpenDoor } from '../egress/egress.ts'
 import type { GuestConnection } from '../exec/sandbox/guest/guest-connection.ts'
 import type { Sandbox } from '../exec/sandbox/sandbox.ts'
@@ -10,8 +11,8 @@ import { ownerParts } from './host-view.ts'
 
 interface Held {
   readonly door: OpenDoor
-  /** First process of the container it was led into last */
-  led: number | undefined
+  /** What it was led into last: a container's network, by its first process, or what the agent inside listens on, by the connection to it */
+  led: number | GuestConnection | undefined
   leading: Promise<void> | undefined
   /** Its files did not fit where they belong: the root is read-only */
   moved: boolean
@@ -47,8 +48,8 @@ export class Doors {
   async ready(sandbox: Sandbox, guest: GuestConnection): Promise<Readonly<Record<string, string>>> {
     const held = await (this.#held.get(sandbox.id) ?? this.#openOwn(sandbox))
     if (!held) return NONE
-    const pid = sandbox.hostPid()
-    if (held.led !== pid || pid === undefined) await this.#lead(held, pid, sandbox, guest)
+    if (held.led !== guest && (held.led === undefined || held.led !== sandbox.hostPid()))
+      await this.#lead(held, sandbox, guest)
     return held.moved ? movedEnv(held.door.env) : held.door.env
   }
 
@@ -94,8 +95,8 @@ export class Doors {
   }
 
   /** Shared by commands that come at once. A failure leaves the guest without network, which is safe, and is tried again with the next command. */
-  async #lead(held: Held, pid: number | undefined, sandbox: Sandbox, guest: GuestConnection): Promise<void> {
-    held.leading ??= this.#leadOnce(held, pid, guest)
+  async #lead(held: Held, sandbox: Sandbox, guest: GuestConnection): Promise<void> {
+    held.leading ??= this.#leadOnce(held, sandbox, guest)
       .catch((error: unknown) =>
         this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door was not led in'),
       )
@@ -117,10 +118,29 @@ export class Doors {
     }
   }
 
-  async #leadOnce(held: Held, pid: number | undefined, guest: GuestConnection): Promise<void> {
+  async #leadOnce(held: Held, sandbox: Sandbox, guest: GuestConnection): Promise<void> {
     for (const file of held.door.files) await this.#put(held, guest, file)
-    if (pid === undefined) return
-    await held.door.lead({ kind: 'namespace', pid })
-    held.led = pid
+    held.led = undefined
+    const pid = joinable(sandbox)
+    if (pid !== undefined) {
+      try {
+        await held.door.lead({ kind: 'namespace', pid })
+        held.led = pid
+        return
+      } catch (error) {
+        if (!guest.features.ports) throw error
+      }
+    }
+    await held.door.lead({ kind: 'guest', guest })
+    held.led = guest
   }
+}
+
+/**
+ * First process of a container whose network this daemon may join: the shorter way. gVisor and virtual machines have a network of their own inside, and without
+ * root no namespace is joined: there the agent inside listens.
+ */
+function joinable(sandbox: Sandbox): number | undefined {
+  const shared = GRADES.indexOf(sandbox.view().grade) <= GRADES.indexOf('jailed')
+  return shared && process.geteuid?.() === 0 ? sandbox.hostPid() : undefined
 }

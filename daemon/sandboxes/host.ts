@@ -167,7 +167,11 @@ export class SandboxHost {
   /** @throws MeshError E_NOT_FOUND: of what belongs to others nothing is said, not even that it exists */
   #owned(owner: string, id: string): Sandbox {
     const sandbox = this.#options.executor.get(id)
-    if (sandbox !== undefined && ownerParts(sandbox.view().owner).node === owner) return sandbox
+    if (sandbox !== undefined && ownerParts(sandbox.view().owner).node === owner) {
+      // Whoever uses it wants it
+      this.#options.leases.renewed(id)
+      return sandbox
+    }
     throw new MeshError('E_NOT_FOUND', `Cannot find the sandbox: this node has none of yours with id "${id}"`)
   }
 

@@ -49,13 +49,15 @@ export class BoxStream implements ChannelListener {
 
   /** Waits for room. @throws ManyhandsError once the operation is over */
   async write(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; at += BOX.pieceBytes) {
-      const piece = bytes.subarray(at, at + BOX.pieceBytes)
-      while (this.#room <= 0 && !this.#over) await new Promise<void>((resolve) => this.#writers.push(resolve))
+    for (let at = 0; at < bytes.length; ) {
+      while (this.#room === 0 && !this.#over) await new Promise<void>((resolve) => this.#writers.push(resolve))
       if (this.#over || this.#finished)
         throw this.#failure ?? new ManyhandsError('E_CONFLICT', 'Cannot write: the operation takes nothing more')
+      // A byte beyond the window would end the connection and all that is on it
+      const piece = bytes.subarray(at, at + Math.min(BOX.pieceBytes, this.#room))
       this.#room -= piece.length
       this.#channel.sendData(0, piece)
+      at += piece.length
     }
   }
 

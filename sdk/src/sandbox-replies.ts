@@ -14,6 +14,7 @@ import type {
   ProcessView,
   SandboxLimits,
   SandboxRoutes,
+  SandboxArtifact,
   SandboxView,
   SecretView,
   ServiceView,
@@ -67,6 +68,7 @@ const sandbox = object<SandboxView>({
   snapshots: list(snapshot),
   createdAt: text,
   agent: optional(text),
+  artifact: optional(object<SandboxArtifact>({ id: text, name: text, access: oneOf('read', 'write') })),
   note: optional(text),
 })
 const image = object<ImageView>({ names: list(text), digest: text, bytes: number, createdAt: text })

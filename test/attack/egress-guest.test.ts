@@ -9,12 +9,12 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { dirname, join, normalize } from 'node:path'
 import { promisify } from 'node:util'
-import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { OpenDoor } from '../../daemon/egress/egress.ts'
 import { DOOR_PORT } from '../../daemon/egress/kit.ts'
 import { findTestEngine, runLabel } from '../support/docker-engine.ts'
 import { collect, EgressKit } from '../support/egress-kit.ts'
+import { npmRegistry, pipIndex } from '../support/tiny-packages.ts'
 
 const run = promisify(execFile)
 const CANARY = 'canary-guest-5521'
@@ -119,20 +119,7 @@ test('Node fetch, through the environment alone', async () => {
 })
 
 test.skipIf(!installed('npm'))('npm installs from a registry', async () => {
-  const tarball = gzipSync(tar('package/package.json', JSON.stringify({ name: 'small', version: '1.0.0' })))
-  const port = await kit.https('npm.test', (request, response) => {
-    const base = `https://npm.test:${port}`
-    if (request.url === '/small')
-      response.end(
-        JSON.stringify({
-          name: 'small',
-          'dist-tags': { latest: '1.0.0' },
-          versions: { '1.0.0': { name: 'small', version: '1.0.0', dist: { tarball: `${base}/small-1.0.0.tgz` } } },
-        }),
-      )
-    else if (request.url === '/small-1.0.0.tgz') response.end(tarball)
-    else response.writeHead(404).end()
-  })
+  const port = await kit.https('npm.test', npmRegistry('https'))
   await kit.allow({ host: 'npm.test', ports: [port], methods: ['GET'] })
   door = await kit.egress.open({ agent: 'ci' })
   const folder = join(kit.folder, 'project')
@@ -155,13 +142,7 @@ test.skipIf(!installed('npm'))('npm installs from a registry', async () => {
 })
 
 test.skipIf(!installed('pip3'))('pip downloads from an index', async () => {
-  const port = await kit.https('pypi.test', (request, response) => {
-    if (request.url === '/simple/small/')
-      response.setHeader('content-type', 'text/html').end(`<a href="/small-1.0.tar.gz">small-1.0.tar.gz</a>`)
-    else if (request.url === '/small-1.0.tar.gz')
-      response.end(gzipSync(tar('small-1.0/PKG-INFO', 'Metadata-Version: 1.0\nName: small\nVersion: 1.0\n')))
-    else response.writeHead(404).end()
-  })
+  const port = await kit.https('pypi.test', pipIndex())
   await kit.allow({ host: 'pypi.test', ports: [port], methods: ['GET'] })
   door = await kit.egress.open({ agent: 'ci' })
   const env = await guestEnv()
@@ -172,30 +153,6 @@ test.skipIf(!installed('pip3'))('pip downloads from an index', async () => {
   )
   expect(stdout).toContain('1.0')
 })
-
-/** One file, ustar. */
-function tar(name: string, content: string): Buffer {
-  const header = Buffer.alloc(512)
-  header.write(name, 0)
-  header.write('0000644\0', 100)
-  header.write('0000000\0', 108)
-  header.write('0000000\0', 116)
-  header.write(`${content.length.toString(8).padStart(11, '0')}\0`, 124)
-  header.write('00000000000\0', 136)
-  header.write('        ', 148)
-  header.write('0', 156)
-  header.write('ustar\x0000', 257)
-  header.write(
-    `${header
-      .reduce((sum, byte) => sum + byte, 0)
-      .toString(8)
-      .padStart(6, '0')}\0 `,
-    148,
-  )
-  const body = Buffer.alloc(Math.ceil(content.length / 512) * 512)
-  body.write(content)
-  return Buffer.concat([header, body, Buffer.alloc(1024)])
-}
 
 const found = process.geteuid?.() === 0 ? await findTestEngine() : { missing: 'not root' }
 

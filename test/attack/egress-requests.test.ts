@@ -1,4 +1,4 @@
-/** What goes through the door, judged by name, address, method and path: SBX-10, 11, 12, 13, 16, 20. */
+/** What goes through the door, judged by name, address, method and path: SBX-10, 11, 12, 13, 16, 20, F14. */
 import { connect } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { OpenDoor } from '../../daemon/egress/egress.ts'
@@ -103,7 +103,6 @@ test('SBX-11 a name that changes, or leads both out and in, is looked up once an
   kit.name('mapped.test', '::ffff:7f00:1')
   for (const host of ['mixed.test', 'both.test', 'mapped.test', 'turns.test'])
     expect((await get(door, `http://${host}:${port}/`)).status).toBe(403)
-  kit.name('dead.test', 'silence')
   expect((await get(door, `http://nobody.test:${port}/`)).status).toBe(502)
 })
 
@@ -118,6 +117,23 @@ test('SBX-11 the address that was judged is the one dialed: a name allowed at fi
   expect((await get(door, `http://turns.test:${port}/`)).text).toContain('first')
   expect((await get(door, `http://turns.test:${port}/`)).status).toBe(403)
   expect(served).toBe(1)
+})
+
+test('F14 with a name server that is silent, answers nonsense or lies, what needs no name goes on and what needs one is refused in time', async () => {
+  const port = await kit.http((_request, response) => response.end('inside'))
+  await kit.allow({ host: '*', ports: [port] })
+  await kit.egress.policy.put({ for: ['any'], effect: 'allow', host: 'lies.test', ports: [port] })
+  const bad = ['silence', 'garbage', 'forged'].map((how) => kit.name(`${how}.test`, how))
+  const slow = bad.map((host) => get(door, `http://${host}:${port}/`))
+  for (let n = 0; n < 20; n++) expect((await get(door, `http://127.0.0.1:${port}/`)).text).toContain('inside')
+  expect((await get(door, `http://${kit.name('good.test')}:${port}/`)).text).toContain('inside')
+  expect((await get(door, `http://${kit.name('lies.test', '169.254.169.254')}:${port}/`)).status).toBe(403)
+  expect((await Promise.all(slow)).map(({ status }) => status)).toEqual([502, 502, 502])
+  await vi.waitFor(() =>
+    expect(
+      kit.entries.filter(({ host = '' }) => bad.includes(host)).map(({ decision, reason }) => `${decision} ${reason}`),
+    ).toEqual(bad.map(() => 'failed unknown-host')),
+  )
 })
 
 test('SBX-13 a redirect is a request of its own: judged again, and without the credential', async () => {

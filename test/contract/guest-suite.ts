@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type {
+  ByteDuplex,
   ExecOptions,
   FileChange,
   GuestConnection,
@@ -23,6 +24,8 @@ export interface GuestUnderTest {
   readonly typedSignals?: boolean
   /** A server on the guest's loopback that sends back what it gets */
   echo?(connection: GuestConnection): Promise<{ readonly port: number; stop(): void }>
+  /** Sends a text from inside to a port of the guest's loopback and gives the answer */
+  talk?(connection: GuestConnection, port: number, text: string): Promise<string>
   stop(): Promise<void>
 }
 
@@ -413,6 +416,35 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         await expect(box.dial(1)).rejects.toThrow(code('E_UNREACHABLE'))
         await expect(waitForPort(box, 1, { timeoutMs: 100 })).rejects.toThrow(code('E_TIMEOUT'))
       })
+    })
+
+    it('lets programs of the guest reach a port of the daemon, and gives it back', async () => {
+      if (!box.features.ports || guest.talk === undefined) {
+        await expect(box.listen(8089, () => undefined)).rejects.toThrow()
+        return
+      }
+      const lengths: number[] = []
+      const upper = async (connection: ByteDuplex): Promise<void> => {
+        const parts: Uint8Array[] = []
+        for await (const part of connection.readable) parts.push(part)
+        lengths.push(Buffer.concat(parts).length)
+        await connection.write(Buffer.from(Buffer.concat(parts).toString().toUpperCase()))
+        connection.end()
+      }
+      const port = 8089
+      const first = await box.listen(port, (connection) => void upper(connection))
+      await expect(box.listen(port, () => undefined)).rejects.toThrow(code('E_CONFLICT'))
+      // More at once than wait in the agent, and more than a window in one
+      const sent = [...Array.from({ length: 12 }, (_, n) => `text ${n}`), 'x'.repeat(3 * MIB)]
+      const back = await Promise.all(sent.map((text) => guest.talk?.(box, port, text)))
+      expect(back.map((text) => text?.length)).toEqual(sent.map((text) => text.length))
+      expect(back).toEqual(sent.map((text) => text.toUpperCase()))
+      expect(lengths).toHaveLength(sent.length)
+      expect(box.activity.active).toBe(0)
+      first.close()
+      const second = await box.listen(port, (connection) => connection.close())
+      expect(await guest.talk(box, port, 'nobody')).toBe('')
+      second.close()
     })
 
     it('ends what is open when the connection is lost', async () => {

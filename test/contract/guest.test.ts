@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe } from 'vitest'
@@ -20,6 +20,24 @@ async function echoHere(): Promise<{ port: number; stop(): void }> {
   return { port: address.port, stop: () => void server.close() }
 }
 
+function talkHere(_connection: GuestConnection, port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = []
+    const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
+    socket.on('data', (part) => void parts.push(part))
+    socket.on('error', reject)
+    socket.on('end', () => resolve(Buffer.concat(parts).toString()))
+    socket.end(text)
+  })
+}
+
+async function talkInside(connection: GuestConnection, port: number, text: string): Promise<string> {
+  const client = connection.exec({ argv: ['nc', '127.0.0.1', String(port)], stdin: Buffer.from(text) })
+  const parts: Uint8Array[] = []
+  for await (const { fd, bytes } of client.output) if (fd === 1) parts.push(bytes)
+  return Buffer.concat(parts).toString()
+}
+
 /** An agent as a child of this process; `direct`: the helper over a unix socket instead of its standard streams. */
 async function childGuest(kind: 'shell' | 'helper' | 'direct'): Promise<GuestUnderTest> {
   const folder = mkdtempSync(join(tmpdir(), 'mh-agent-'))
@@ -36,6 +54,7 @@ async function childGuest(kind: 'shell' | 'helper' | 'direct'): Promise<GuestUnd
     folder: work,
     again: () => connect(agent.again()),
     echo: echoHere,
+    talk: talkHere,
     async stop() {
       await agent.stop()
       for (const path of [folder, work]) rmSync(path, { recursive: true, force: true })
@@ -65,6 +84,7 @@ describe.skipIf(found.engine === undefined)('with an engine', () => {
           const server = connection.exec({ argv: ['nc', '-ll', '-p', '8088', '-e', 'cat'], background: true })
           return { port: 8088, stop: () => server.stop(0) }
         },
+        talk: talkInside,
         stop: container.remove,
       }
     })

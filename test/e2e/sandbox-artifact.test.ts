@@ -1,9 +1,11 @@
 /** Sandboxes that were given an artifact: two real daemons, neither with a port for Git clients, a real engine, and Git inside. Without an engine, or not as root, these are skipped. */
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Artifact, Mesh, Sandbox } from '../../sdk/src/index.ts'
 import { findTestEngine } from '../support/docker-engine.ts'
-import { makeGitImage } from '../support/git-image.ts'
 import { RealMesh, type RealNode, until } from '../support/real-mesh.ts'
+import { makeToolsImage } from '../support/tools-image.ts'
 
 const found = await findTestEngine()
 // Only root leads a door into a container
@@ -21,7 +23,7 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
 
   beforeAll(async () => {
     const { socket, host, image: plain } = found.engine ?? { socket: '', host: '', image: '' }
-    image = await makeGitImage(socket)
+    image = (await makeToolsImage(socket)).name
     const settings = { 'sandbox.engine': host, 'sandbox.image': plain, 'sandbox.warmEach': '0' }
     mesh = await RealMesh.start({ name: 'alice', settings }, { name: 'bob', settings })
     ;[alice] = mesh.nodes as [RealNode, RealNode]
@@ -53,7 +55,9 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
     test(`SBX-28: on ${where} it clones and pushes without ever holding a token`, async () => {
       const name = `dev-${where}`
       const box = await sdk.sandbox({ on: where, name, image, artifact: 'notes', limits: LIMITS, isolation: 'jailed' })
-      expect(box.view.nodeName).toBe(where === 'local' ? 'alice' : 'bob')
+      const given = { id: notes.id, name: 'notes', access: 'write' }
+      expect(box.view).toMatchObject({ nodeName: where === 'local' ? 'alice' : 'bob', artifact: given })
+      expect(await sdk.sandboxes.list()).toMatchObject([{ id: box.id, artifact: given }])
       expect(await box.files.readText('README.md')).toBe('# Notes\n')
 
       const branch = `agent/${where}`
@@ -75,13 +79,13 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
       // The search does find one
       await box.files.write('/tmp/found', `${TOKEN}test`)
       expect(await sh(box, search)).toContain(`${TOKEN}test`)
-      // An answer about large files would hold the credential
+      // An answer about large files names the way it came by and no credential
       const batch = await sh(
         box,
-        'wget -S -O - --header \'Content-Type: application/vnd.git-lfs+json\' --post-data \'{"operation":"download","objects":[]}\' http://artifacts.manyhands/notes.git/info/lfs/objects/batch 2>&1',
+        `curl -sSi -H 'Content-Type: application/vnd.git-lfs+json' -d '{"operation":"upload","objects":[{"oid":"${'a'.repeat(64)}","size":5}]}' http://artifacts.manyhands/notes.git/info/lfs/objects/batch 2>&1`,
       )
-      expect(batch).toContain('501')
-      expect(batch).not.toContain(TOKEN)
+      expect(batch).toContain('"upload":{"href":"http://artifacts.manyhands/')
+      expect(batch).not.toMatch(/mha_|authorization/i)
 
       const refs = 'info/refs?service=git-upload-pack'
       expect(await get(box, `http://artifacts.manyhands/notes.git/${refs}`)).toContain('200 OK')
@@ -96,6 +100,30 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
       expect(await tokens()).toEqual([])
     })
   }
+
+  test.skipIf(!existsSync('/usr/bin/git-lfs'))('SBX-28: large files go and come by LFS, without a token', async () => {
+    const content = randomBytes(3 << 20)
+    const options = { image, artifact: 'notes', limits: LIMITS, isolation: 'jailed' as const }
+    const writer = await sdk.sandbox({ ...options, on: 'bob' })
+    await writer.files.write('large.bin', content)
+    const pushed = await writer.exec([
+      'sh',
+      '-ec',
+      'git lfs install --local; git lfs track "*.bin"; git add .; git commit -qm Large; git push origin HEAD:refs/heads/large',
+    ])
+    expect(pushed, pushed.stderr).toMatchObject({ ok: true })
+    expect(await notes.readText('large.bin', { rev: 'large' })).toContain('oid sha256:')
+    expect(await sh(writer, "git config --list; grep -rha '[m]ha_' .git/config .git/lfs /tmp")).not.toContain(TOKEN)
+
+    const reader = await sdk.sandbox({ ...options, on: 'local', artifactAccess: 'read' })
+    expect(await sh(reader, 'git lfs install --local; git checkout -q large && ls -s large.bin')).toMatch(/30\d\d/)
+    expect(Buffer.compare(await reader.files.read('large.bin'), content)).toBe(0)
+    const refused = await sh(
+      reader,
+      'echo more > more.bin; git add .; git commit -qm More; git lfs push origin HEAD 2>&1; echo',
+    )
+    expect(refused).toMatch(/403|not allowed|may only read/i)
+  })
 
   test('SBX-28: one that may only read is refused a push, and one without an artifact everything', async () => {
     const reader = await sdk.sandbox({
@@ -147,6 +175,9 @@ describe.skipIf(!able)('a sandbox with an artifact', { timeout: 120_000 }, () =>
     expect(await tokens()).toEqual(['sandbox/kept', 'sandbox/other'])
     expect(await alice.cli('sandbox', 'rm', 'other')).toMatchObject({ code: 0 })
     expect(await alice.cli('sandbox', 'move', 'kept', '--to', 'alice')).toMatchObject({ code: 0 })
+    const shown = (await alice.cli('sandbox', 'show', 'kept')).stdout
+    expect(shown).toMatch(new RegExp(`^image +${image} +sha256:`, 'm'))
+    expect(shown).toMatch(/^artifact +notes, write/m)
     expect(
       await alice.cli('sandbox', 'exec', 'kept', '--', 'git', 'push', 'origin', 'HEAD:refs/heads/home'),
     ).toMatchObject({

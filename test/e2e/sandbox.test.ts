@@ -1,7 +1,7 @@
 /** Sandboxes as a user has them: two real daemons, a real engine, and the command. Without an engine these are skipped, loudly. */
 import { createServer } from 'node:http'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -13,6 +13,7 @@ const found = await findTestEngine()
 const CANARY = 'canary-6e1c9b7f42a8'
 const SMALL = { memoryBytes: 96 << 20, diskBytes: 32 << 20, tmpBytes: 8 << 20, inodes: 2_000, pids: 256 }
 const isRoot = process.geteuid?.() === 0
+const gvisor = found.engine?.runtimes.includes('runsc') === true
 
 describe.skipIf(!found.engine)('sandboxes of two daemons', { timeout: 120_000 }, () => {
   let mesh: RealMesh
@@ -174,32 +175,38 @@ describe.skipIf(!found.engine)('sandboxes of two daemons', { timeout: 120_000 },
     expect(await alice.cli('sandbox', 'rm', 'dev')).toMatchObject({ code: 0 })
   })
 
+  /** A server of this host that lets in whoever shows the secret, allowed to sandboxes of one name. */
+  async function guarded(name: string): Promise<{ port: number; rule: string; seen: unknown[]; close(): void }> {
+    const seen: (string | undefined)[] = []
+    const server = createServer((request, response) => {
+      seen.push(request.headers.authorization)
+      response.end('let in\n')
+    })
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    await sdk.secrets.set('token', CANARY)
+    const { id } = await sdk.policy.allow({
+      for: [`sandbox/${name}`],
+      host: '127.0.0.1',
+      ports: [port],
+      addresses: ['127.0.0.1/32'],
+      inject: [{ header: 'authorization', secret: 'token' }],
+      plain: true,
+    })
+    return { port, rule: id, seen, close: () => void server.close() }
+  }
+  const get = (box: Sandbox, port: number) =>
+    box.exec(['sh', '-c', `wget -q -O - -Y on http://127.0.0.1:${port}/ 2>&1`], { env: { no_proxy: '' } })
+
   test.skipIf(!isRoot)(
     'SBX-14: a secret reaches the allowed host from a sandbox on a peer, and is nowhere else',
     async () => {
-      const seen: (string | undefined)[] = []
-      const server = createServer((request, response) => {
-        seen.push(request.headers.authorization)
-        response.end('let in\n')
-      })
-      await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+      const host = await guarded('agent')
       try {
-        const { port } = server.address() as AddressInfo
-        await sdk.secrets.set('token', CANARY)
-        const rule = await sdk.policy.allow({
-          for: ['sandbox/agent'],
-          host: '127.0.0.1',
-          ports: [port],
-          addresses: ['127.0.0.1/32'],
-          inject: [{ header: 'authorization', secret: 'token' }],
-          plain: true,
-        })
         const box = await make('bob', 'agent')
-        const get = (to: number) =>
-          box.exec(['sh', '-c', `wget -q -O - -Y on http://127.0.0.1:${to}/ 2>&1`], { env: { no_proxy: '' } })
-        expect((await get(port)).stdout).toBe('let in\n')
-        expect(seen).toEqual([`Bearer ${CANARY}`])
-        expect((await get(port + 1)).ok).toBe(false)
+        expect((await get(box, host.port)).stdout).toBe('let in\n')
+        expect(host.seen).toEqual([`Bearer ${CANARY}`])
+        expect((await get(box, host.port + 1)).ok).toBe(false)
         expect(
           (await box.exec(['sh', '-c', 'env; cat /proc/*/environ /run/manyhands/* 2>/dev/null'])).stdout,
         ).not.toContain(CANARY)
@@ -207,14 +214,63 @@ describe.skipIf(!found.engine)('sandboxes of two daemons', { timeout: 120_000 },
           JSON.stringify([await sdk.secrets.list(), await sdk.egress.recent(), await bob.log(), await alice.log()]),
         ).not.toContain(CANARY)
         expect(await sdk.egress.recent()).toContainEqual(
-          expect.objectContaining({ decision: 'allow', port, rule: rule.id }),
+          expect.objectContaining({ decision: 'allow', port: host.port, rule: host.rule }),
         )
-        await sdk.policy.remove(rule.id)
-        expect((await get(port)).ok).toBe(false)
+        await sdk.policy.remove(host.rule)
+        expect((await get(box, host.port)).ok).toBe(false)
         await box.remove()
       } finally {
-        server.close()
+        host.close()
       }
     },
   )
+
+  for (const where of ['local', 'bob']) {
+    test.skipIf(!gvisor)(
+      `SBX-08, SBX-14, SBX-18: on ${where} under gVisor, whose network is its own: commands, files, ports and the one way out`,
+      async () => {
+        const name = `deep-${where}`
+        const host = await guarded(name)
+        try {
+          made.push(name)
+          const box = await sdk.sandbox({ on: where, name, limits: SMALL, isolation: 'gvisor' })
+          expect(box.view.grade).toBe('gvisor')
+          expect((await box.exec(['dmesg'])).stdout).toContain('gVisor')
+          await box.files.write('kept', 'from outside')
+          expect((await box.exec(['cat', 'kept'])).stdout).toBe('from outside')
+
+          expect((await get(box, host.port)).stdout).toBe('let in\n')
+          expect(host.seen).toEqual([`Bearer ${CANARY}`])
+          expect((await get(box, host.port + 1)).stdout).toContain('403')
+          const direct = await box.exec(['sh', '-c', `nc -w 1 127.0.0.1 ${host.port} </dev/null && echo reached`])
+          expect(direct.stdout).not.toContain('reached')
+          expect((await box.exec(['sh', '-c', 'env; cat /proc/*/environ'])).stdout).not.toContain(CANARY)
+
+          await box.start(['nc', '-ll', '-p', '7000', '-e', 'cat'])
+          await box.waitForPort(7000, { timeout: 10_000 })
+          await using port = await box.port(7000)
+          expect(await echoed(port.port, 'through the port')).toBe('through the port')
+
+          // Its container is another after a stop, and so is the way out
+          await box.sleep()
+          expect((await get(box, host.port)).stdout).toBe('let in\n')
+          expect((await box.exec(['cat', 'kept'])).stdout).toBe('from outside')
+          await box.remove()
+        } finally {
+          host.close()
+        }
+      },
+    )
+  }
 })
+
+/** What comes back from a port of this host for a text. */
+function echoed(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let back = ''
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => socket.end(text))
+    socket.setEncoding('utf8').on('data', (part: string) => (back += part))
+    socket.on('error', reject)
+    socket.on('end', () => resolve(back))
+  })
+}

@@ -231,21 +231,10 @@ export async function importRoot(
 
 /** A root file system as a tar: busybox and links to it. @param extra shell commands run in the folder of the root */
 export async function busyboxRoot(extra: readonly string[] = []): Promise<Buffer> {
-  const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path))
-  if (busybox === undefined) throw new Error('The test image is made of busybox-static: install that package')
   const root = mkdtempSync(join(tmpdir(), 'mh-image-'))
   try {
-    const script = [
-      'mkdir -p bin sbin usr/bin usr/sbin etc tmp home/agent workspace root proc sys dev run var/tmp',
-      `cp ${busybox} bin/busybox && chmod 755 bin/busybox && chmod 1777 tmp var/tmp`,
-      'for tool in $(bin/busybox --list); do [ "$tool" = busybox ] || ln -s busybox "bin/$tool"; done',
-      "printf 'root:x:0:0:root:/root:/bin/sh\\nagent:x:10001:10001:agent:/home/agent:/bin/sh\\n' > etc/passwd",
-      "printf 'root:x:0:\\nagent:x:10001:\\n' > etc/group",
-      ...extra,
-      'tar --numeric-owner --owner=0 --group=0 -cf - .',
-    ]
-    const { stdout } = await run('sh', ['-ec', script.join('\n')], {
-      cwd: root,
+    await fillBusyboxRoot(root, extra)
+    const { stdout } = await run('tar', ['--numeric-owner', '--owner=0', '--group=0', '-C', root, '-cf', '-', '.'], {
       encoding: 'buffer',
       maxBuffer: 64 << 20,
     })
@@ -253,6 +242,21 @@ export async function busyboxRoot(extra: readonly string[] = []): Promise<Buffer
   } finally {
     rmSync(root, { recursive: true, force: true })
   }
+}
+
+/** The same, in a folder. */
+export async function fillBusyboxRoot(root: string, extra: readonly string[]): Promise<void> {
+  const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path))
+  if (busybox === undefined) throw new Error('The test image is made of busybox-static: install that package')
+  const script = [
+    'mkdir -p bin sbin usr/bin usr/sbin etc tmp home/agent workspace root proc sys dev run var/tmp',
+    `cp ${busybox} bin/busybox && chmod 755 bin/busybox && chmod 1777 tmp var/tmp`,
+    'for tool in $(bin/busybox --list); do [ "$tool" = busybox ] || ln -s busybox "bin/$tool"; done',
+    "printf 'root:x:0:0:root:/root:/bin/sh\\nagent:x:10001:10001:agent:/home/agent:/bin/sh\\n' > etc/passwd",
+    "printf 'root:x:0:\\nagent:x:10001:\\n' > etc/group",
+    ...extra,
+  ]
+  await run('sh', ['-ec', script.join('\n')], { cwd: root, maxBuffer: 64 << 20 })
 }
 
 /** A runtime that is registered may still not start anything. */

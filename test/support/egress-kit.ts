@@ -30,7 +30,7 @@ export class EgressKit {
   }
 
   async start(init: Partial<EgressInit> = {}): Promise<EgressDoor> {
-    const port = await this.#resolver()
+    const port = await this.resolver()
     const at = (name: string) => join(this.folder, name)
     this.#egress = await openEgress({
       dataDir: at('data'),
@@ -119,8 +119,8 @@ export class EgressKit {
     rmSync(this.folder, { recursive: true, force: true })
   }
 
-  /** Answers A and AAAA from `names`, with a time to live of 0. A name of the form [first, '|', then] changes after its first answer. */
-  async #resolver(): Promise<number> {
+  /** A name server on a port of this host. Answers A and AAAA from `names`, with a time to live of 0. A name of the form [first, '|', then] changes after its first answer. */
+  async resolver(): Promise<number> {
     const socket = createSocket('udp4')
     socket.on('message', (query, from) => {
       const answer = this.#answer(query)
@@ -145,6 +145,9 @@ export class EgressKit {
     const question = query.subarray(12, at + 5)
     const known = this.names.get(name)
     if (known?.[0] === 'silence') return undefined
+    // Bytes that are no answer, and one to another question
+    if (known?.[0] === 'garbage') return Buffer.alloc(400, 0xff)
+    if (known?.[0] === 'forged') return Buffer.concat([Buffer.from([0, 0, 0x81, 0x80, 0, 1, 0, 1]), query.subarray(8)])
     const turn = this.lookups.filter((asked) => asked === `${name} ${type}`).length
     this.lookups.push(`${name} ${type}`)
     const split = known?.indexOf('|') ?? -1

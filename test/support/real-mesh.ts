@@ -58,12 +58,20 @@ export class RealNode {
   async cli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
     try {
       const [program, ...first] = NODE
-      const { stdout, stderr } = await run(program, [...first, ...args], { env: this.#env(), maxBuffer: 64 << 20 })
+      const { stdout, stderr } = await run(program, [...first, ...args], {
+        env: this.environment(),
+        maxBuffer: 64 << 20,
+      })
       return { code: 0, stdout, stderr }
     } catch (error) {
       const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string }
       return { code, stdout, stderr }
     }
+  }
+
+  /** Program and arguments of the CLI, for whoever runs it itself, with `environment`. */
+  command(...args: string[]): string[] {
+    return [...NODE, ...args]
   }
 
   async join(invite: string): Promise<void> {
@@ -80,7 +88,7 @@ export class RealNode {
     ])
     const [program = '', ...args] = [...through, ...NODE, 'up', ...flags]
     // A group of its own, so that what it started can be ended with it.
-    const child = spawn(program, args, { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const child = spawn(program, args, { env: this.environment(), stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     this.#child = child
     const log = createWriteStream(join(this.home, 'output.log'), { flags: 'a' })
     child.stdout?.pipe(log, { end: false })
@@ -148,7 +156,7 @@ export class RealNode {
     }
   }
 
-  #env(): NodeJS.ProcessEnv {
+  environment(): NodeJS.ProcessEnv {
     const inherited = Object.entries(process.env).filter(
       ([key]) => !key.startsWith('MANYHANDS_') && !key.startsWith('VITEST'),
     )

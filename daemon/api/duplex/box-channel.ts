@@ -82,12 +82,13 @@ class BoxChannel implements Channel, OpLink {
   }
 
   async send(lane: 1 | 2, bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; at += BOX.pieceBytes) {
-      const piece = bytes.subarray(at, at + BOX.pieceBytes)
-      while (this.#room <= 0 && !this.signal.aborted) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    for (let at = 0; at < bytes.length; ) {
+      while (this.#room === 0 && !this.signal.aborted) await new Promise<void>((resolve) => this.#waiting.push(resolve))
       this.signal.throwIfAborted()
+      const piece = bytes.subarray(at, at + Math.min(BOX.pieceBytes, this.#room))
       this.#room -= piece.length
       this.#out.data(lane, piece)
+      at += piece.length
     }
   }
 

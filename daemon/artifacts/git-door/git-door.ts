@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ERRORS, MeshError, toMeshError } from '../../../protocol/errors.ts'
+import type { GitWay } from '../../api/git-mount.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { ArtifactView } from '../store/artifact-store.ts'
 import type { DoorStore } from './door-store.ts'
@@ -12,7 +13,7 @@ import { admit, type Admitted, CHALLENGE, type CallerOf } from './door-access.ts
 import { type DoorTarget, doorTarget } from './door-path.ts'
 import { GitTokens } from './git-tokens.ts'
 import { Intakes } from './intake.ts'
-import { receiveFile, sendFile, sendLfsError, serveBatch, verifyFile } from './lfs.ts'
+import { type BatchPlace, receiveFile, sendFile, sendLfsError, serveBatch, verifyFile } from './lfs.ts'
 import { LfsStore } from './lfs-store.ts'
 import { DOOR_LIMITS, type DoorLimits } from './limits.ts'
 import { serveReceive } from './receive.ts'
@@ -35,7 +36,7 @@ export interface GitDoorParts {
 export interface GitDoor {
   readonly tokens: GitTokens
   /** Serves a request whose path begins with /git/. Never rejects. @param signal ends it. Resolves when the answer has been given to the system */
-  handle(request: IncomingMessage, response: ServerResponse, signal?: AbortSignal): Promise<void>
+  handle(request: IncomingMessage, response: ServerResponse, signal?: AbortSignal, way?: GitWay): Promise<void>
   /** Drops tokens and files of an artifact that was removed. @throws MeshError E_STORAGE */
   forget(artifact: string): Promise<void>
   /** Turns taken and waited for */
@@ -46,6 +47,21 @@ export interface GitDoor {
 
 export function createGitDoor(parts: GitDoorParts): GitDoor {
   return new Door(parts)
+}
+
+interface Entry {
+  isAdmitted: boolean
+  readonly way: GitWay | undefined
+}
+
+/** What a batch repeats to the client for its next requests: of a caller by another way, no credential. */
+function batchPlace(name: string, request: IncomingMessage, way: GitWay | undefined): BatchPlace {
+  if (way !== undefined) return { repository: `${way.repositories}${name}.git`, header: {} }
+  const { authorization, host = 'localhost' } = request.headers
+  return {
+    repository: `http://${host}/git/${name}.git`,
+    header: authorization === undefined ? {} : { Authorization: authorization },
+  }
 }
 
 /** After an answer that came early, for the client to take it before the connection ends, milliseconds */
@@ -85,7 +101,7 @@ class Door implements GitDoor {
     return { uploads: this.#uploads.used, pushes: this.#pushes.used, waiting }
   }
 
-  async handle(request: IncomingMessage, response: ServerResponse, signal?: AbortSignal): Promise<void> {
+  async handle(request: IncomingMessage, response: ServerResponse, signal?: AbortSignal, way?: GitWay): Promise<void> {
     const stop = new AbortController()
     const onGone = (): void => stop.abort(new MeshError('E_CALLER_GONE', 'The client went away'))
     const onSignal = (): void => stop.abort(signal?.reason)
@@ -93,7 +109,7 @@ class Door implements GitDoor {
     request.on('error', () => {})
     signal?.addEventListener('abort', onSignal, { once: true })
     if (this.#closed || signal?.aborted) stop.abort(new MeshError('E_STOPPING', 'The daemon is shutting down'))
-    const running = this.#answer(request, response, stop.signal)
+    const running = this.#answer(request, response, stop.signal, way)
     this.#running.set(stop, running)
     await running
     this.#running.delete(stop)
@@ -108,11 +124,16 @@ class Door implements GitDoor {
     await this.#intakes.close()
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> {
+  async #answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    signal: AbortSignal,
+    way: GitWay | undefined,
+  ): Promise<void> {
     response.setHeader('cache-control', 'no-cache, no-store, must-revalidate')
     response.setHeader('x-content-type-options', 'nosniff')
     const target = doorTarget(request.method ?? '', request.url ?? '')
-    const entry = { isAdmitted: false }
+    const entry: Entry = { isAdmitted: false, way }
     try {
       signal.throwIfAborted()
       if (target === undefined)
@@ -127,7 +148,7 @@ class Door implements GitDoor {
 
   async #serve(
     target: DoorTarget,
-    entry: { isAdmitted: boolean },
+    entry: Entry,
     request: IncomingMessage,
     response: ServerResponse,
     signal: AbortSignal,
@@ -138,14 +159,14 @@ class Door implements GitDoor {
         { store, tokens: this.tokens, callerOf },
         target.name,
         wanted,
-        request.headers.authorization,
+        entry.way?.authorization ?? request.headers.authorization,
       )
       entry.isAdmitted = true
       return admitted
     }
     if (target.kind === 'advertise') return this.#advertise(target, enter, request, response)
     if (target.kind === 'serve') return this.#serveGit(target, enter, request, response, signal)
-    return this.#serveFiles(target, (wanted) => enter(wanted).view, request, response)
+    return this.#serveFiles(target, (wanted) => enter(wanted).view, request, response, entry.way)
   }
 
   async #advertise(
@@ -198,11 +219,12 @@ class Door implements GitDoor {
     enter: (wanted: 'read' | 'write') => ArtifactView,
     request: IncomingMessage,
     response: ServerResponse,
+    way: GitWay | undefined,
   ): Promise<void> {
     const parts = { files: this.#files, limits: this.#limits }
     switch (target.kind) {
       case 'lfs-batch':
-        return serveBatch(parts, target.name, request, response, enter)
+        return serveBatch(parts, batchPlace(target.name, request, way), request, response, enter)
       case 'lfs-object':
         if (request.method === 'PUT') return receiveFile(parts, enter('write'), target.oid, request, response)
         return sendFile(parts, enter('read'), target.oid, response)

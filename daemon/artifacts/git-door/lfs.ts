@@ -15,10 +15,17 @@ export interface LfsParts {
 
 const TYPE = 'application/vnd.git-lfs+json'
 
+/** Where the client finds the files, and what it shows there. */
+export interface BatchPlace {
+  /** URL of the repository, without a final slash */
+  readonly repository: string
+  readonly header: Readonly<Record<string, string>>
+}
+
 /** @param admit throws unless the caller may do what the batch is for. @throws MeshError */
 export async function serveBatch(
   { files, limits }: LfsParts,
-  name: string,
+  { repository, header }: BatchPlace,
   request: IncomingMessage,
   response: ServerResponse,
   admit: (wanted: 'read' | 'write') => ArtifactView,
@@ -36,9 +43,7 @@ export async function serveBatch(
       'Cannot serve the files: the request is no LFS batch, or asks for another transfer than "basic"',
     )
   const view = admit(batch.operation === 'upload' ? 'write' : 'read')
-  const base = `http://${request.headers.host ?? 'localhost'}/git/${name}.git/info/lfs/objects`
-  const { authorization } = request.headers
-  const header = authorization === undefined ? {} : { Authorization: authorization }
+  const base = `${repository}/info/lfs/objects`
   const objects = batch.objects.map((object) => answerTo(files, view, batch, object, base, header))
   sendJson(response, 200, { transfer: 'basic', objects, hash_algo: 'sha256' })
 }

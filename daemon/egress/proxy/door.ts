@@ -48,7 +48,8 @@ export class Door implements DoorView {
   readonly #settings: DoorSettings
   readonly #connections = new Map<Socket, Connection>()
   readonly #pools = new Map<Socket, UpstreamPool>()
-  readonly #listeners = new Set<Server>()
+  #own: Server | undefined
+  #led: Server | undefined
   readonly #inside = new WeakMap<Socket, { readonly origin: Origin; readonly raw: Socket }>()
   readonly #http: HttpServer
   readonly #watch: NodeJS.Timeout
@@ -109,12 +110,19 @@ export class Door implements DoorView {
       server.once('error', reject)
       server.listen(this.#settings.socketPath, resolve)
     })
-    this.accept(server)
+    this.#own = server
+    this.#accept(server)
   }
 
-  /** Connections of a server that listens already, inside a guest too, are this subject's. */
-  accept(server: Server): void {
-    this.#listeners.add(server)
+  /** A server that listens inside the guest, in place of the one before: that was in a guest that is gone, or has been started again. */
+  acceptInside(server: Server): void {
+    this.#led?.close()
+    this.#led = server
+    this.#accept(server)
+  }
+
+  /** Connections of a server that listens already are this subject's. */
+  #accept(server: Server): void {
     server.on('connection', (socket) => this.#connected(socket))
     server.on('error', () => undefined)
   }
@@ -146,7 +154,8 @@ export class Door implements DoorView {
 
   close(): void {
     clearInterval(this.#watch)
-    for (const server of this.#listeners) server.close()
+    this.#own?.close()
+    this.#led?.close()
     for (const flow of [...this.flows]) flow.end()
     for (const socket of [...this.#connections.keys()]) socket.destroy()
     for (const pool of this.#pools.values()) pool.destroy()

@@ -54,7 +54,7 @@ class ProxyProcess {
         const door = this.#doors.get(message.door)
         if (!(handle instanceof Server)) throw new Error('no listening socket came')
         if (door === undefined) handle.close()
-        else door.accept(handle)
+        else door.acceptInside(handle)
         return undefined
       }
     }

@@ -124,7 +124,9 @@ export class ContainerHost {
 
   /** Starts a container that is there and not running. */
   async start(made: Made): Promise<Awake> {
-    const client = this.#options.link.client()
+    const { link, agent } = this.#options
+    const client = link.client()
+    await agent.install(made.id, made.token)
     const mounted = made.workspace === 'loop' ? mountDisk(this.diskOf(made)) : undefined
     mounted?.catch(() => {})
     const stream = await client.attach(made.container)

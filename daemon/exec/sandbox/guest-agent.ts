@@ -1,5 +1,6 @@
 /** The agent that runs inside as the container's only command: what to start, and how to talk to it. */
-import { chmod, link, mkdir, readdir, rm } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { chmod, link, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { AGENT_FOLDER, helperCommand, installHelper } from './guest/agent-command.ts'
 import { connectGuest } from './guest/connect.ts'
@@ -16,7 +17,7 @@ export interface AgentConnectOptions extends Omit<GuestOptions, 'sharedFolder'> 
 export interface GuestAgent {
   /** Makes it ready for an engine. @param platform e.g. "linux/amd64" */
   prepare(platform: string): Promise<void>
-  /** What a sandbox starts with. @param token marks where a conversation begins */
+  /** What a sandbox starts with; called before each start. @param token marks where a conversation begins */
   install(sandbox: string, token: string): Promise<ProfileInput['agent']>
   /**
    * Resolves when the agent answers. The stream may begin in the middle of an earlier conversation, whose commands are then over.
@@ -46,9 +47,12 @@ export function helperAgent(folder: string, installs: typeof installHelper = ins
       // The guest's user looks into it, whatever the daemon's umask.
       await chmod(own, 0o755)
       if (helper === undefined) return { argv: shellCommand(token), env: {}, folder: own, init: true }
-      await link(helper, join(own, basename(helper))).catch((error: unknown) => {
-        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-      })
+      // One made by an earlier daemon gets this one's with its next start
+      const fresh = join(own, `.${randomBytes(4).toString('hex')}`)
+      await link(helper, fresh)
+      await rename(fresh, join(own, basename(helper)))
+      // Two names of one file are left as they are
+      await rm(fresh, { force: true })
       return { argv: helperCommand(token), env: {}, folder: own, init: false }
     },
     connect(sandbox, transport, { local, ...options }) {

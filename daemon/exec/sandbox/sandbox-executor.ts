@@ -198,7 +198,8 @@ export class DockerSandboxExecutor implements SandboxExecutor {
       }
       const ownership = ownershipOf(wanted, this.#policy)
       return await this.#reserve(ownership, async () => {
-        const recipe = await this.#recipe(wanted)
+        // Asked for by digest, called as before
+        const recipe = { ...(await this.#recipe(wanted)), image: content.header.image }
         const prepared = await fillFromStream(content, recipe, this.#host)
         return this.#own(prepared, ownership)
       })

@@ -28,6 +28,7 @@ const ROWS: Readonly<Record<number, Row>> = {
   36: { code: 'E_BAD_REQUEST', text: 'the name is too long' },
   39: { code: 'E_CONFLICT', text: 'the folder is not empty' },
   40: { code: 'E_SYMLINK', text: 'a symbolic link is in the way' },
+  98: { code: 'E_CONFLICT', text: 'another program listens there' },
   111: { code: 'E_UNREACHABLE', text: 'nothing listens there' },
   122: { code: 'E_DISK', text: 'no space is left' },
 }

@@ -31,6 +31,12 @@ export interface ByteDuplex {
   readonly closed: Promise<void>
 }
 
+/** A port of the guest's loopback that the daemon listens on. */
+export interface GuestPort {
+  /** No further connections; those that came go on */
+  close(): void
+}
+
 export interface TerminalSize {
   readonly columns: number
   readonly rows: number
@@ -201,6 +207,11 @@ export interface GuestConnection {
   killAll(): Promise<void>
   /** A connection to a TCP port on the guest's loopback. @throws MeshError E_UNREACHABLE when nothing listens, E_GUEST_FEATURE */
   dial(port: number, options?: { readonly signal?: AbortSignal }): Promise<ByteDuplex>
+  /**
+   * Connections of the guest's programs to 127.0.0.1:`port`, until it is closed or this connection is over. They do not count as activity.
+   * @throws MeshError E_CONFLICT when a program of the guest listens there, E_GUEST_FEATURE
+   */
+  listen(port: number, onConnection: (connection: ByteDuplex) => void): Promise<GuestPort>
   /** Resolves when the agent answers. @throws MeshError E_SANDBOX_LOST */
   ping(): Promise<void>
   /** Resolves with the reason when the connection is over, for whatever cause; every process then ends as `sandbox-lost` or `engine-lost` */

@@ -9,7 +9,7 @@
 
 #include "sys.h"
 
-#define VERSION 1
+#define VERSION 2
 #define HEADER 12
 /* Body of one frame, both ways */
 #define MAX_BODY (256 << 10)
@@ -26,7 +26,7 @@
 /* In the environment of each command, followed by its channel: how orphans are recognised */
 #define MARK "MANYHANDS_PROCESS="
 
-enum { EXEC = 1, DATA, CREDIT, SIGNAL, RESIZE, TREE, CLOSE, FILE_OP, DIAL, JOBS, ATTACH, KILL_ALL, PING, MOVE };
+enum { EXEC = 1, DATA, CREDIT, SIGNAL, RESIZE, TREE, CLOSE, FILE_OP, DIAL, JOBS, ATTACH, KILL_ALL, PING, MOVE, LISTEN, ACCEPT };
 enum { HELLO = 64, OUT, OPENED, END, GIVE, PONG };
 enum { BY_EXIT, BY_SIGNAL, DONE, FAILED, FULL, NOT_STARTED };
 enum { OP_READ = 1, OP_WRITE, OP_STAT, OP_LIST, OP_MKDIR, OP_MOVE, OP_REMOVE, OP_REMOVE_ALL, OP_WATCH };
@@ -35,7 +35,7 @@ enum { WITH_PTY = 1, IN_BACKGROUND = 2, TAKES_INPUT = 4 };
 /* fd numbers of OUT: 1 and 2 as usual, or the end of what can be read */
 enum { OUT_OVER = 128 };
 
-enum kind { FREE, PROCESS, READER, FILE_IN, FILE_OUT, FOLDER, WATCH, SOCKET, WORKER };
+enum kind { FREE, PROCESS, READER, FILE_IN, FILE_OUT, FOLDER, WATCH, SOCKET, WORKER, LISTENER };
 
 /* What a background process wrote, as pieces of {u8 fd, u16 length, bytes} in a ring. Offsets only grow. */
 struct kept {
@@ -62,7 +62,7 @@ struct channel {
   u32 start, length;
   /* after the process ended: bytes that were in the pipes then, and are still to be sent */
   u32 rest[2];
-  /* PROCESS in the background: what it wrote; READER: which job, and how far it got */
+  /* PROCESS in the background: what it wrote; READER: which job, and how far it got; SOCKET without a connection yet: the LISTENER that gives it one */
   struct kept kept;
   struct channel *job;
   u64 at;
@@ -148,6 +148,12 @@ int remove_tree(int folder, const char *name, int depth);
 
 /* socket.c */
 void dial(u32 id, const u8 *at, const u8 *end);
+void listen_on(u32 id, const u8 *at, const u8 *end);
+void await_connection(u32 id, const u8 *at, const u8 *end);
+/* The channel that the next connection is for, or 0 */
+struct channel *next_waiting(const struct channel *listener);
+void take_connection(struct channel *listener);
+void end_waiting(const struct channel *listener);
 void socket_ready(struct channel *channel);
 void socket_check_over(struct channel *channel);
 

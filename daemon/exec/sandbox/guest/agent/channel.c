@@ -49,6 +49,7 @@ void close_input(struct channel *channel) {
 }
 
 void release(struct channel *channel) {
+  if (channel->kind == LISTENER) end_waiting(channel);
   abandon_file(channel);
   close_input(channel);
   close_once(&channel->out[0]);
@@ -172,6 +173,7 @@ static void output_ended(struct channel *channel, int which) {
 void pump_output(struct channel *channel, int which) {
   if (channel->kind == FOLDER) return pump_folder(channel);
   if (channel->kind == WATCH) return pump_watch(channel);
+  if (channel->kind == LISTENER) return take_connection(channel);
   if (channel->background) {
     if (job_read(channel, which) == 0) output_ended(channel, which);
     return;

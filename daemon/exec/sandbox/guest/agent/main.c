@@ -22,6 +22,8 @@ void dispatch(u8 type, u8 flag, u32 id, const u8 *body, u32 length) {
     case EXEC: return exec_process(id, flag, body, end);
     case FILE_OP: return file_op(id, flag, body, end);
     case DIAL: return dial(id, body, end);
+    case LISTEN: return listen_on(id, body, end);
+    case ACCEPT: return await_connection(id, body, end);
     case ATTACH: return attach_job(id, body, end);
     case JOBS: return list_jobs(id);
     case MOVE: {
@@ -88,6 +90,10 @@ static int gather_polls(void) {
       continue;
     }
     if (channel->in >= 0 && channel->length > 0) count = add_poll(count, channel, 0, channel->in, POLLOUT);
+    if (channel->kind == LISTENER) {
+      if (next_waiting(channel)) count = add_poll(count, channel, 1, channel->out[0], POLLIN);
+      continue;
+    }
     u32 least = channel->kind == FOLDER ? PIECE : channel->kind == WATCH ? 4096 : 1;
     if (channel->credit < least && !channel->background) continue;
     for (int which = 0; which < 2; which++)

@@ -8,6 +8,7 @@ import type {
   ExecOptions,
   GuestConnection,
   GuestOptions,
+  GuestPort,
   GuestProcess,
   GuestTransport,
 } from '../guest-connection.ts'
@@ -15,7 +16,7 @@ import { decodeJob, encodeExec } from './bodies.ts'
 import { moveToSocket } from './direct-socket.ts'
 import { HelperFiles } from './helper-files.ts'
 import { HelperProcess, type ProcessContext } from './helper-process.ts'
-import { dialPort } from './helper-socket.ts'
+import { dialPort, listenOnPort } from './helper-socket.ts'
 import { type ChannelEnd, type ChannelHandler, Link, lostError } from './link.ts'
 import { END_HOW, EXEC_FLAGS, TO_GUEST, u32 } from './wire.ts'
 
@@ -101,6 +102,10 @@ export class HelperConnection implements GuestConnection {
 
   dial(port: number, options: { readonly signal?: AbortSignal } = {}): Promise<ByteDuplex> {
     return dialPort(this.#link, port, options.signal)
+  }
+
+  listen(port: number, onConnection: (connection: ByteDuplex) => void): Promise<GuestPort> {
+    return listenOnPort(this.#link, port, onConnection)
   }
 
   ping(): Promise<void> {

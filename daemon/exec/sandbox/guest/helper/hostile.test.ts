@@ -5,7 +5,7 @@ import { LIMITS } from '../../../../../protocol/limits.ts'
 import type { GuestTransport } from '../guest-connection.ts'
 import { FrameReader } from './frame-reader.ts'
 import { HelperConnection } from './helper-connection.ts'
-import { encodeFrame, END_HOW, type Frame, FROM_GUEST, GuestProtocolError, u32 } from './wire.ts'
+import { encodeFrame, END_HOW, type Frame, FROM_GUEST, GuestProtocolError, u32, HELPER_VERSION } from './wire.ts'
 
 const TOKEN = '0123456789abcdef0123456789abcdef'
 
@@ -33,7 +33,7 @@ class Pipe implements GuestTransport {
 
 const hello = (credit = 1 << 18): Buffer => {
   const body = Buffer.alloc(16)
-  body.writeUInt16LE(1, 0)
+  body.writeUInt16LE(HELPER_VERSION, 0)
   body.writeUInt16LE(256, 2)
   body.writeUInt32LE(credit, 4)
   return Buffer.concat([Buffer.from(TOKEN), encodeFrame(FROM_GUEST.hello, 0, 0, body)])

@@ -13,11 +13,14 @@
  * with the token and HELLO. Whatever stood in the pipes before, a frame cut in two by a daemon that died for example, is dropped by both; the helper
  * ends everything of the earlier conversation but its background processes. Only then frames count.
  *
- * **A channel** is opened by EXEC, FILE, DIAL, ATTACH, JOBS or KILL_ALL. The helper may answer OPENED once, then any number of OUT, and ends the
+ * **A channel** is opened by EXEC, FILE, DIAL, LISTEN, ACCEPT, ATTACH, JOBS or KILL_ALL. The helper may answer OPENED once, then any number of OUT, and ends the
  * channel with exactly one END. CLOSE asks it to end now (its process is killed); the END still comes.
  *
  * **Credit**: OUT bytes need credit that the opening frame and CREDIT give; DATA bytes need credit that HELLO states for each channel and GIVE
  * returns. So neither side ever holds more than a window of a stream.
+ *
+ * **Listening**: LISTEN opens a channel for a port of the guest's loopback; each ACCEPT opens one for the next connection to it, and is OPENED when that
+ * came. Connections for which no ACCEPT waits stay in the kernel's queue. With the channel of the LISTEN end those of ACCEPTs that wait.
  *
  * **Moving**: the engine's streams pass several processes on their way. Where a socket of the daemon can be bound into the container, MOVE takes the
  * conversation there, straight between daemon and helper. When that socket ends, or anything comes on standard input, the helper is back there.
@@ -25,7 +28,7 @@
  * The daemon takes any frame that breaks these rules as the end of the conversation: what runs inside may have taken the helper's place.
  */
 
-export const HELPER_VERSION = 1
+export const HELPER_VERSION = 2
 export const HEADER_BYTES = 12
 
 export const TO_GUEST = {
@@ -55,6 +58,10 @@ export const TO_GUEST = {
   ping: 13,
   /** body: path of a unix socket in the guest, 0. The conversation begins anew there; END (failed) when it cannot be reached, and all stays here */
   move: 14,
+  /** body: u16 port */
+  listen: 15,
+  /** body: u32 credit, u32 the channel that listens */
+  accept: 16,
 } as const
 
 export const FROM_GUEST = {

@@ -8,6 +8,7 @@ import type {
   ExecOptions,
   GuestConnection,
   GuestOptions,
+  GuestPort,
   GuestProcess,
   GuestTransport,
 } from '../guest-connection.ts'
@@ -121,6 +122,10 @@ export class ShellConnection implements GuestConnection {
   }
 
   dial(): Promise<ByteDuplex> {
+    return Promise.reject(lacks('ports'))
+  }
+
+  listen(): Promise<GuestPort> {
     return Promise.reject(lacks('ports'))
   }
 
