@@ -32,18 +32,18 @@ export interface TakenPack {
 }
 
 /**
- * Two lines before the pack: "whole", "part" or "small", the largest pack in bytes, the tips that must be complete; then those that are, as "^oid". (`read` takes no
+ * Two lines before the pack: "whole", "part" or "small", the largest pack in bytes, threads (0: as many as Git likes), the tips that must be complete; then those that are, as "^oid". (`read` takes no
  * byte beyond its line.) Index-pack ends with 1 when all is well but the pack does not hold all it names. Answers with each tip and its type.
  */
 const SCRIPT = `
-read -r extent max wants && read -r complete || exit 10
+read -r extent max threads wants && read -r complete || exit 10
 case "$extent" in
 whole)
-  "$0" index-pack --stdin --strict --check-self-contained-and-connected --max-input-size="$max" >/dev/null
+  "$0" index-pack --stdin --strict --threads="$threads" --check-self-contained-and-connected --max-input-size="$max" >/dev/null
   code=$?
   [ $code -le 1 ] || exit $code;;
 part)
-  "$0" index-pack --stdin --strict --fix-thin --max-input-size="$max" >/dev/null || exit
+  "$0" index-pack --stdin --strict --threads="$threads" --fix-thin --max-input-size="$max" >/dev/null || exit
   code=1;;
 *)
   "$0" unpack-objects -q --strict --max-input-size="$max" || exit
@@ -57,6 +57,8 @@ esac
 const CONFIG = { 'core.fsync': 'none' }
 /** Objects in a pack that is unpacked, a file each. */
 const SMALL_OBJECTS = 256
+/** Of fewer objects a second thread costs more than it brings: half as much time again of all processors, for the same wait. */
+const MANY_OBJECTS = 100_000
 /** Content of the objects of a small pack, together: more of it is moved as files. Bytes. */
 const CARRIED_BYTES = 512 << 10
 /** The script says less than this of each tip, in bytes. */
@@ -104,7 +106,7 @@ export class PackIntake {
     const extent = isSmall ? 'small' : complete.length === 0 ? 'whole' : 'part'
     const told = collect(this.#git, wants.length * LINE_BYTES)
     const known = complete.map((oid) => `^${oid}`)
-    this.#git.stdin.write(`${extent} ${maxBytes} ${wants.join(' ')}\n${known.join(' ')}\n`)
+    this.#git.stdin.write(`${extent} ${maxBytes} ${count > MANY_OBJECTS ? 0 : 1} ${wants.join(' ')}\n${known.join(' ')}\n`)
     await pipeIn(bytes, this.#git, this.#signal)
     const { code, stderr } = await this.#git.ended
     this.#signal.throwIfAborted()
