@@ -168,7 +168,10 @@ describe('writers apart', () => {
     const [a, b, c] = await meshOf('memory', 3)
     const { id } = await a.store.create({ name: 'notes', settings: copies(3) })
     await holds(id, b, c)
-    await commitFile(a, id, 'base')
+    const base = await commitFile(a, id, 'base')
+    await eventually('all have the base', () =>
+      [b, c].every((node) => node.store.heads(id).get(a.id)?.sequence === base.sequence),
+    )
     const copy = await mesh.copyOf(c)
     mesh.network.partition([[a.id], [b.id], [c.id]])
     await eventually('all are apart', () => !b.net.isConnected(c.id) && !a.net.isConnected(c.id))

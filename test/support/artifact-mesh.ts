@@ -1,6 +1,6 @@
 /** Nodes with artifacts, all connected to each other, over the memory network or libp2p. */
 import { cp, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { createNet } from '../../daemon/net/libp2p-net.ts'
 import type { Journal } from '../../daemon/journal/journal.ts'
 import { MemoryJournal } from '../../daemon/journal/memory-journal.ts'
@@ -90,7 +90,9 @@ export class ArtifactMesh {
   async copyOf(node: ArtifactNode): Promise<{ folder: string; journal: Journal }> {
     if (!(node.journal instanceof MemoryJournal)) throw new Error('only memory journals are copied')
     const folder = join(this.#folder.path, `${node.id}-copy`)
-    await cp(join(this.#folder.path, node.id), folder, { recursive: true })
+    // What is being fetched just now comes and goes, and no start would use it
+    const filter = (path: string): boolean => basename(path) !== 'staging'
+    await cp(join(this.#folder.path, node.id), folder, { recursive: true, filter })
     const journal = new MemoryJournal({ types: ARTIFACT_TEST_RECORDS })
     for (const table of TABLES_COPIED) {
       for (const { key, value } of await node.journal.range(table, { limit: 1000 })) {

@@ -17,7 +17,7 @@ import { type GitChild, type GitEnd, runGit } from '../store/git-process.ts'
 import { write } from './flow.ts'
 import { type Intake, LIST_ALL } from './intake.ts'
 import type { DoorLimits } from './limits.ts'
-import { readLoose } from './loose-objects.ts'
+import { readLoose } from '../store/loose-objects.ts'
 import { PackReport, tooLarge } from './pack-report.ts'
 
 export interface PackOffer {

@@ -10,9 +10,9 @@ import type { Heads } from '../../../protocol/artifact/heads.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import { failpoint } from '../../failpoint.ts'
 import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
-import type { Adopted, ArtifactStore, Staging } from '../store/artifact-store.ts'
+import type { Adopted, ArtifactStore } from '../store/artifact-store.ts'
 import { fetchRequest } from './fetch-request.ts'
-import { PackIntake } from './pack-intake.ts'
+import { PackIntake, type TakenPack } from './pack-intake.ts'
 import { FLUSH, packet, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { readPack } from './read-pack.ts'
 import { readRecords } from './record-stream.ts'
@@ -87,17 +87,41 @@ class Forked extends Error {
 
 async function attempt(order: FetchOrder, options: FetchOptions, suspects: ReadonlySet<string>): Promise<Adopted> {
   const dog = new Watchdog('Fetching an artifact', options.idleMs ?? 30_000, order.signal)
-  const stream = await options.net.openStream(order.peer, GIT_STREAM, dog.signal)
-  const onAbort = (): void => stream.abort(new MeshError('E_TIMEOUT', 'The fetch was given up'))
-  dog.signal.addEventListener('abort', onAbort, { once: true })
+  // Ready when the objects come; what it fails of comes up then
+  const intake = PackIntake.open(options.store, order.artifact, dog.signal)
+  intake.catch(() => undefined)
   try {
-    return await new Fetch(order, options, suspects, stream, dog).run()
+    return await onStream(order, options, suspects, { dog, intake })
   } catch (error) {
-    stream.abort(new MeshError('E_PROTOCOL', 'The fetch failed'))
     throw dog.signal.aborted ? dog.signal.reason : error
   } finally {
-    dog.signal.removeEventListener('abort', onAbort)
+    await intake.then((opened) => opened.close()).catch(() => undefined)
     dog.stop()
+  }
+}
+
+interface Means {
+  readonly dog: Watchdog
+  readonly intake: Promise<PackIntake>
+}
+
+async function onStream(
+  order: FetchOrder,
+  options: FetchOptions,
+  suspects: ReadonlySet<string>,
+  means: Means,
+): Promise<Adopted> {
+  const { signal } = means.dog
+  const stream = await options.net.openStream(order.peer, GIT_STREAM, signal)
+  const onAbort = (): void => stream.abort(new MeshError('E_TIMEOUT', 'The fetch was given up'))
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await new Fetch(order, options, suspects, stream, means).run()
+  } catch (error) {
+    stream.abort(new MeshError('E_PROTOCOL', 'The fetch failed'))
+    throw error
+  } finally {
+    signal.removeEventListener('abort', onAbort)
   }
 }
 
@@ -107,6 +131,7 @@ class Fetch {
   readonly #suspects: ReadonlySet<string>
   readonly #stream: ByteStream
   readonly #dog: Watchdog
+  readonly #intake: Promise<PackIntake>
   readonly #packets: PacketReader
 
   constructor(
@@ -114,13 +139,14 @@ class Fetch {
     options: FetchOptions,
     suspects: ReadonlySet<string>,
     stream: ByteStream,
-    dog: Watchdog,
+    { dog, intake }: Means,
   ) {
     this.#order = order
     this.#options = options
     this.#suspects = suspects
     this.#stream = stream
     this.#dog = dog
+    this.#intake = intake
     this.#packets = new PacketReader(alive(stream.chunks(), dog))
   }
 
@@ -134,9 +160,6 @@ class Fetch {
       artifact,
       have: Object.fromEntries(sure.map(([writer, { sequence }]) => [writer, sequence])),
     }
-    // Ready when the objects come; what it fails of comes up then
-    const intake = PackIntake.open(store, artifact, this.#dog.signal)
-    intake.catch(() => undefined)
     try {
       await this.#stream.write(Buffer.concat([packet(encodeMessage(header)), FLUSH]), this.#dog.signal)
       const taken = await this.#records()
@@ -145,23 +168,23 @@ class Fetch {
         return { heads: new Map(have), taken: 0, frozen: [] }
       }
       const lacking = await this.#lacking(taken)
-      const staging = lacking.wants.length === 0 ? undefined : await this.#objects(await intake, lacking)
+      const pack = lacking.wants.length === 0 ? {} : await this.#objects(lacking)
       await this.#stream.end(this.#dog.signal)
       failpoint('artifact.fetch.before-adopt')
       const texts = taken.map(({ sealed }) => sealed.text)
-      return await store.adopt(artifact, texts, { ...(staging && { staging }), signal: this.#dog.signal })
+      return await store.adopt(artifact, texts, { ...pack, signal: this.#dog.signal })
     } finally {
-      await intake.then((opened) => opened.close()).catch(() => undefined)
       await this.#packets.close()
     }
   }
 
-  async #objects(intake: PackIntake, { wants, complete, haves }: Lacking): Promise<Staging> {
+  async #objects({ wants, complete, haves }: Lacking): Promise<TakenPack> {
     const { store } = this.#options
+    // Asked for at once: what comes before the intake is ready waits on the stream
     await this.#stream.write(fetchRequest({ wants, haves }), this.#dog.signal)
+    const intake = await this.#intake
     const maxBytes = store.room(this.#order.artifact)
-    await intake.take({ pack: readPack(this.#packets), wants, complete, maxBytes })
-    return intake.staging
+    return intake.take({ pack: readPack(this.#packets), wants, complete, maxBytes })
   }
 
   /** Those of the peer's records that may be taken, checked one by one as if each were the last. */

@@ -1,10 +1,17 @@
 /**
- * Takes a pack from a peer into a quarantine: `git index-pack` with Git's own checks of every object, in a jail, and then a walk that proves that everything the new
- * refs reach is there. Only a quarantine that passed both is given to the store.
+ * Takes a pack from a peer into a quarantine: Git with its own checks of every object, in a jail, and then a proof that everything the new refs reach is there. Only
+ * what passed both is given to the store.
+ *
+ *   whole   nothing is here yet: `index-pack` itself says whether the pack holds all it names; only where it does not say so a walk does
+ *   part    `index-pack`, which completes what the pack leaves to objects that are here, and the walk
+ *   small   `unpack-objects` and the walk. The objects are read from the quarantine and become durable with the append that moves the refs: no file is synced
  */
+import { isObjectType, type GitObject, type ObjectType } from '../store/git-object.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
+import { readLoose } from '../store/loose-objects.ts'
+import { headed } from './read-pack.ts'
 
 export interface IncomingPack {
   readonly pack: AsyncIterable<Uint8Array>
@@ -15,35 +22,56 @@ export interface IncomingPack {
   readonly maxBytes: number
 }
 
+/** What came, checked, as `ArtifactStore.adopt` takes it. */
+export interface TakenPack {
+  readonly staging: Staging
+  /** All of it, when it is little */
+  readonly objects?: readonly GitObject[]
+  /** Of the tips, unless the objects tell */
+  readonly kinds?: ReadonlyMap<string, ObjectType>
+}
+
 /**
- * The first line of its input: the largest pack in bytes, "whole" when nothing is here yet, then tips that must be complete, as "oid", and that are, as "^oid".
- * The rest is the pack. (`read` takes no byte beyond its line.) A pack of which index-pack says that it holds all it names needs no second walk, only its tips
- * looked for.
+ * Two lines before the pack: "whole", "part" or "small", the largest pack in bytes, threads (0: as many as Git likes), the tips that must be complete; then those that are, as "^oid". (`read` takes no
+ * byte beyond its line.) Index-pack ends with 1 when all is well but the pack does not hold all it names. Answers with each tip and its type.
  */
 const SCRIPT = `
-read -r max extent tips || exit 10
-if [ "$extent" = whole ]; then
-  "$0" index-pack --stdin --strict --check-self-contained-and-connected --max-input-size="$max" >/dev/null
+read -r extent max threads wants && read -r complete || exit 10
+case "$extent" in
+whole)
+  "$0" index-pack --stdin --strict --threads="$threads" --check-self-contained-and-connected --max-input-size="$max" >/dev/null
   code=$?
-  [ $code = 0 ] && exec "$0" rev-list --quiet --no-walk --end-of-options $tips
-  [ $code = 1 ] || exit $code
-else
-  "$0" index-pack --stdin --strict --fix-thin --max-input-size="$max" >/dev/null || exit
-fi
-exec "$0" rev-list --quiet --objects $tips --
+  [ $code -le 1 ] || exit $code;;
+part)
+  "$0" index-pack --stdin --strict --threads="$threads" --fix-thin --max-input-size="$max" >/dev/null || exit
+  code=1;;
+*)
+  "$0" unpack-objects -q --strict --max-input-size="$max" || exit
+  code=1;;
+esac
+[ $code = 0 ] || "$0" rev-list --quiet --objects $wants $complete -- || exit
+[ "$extent" = small ] || printf '%s\\n' $wants | "$0" cat-file --batch-check='%(objectname) %(objecttype)'
 `
 
 /** The store makes what it takes durable, and nothing in a quarantine need be. */
 const CONFIG = { 'core.fsync': 'none' }
+/** Objects in a pack that is unpacked, a file each. */
+const SMALL_OBJECTS = 256
+/** Of fewer objects a second thread costs more than it brings: half as much time again of all processors, for the same wait. */
+const MANY_OBJECTS = 100_000
+/** Content of the objects of a small pack, together: more of it is moved as files. Bytes. */
+const CARRIED_BYTES = 512 << 10
+/** The script says less than this of each tip, in bytes. */
+const LINE_BYTES = 64
 
 /** A quarantine and, behind walls, a process that waits for the pack. Building the walls takes longer than looking at a small pack: they are built while records are read. */
 export class PackIntake {
-  readonly staging: Staging
+  readonly #staging: Staging
   readonly #git: GitChild
   readonly #signal: AbortSignal
 
   private constructor(staging: Staging, git: GitChild, signal: AbortSignal) {
-    this.staging = staging
+    this.#staging = staging
     this.#git = git
     this.#signal = signal
   }
@@ -72,22 +100,48 @@ export class PackIntake {
   }
 
   /** Once. @throws MeshError E_PROTOCOL when an object is bad or missing, E_TIMEOUT, E_QUOTA, and what the stream throws */
-  async take({ pack, wants, complete, maxBytes }: IncomingPack): Promise<void> {
-    const extent = complete.length === 0 ? 'whole' : 'part'
-    const tips = [...wants, ...complete.map((oid) => `^${oid}`)]
-    this.#git.stdin.write(`${maxBytes} ${extent} ${tips.join(' ')}\n`)
-    await pipeIn(pack, this.#git, this.#signal)
+  async take({ pack, wants, complete, maxBytes }: IncomingPack): Promise<TakenPack> {
+    const { count, bytes } = await headed(pack)
+    const isSmall = count <= SMALL_OBJECTS
+    const extent = isSmall ? 'small' : complete.length === 0 ? 'whole' : 'part'
+    const told = collect(this.#git, wants.length * LINE_BYTES)
+    const known = complete.map((oid) => `^${oid}`)
+    this.#git.stdin.write(`${extent} ${maxBytes} ${count > MANY_OBJECTS ? 0 : 1} ${wants.join(' ')}\n${known.join(' ')}\n`)
+    await pipeIn(bytes, this.#git, this.#signal)
     const { code, stderr } = await this.#git.ended
     this.#signal.throwIfAborted()
     if (code !== 0) throw refused(stderr)
+    const staging = this.#staging
+    if (!isSmall) return { staging, kinds: kindsOf(told(), wants) }
+    const objects = await readLoose(staging.objects, CARRIED_BYTES)
+    return objects === undefined ? { staging } : { staging, objects }
   }
 
   /** Ends the process and, unless it was used up, the quarantine. */
   async close(): Promise<void> {
     this.#git.kill()
     await this.#git.ended
-    await this.staging.discard()
+    await this.#staging.discard()
   }
+}
+
+/** Gathers what it says; more than it has to say is dropped. */
+function collect({ stdout }: GitChild, most: number): () => string {
+  let text = ''
+  stdout.setEncoding('latin1').on('data', (more: string) => {
+    if (text.length <= most) text += more
+  })
+  return () => text
+}
+
+function kindsOf(told: string, wants: readonly string[]): Map<string, ObjectType> {
+  const kinds = new Map<string, ObjectType>()
+  for (const line of told.split('\n')) {
+    const [oid = '', type] = line.split(' ')
+    if (isObjectType(type)) kinds.set(oid, type)
+  }
+  if (wants.every((oid) => kinds.has(oid))) return kinds
+  throw refused('a tip is not in the pack')
 }
 
 async function pipeIn(pack: AsyncIterable<Uint8Array>, git: GitChild, signal: AbortSignal): Promise<void> {

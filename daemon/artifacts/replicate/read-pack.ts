@@ -34,6 +34,39 @@ export async function* readPack(packets: PacketReader): AsyncGenerator<Uint8Arra
   }
 }
 
+/** A pack's header (gitformat-pack): "PACK", version, number of objects; 32 bits each, big-endian. */
+const HEADER_BYTES = 12
+const SIGNATURE = 0x5041434b
+
+export interface HeadedPack {
+  /** Objects in it, as it says */
+  readonly count: number
+  /** The whole pack; each piece is valid until the next is asked for */
+  readonly bytes: AsyncIterable<Uint8Array>
+}
+
+/** Reads as much as tells how many objects come. @throws MeshError E_PROTOCOL when it does not begin as a pack does, and what the pack throws */
+export async function headed(pack: AsyncIterable<Uint8Array>): Promise<HeadedPack> {
+  const source = pack[Symbol.asyncIterator]()
+  let first = Buffer.alloc(0)
+  while (first.length < HEADER_BYTES) {
+    const next = await source.next()
+    if (next.done === true) throw broken('the pack is cut off')
+    first = Buffer.concat([first, next.value])
+  }
+  if (first.readUInt32BE(0) !== SIGNATURE) throw broken('what comes is no pack')
+  return { count: first.readUInt32BE(8), bytes: joined(first, source) }
+}
+
+async function* joined(first: Buffer, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield first
+  for (;;) {
+    const next = await rest.next()
+    if (next.done === true) return
+    yield next.value
+  }
+}
+
 async function* pieces(packets: PacketReader, length: number): AsyncGenerator<Uint8Array> {
   for (let left = length; left > 0; ) {
     const piece = await packets.some(left)

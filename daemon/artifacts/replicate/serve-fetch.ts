@@ -36,6 +36,8 @@ export interface FetchServerOptions {
 /** Envelopes read from the store at a time. */
 const PAGE = 100
 const PIECE_BYTES = 32 << 10
+/** An artifact of more than this, packed, is seldom a small pack. */
+const LARGE_BYTES = 1 << 20
 
 export class FetchServer {
   readonly #options: FetchServerOptions
@@ -98,29 +100,28 @@ export class FetchServer {
       const { store, mayKnow } = this.#options
       // One answer for what is not here and for what the asker may not know of
       if (!mayKnow(stream.peer, header.artifact)) throw new MeshError('E_NOT_FOUND', 'There is no such artifact here')
-      const sent = new Map<string, number>()
-      for await (const packet of together(missingRecords(store, header, sent))) await stream.write(packet, dog.signal)
-      const wanted = await readFetchRequest(packets)
-      if (wanted === undefined) return
-      await checkWants(store, header.artifact, sent, wanted.wants)
       const repository = await store.repository(header.artifact)
-      const small = await smallPack(store.reader, repository, wanted)
-      if (small === undefined) await this.#runGit(repository, wanted, stream, dog)
-      else await stream.write(packPackets(small), dog.signal)
+      const git = isLarge(store, header) ? uploadPack(repository, dog.signal) : undefined
+      git?.catch(() => undefined)
+      try {
+        const sent = new Map<string, number>()
+        for await (const packet of together(missingRecords(store, header, sent))) await stream.write(packet, dog.signal)
+        const wanted = await readFetchRequest(packets)
+        if (wanted === undefined) return
+        await checkWants(store, header.artifact, sent, wanted.wants)
+        const small = git === undefined ? await smallPack(store.reader, repository, wanted) : undefined
+        if (small !== undefined) await stream.write(packPackets(small), dog.signal)
+        else await this.#pack(git ?? uploadPack(repository, dog.signal), wanted, stream, dog)
+      } finally {
+        await git?.then((child) => child.kill()).catch(() => undefined)
+      }
     } finally {
       await packets.close()
     }
   }
 
-  async #runGit(repository: string, wanted: Wanted, stream: ByteStream, dog: Watchdog): Promise<void> {
-    const git = await spawnGit({
-      args: ['upload-pack', '--strict', '--stateless-rpc', repository],
-      repository,
-      protocol: 'version=2',
-      foreign: true,
-      limits: { wallMs: 3_600_000 },
-      signal: dog.signal,
-    })
+  async #pack(starting: Promise<GitChild>, wanted: Wanted, stream: ByteStream, dog: Watchdog): Promise<void> {
+    const git = await starting
     try {
       git.stdin.end(fetchRequest(wanted))
       await pipeOut(git, stream, dog)
@@ -128,6 +129,22 @@ export class FetchServer {
       git.kill()
     }
   }
+}
+
+/** Whether all of it is going to be asked for, and is more than is packed here: then Git is started while records are sent. */
+function isLarge(store: ArtifactStore, { artifact, have }: FetchHeader): boolean {
+  return Object.keys(have).length === 0 && store.require(artifact).bytes > LARGE_BYTES
+}
+
+function uploadPack(repository: string, signal: AbortSignal): Promise<GitChild> {
+  return spawnGit({
+    args: ['upload-pack', '--strict', '--stateless-rpc', repository],
+    repository,
+    protocol: 'version=2',
+    foreign: true,
+    limits: { wallMs: 3_600_000 },
+    signal,
+  })
 }
 
 async function pipeOut(git: GitChild, stream: ByteStream, dog: Watchdog): Promise<void> {

@@ -61,7 +61,7 @@ export async function adoptRecords(
   context: AdoptContext,
   id: string,
   envelopes: readonly string[],
-  { staging }: AdoptOptions,
+  { staging, objects = [], kinds }: AdoptOptions,
 ): Promise<AdoptOutcome> {
   if (envelopes.length > MAX_RECORDS)
     throw new MeshError('E_TOO_LARGE', `Cannot take ${envelopes.length} records: at most ${MAX_RECORDS} at once`)
@@ -77,7 +77,7 @@ export async function adoptRecords(
       throw new MeshError('E_TOO_LARGE', `Cannot take a record: the artifact has ${MAX_WRITERS} writers already`)
     }
     const moves = movesOf(before, draft)
-    await checkTips(context.reader, async () => path, [...moves.values()].flat(), { staging })
+    await checkTips(context.reader, async () => path, [...moves.values()].flat(), { staging, objects, kinds })
     const where = staging?.path ?? path
     if ((draft.settings ?? before.row.settings).threshold > 1)
       await writePack(path, small(makePack(distinct(draft.objects))))
@@ -89,13 +89,13 @@ export async function adoptRecords(
     const next = await withoutContained(voted, context.self, where)
     const state = await context.committer.commit(held, next, {
       type: 'artifact.adopted',
-      objects: draft.objects,
-      staging,
+      objects: [...draft.objects, ...objects],
+      staging: objects.length > 0 ? undefined : staging,
     })
     return {
       adopted: { heads: headsOf(state), taken: draft.count, frozen: [...draft.frozen] },
       events: eventsOf(state, draft, moves),
-      takeovers: await takeoversOf(context.self, before, state, moves, path),
+      takeovers: await takeoversOf(context, before, state, moves),
     }
   } catch (error) {
     // nobody knows of it: its files would stay for good
@@ -280,12 +280,12 @@ async function withoutContained(state: ArtifactState, self: string, where: strin
 }
 
 async function takeoversOf(
-  self: string,
+  { self, repositories }: AdoptContext,
   before: ArtifactState,
-  { row }: ArtifactState,
+  state: ArtifactState,
   moves: ReadonlyMap<string, readonly RefMove[]>,
-  path: string,
 ): Promise<{ moves: RefMove[]; reason: string }[]> {
+  const { row } = state
   const { delegates, threshold } = row.settings
   if (row.genesis.owner !== self || threshold > 1) return []
   const canonical = canonicalOf(before)
@@ -296,6 +296,8 @@ async function takeoversOf(
       const standing = canonical.get(ref)
       return standing === undefined || tip === null ? [] : [[standing, tip] as const]
     })
+    // Small objects that were just taken are in no file before
+    const path = pairs.length === 0 ? repositories.path(row.id) : await repositories.prepare(state)
     const taken = takeOver(canonical, offered, await ancestors(path, pairs))
     if (taken.length > 0) found.push({ moves: taken, reason: `follows the delegate ${writer}` })
   }

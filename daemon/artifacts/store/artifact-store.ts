@@ -8,7 +8,7 @@ import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
 import type { Attribution, RefMove, SealedRecord } from '../../../protocol/artifact/record.ts'
 import type { Genesis } from '../../../protocol/artifact/genesis.ts'
 import type { Head } from '../../../protocol/artifact/heads.ts'
-import type { GitObject } from './git-object.ts'
+import type { GitObject, ObjectType } from './git-object.ts'
 
 export interface NewArtifact {
   /** @default made from the id */
@@ -112,6 +112,10 @@ export interface ArtifactEvent {
 export interface AdoptOptions {
   /** Where the objects the records name are; already checked for connectivity. Used up */
   readonly staging?: Staging
+  /** All that is in `staging`, when it is little: these are durable with the append itself, and no file is moved */
+  readonly objects?: readonly GitObject[]
+  /** Types of what the records name, as found in `staging` by whoever checked it; what is not among them is looked for */
+  readonly kinds?: ReadonlyMap<string, ObjectType>
   readonly signal?: AbortSignal
 }
 

@@ -4,6 +4,7 @@ import {
   KEEP_MS,
   MAX_LOOSE,
   MAX_PACKS,
+  MAX_UNMAPPED,
   QUIET_MS,
   type RepositoryFacts,
   retryMs,
@@ -11,7 +12,7 @@ import {
 
 const NOW = 1_800_000_000_000
 const facts = (some: Partial<RepositoryFacts>): RepositoryFacts => ({
-  ...{ packs: 1, loose: 0, leftSince: undefined, staged: 0, quietMs: QUIET_MS },
+  ...{ packs: 1, loose: 0, unmapped: 0, leftSince: undefined, staged: 0, quietMs: QUIET_MS },
   ...some,
 })
 
@@ -21,6 +22,8 @@ describe('a repository', () => {
     ['with as many packs as it may have', { packs: MAX_PACKS }, { type: 'rest' }],
     ['with more', { packs: MAX_PACKS + 1 }, { type: 'collect', why: 'packs' }],
     ['with many loose objects', { loose: MAX_LOOSE + 1 }, { type: 'collect', why: 'loose' }],
+    ['with a large pack and no bitmap', { unmapped: MAX_UNMAPPED + 1 }, { type: 'collect', why: 'unmapped' }],
+    ['with a small one', { unmapped: MAX_UNMAPPED }, { type: 'rest' }],
     ['that was left something lately', { leftSince: NOW - KEEP_MS + 1 }, { type: 'rest' }],
     ['that was left something long ago', { leftSince: NOW - KEEP_MS }, { type: 'collect', why: 'left' }],
     ['of a clock that went back', { leftSince: NOW + KEEP_MS }, { type: 'rest' }],

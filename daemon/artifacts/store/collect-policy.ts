@@ -4,6 +4,8 @@
 export const MAX_PACKS = 50
 /** Loose objects of one repository. */
 export const MAX_LOOSE = 2_000
+/** Objects in packs of a repository without a bitmap: from here on finding what a clone needs costs more than sending it. */
+export const MAX_UNMAPPED = 5_000
 /** What refs moved away from stays that long, so that a task can be undone and a mistake repaired. Milliseconds */
 export const KEEP_MS = 14 * 24 * 3_600_000
 /** Nothing came for it that long: whoever works on it is not held up. Milliseconds */
@@ -17,6 +19,8 @@ const STAGED_RETRY_MS = 30_000
 export interface RepositoryFacts {
   readonly packs: number
   readonly loose: number
+  /** Objects in packs where no pack has a bitmap, else 0 */
+  readonly unmapped: number
   /** Since when it holds what no ref reaches, milliseconds since 1970; undefined: as far as is known it does not */
   readonly leftSince: number | undefined
   /** Quarantines that see its objects */
@@ -25,8 +29,10 @@ export interface RepositoryFacts {
   readonly quietMs: number
 }
 
+export type CollectReason = 'packs' | 'loose' | 'unmapped' | 'left'
+
 export type CollectDecision =
-  | { readonly type: 'collect'; readonly why: 'packs' | 'loose' | 'left' }
+  | { readonly type: 'collect'; readonly why: CollectReason }
   /** Look again after that many milliseconds */
   | { readonly type: 'later'; readonly inMs: number }
   | { readonly type: 'rest' }
@@ -39,9 +45,10 @@ export function decideCollection(facts: RepositoryFacts, nowMs: number): Collect
   return { type: 'collect', why }
 }
 
-function reasonOf({ packs, loose, leftSince }: RepositoryFacts, nowMs: number): 'packs' | 'loose' | 'left' | undefined {
+function reasonOf({ packs, loose, unmapped, leftSince }: RepositoryFacts, nowMs: number): CollectReason | undefined {
   if (packs > MAX_PACKS) return 'packs'
   if (loose > MAX_LOOSE) return 'loose'
+  if (unmapped > MAX_UNMAPPED) return 'unmapped'
   return leftSince !== undefined && nowMs - leftSince >= KEEP_MS ? 'left' : undefined
 }
 

@@ -1,5 +1,5 @@
 /**
- * Garbage collection of one repository: everything reachable in one pack, the rest dropped. Nobody may be staging objects for it meanwhile.
+ * Garbage collection of one repository: everything reachable in one pack with a bitmap, the rest dropped. Nobody may be staging objects for it meanwhile.
  *
  * What is to be kept beyond the refs stands in a reflog while Git works (`logs/HEAD`, gitrepository-layout): Git takes its entries for reachable, and no door
  * shows them. A crash leaves the file, which the next preparation of the repository removes.
@@ -13,6 +13,8 @@ import { bytesBelow } from './repository-files.ts'
 const WALL_MS = 600_000
 /** Git takes a line of time 0 for damaged */
 const NOBODY = 'manyhands <gc@manyhands.invalid> 1 +0000'
+/** The bitmap tells what a clone needs without looking at trees (gitformat-bitmap). */
+const REPACK = { 'pack.threads': '1', 'repack.writeBitmaps': 'true' }
 const NONE = '0'.repeat(40)
 
 /** @param keep commits and tags that stay although no ref names them; those that are missing are passed over @throws MeshError E_TIMEOUT, E_STORAGE; the reason of `signal` */
@@ -33,7 +35,7 @@ export async function collectGarbage(
   try {
     if (kept.length > 0) await writeReflog(path, kept)
     // without -l and with no alternates: what is reachable is here; unreachable objects are not kept
-    await gitOutput({ ...call, args: ['repack', '-a', '-d', '-q'], config: { 'pack.threads': '1' } })
+    await gitOutput({ ...call, args: ['repack', '-a', '-d', '-q'], config: REPACK })
     await gitOutput({ ...call, args: ['prune', '--expire=now'] })
   } finally {
     if (kept.length > 0) await rm(`${path}/logs`, { recursive: true, force: true })

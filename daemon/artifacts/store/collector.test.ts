@@ -32,7 +32,7 @@ afterEach(() => collector.close())
 function open(): Collector {
   return new Collector({
     journal,
-    look: async () => ({ packs, loose: 0 }),
+    look: async () => ({ packs, loose: 0, unmapped: 0 }),
     staged: () => staged,
     isLeft: async () => left,
     collect: async (id) => {

@@ -9,12 +9,13 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { ArtifactEvent } from './artifact-store.ts'
 import { decideCollection, KEEP_MS, QUIET_MS, retryMs } from './collect-policy.ts'
+import type { FileCounts } from './garbage-signs.ts'
 import { decodeLeftRow, leftWrite, TABLES } from './rows.ts'
 
 export interface CollectorParts {
   readonly journal: Journal
   /** Counts the files of an artifact; undefined when it is not here */
-  readonly look: (id: string) => Promise<{ readonly packs: number; readonly loose: number } | undefined>
+  readonly look: (id: string) => Promise<FileCounts | undefined>
   /** Quarantines that see its objects */
   readonly staged: (id: string) => number
   /** Whether a ref reaches none of some */

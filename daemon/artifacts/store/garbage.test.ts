@@ -65,6 +65,17 @@ test('a collection that is ended leaves all there was', async () => {
   expect(git(await store.repository(id), 'log', '--format=%s', 'main')).toBe('one\n')
 })
 
+test('objects without a bitmap are counted, and a collection leaves none', async () => {
+  const { id } = await store.create({ name: 'n' })
+  const one = testCommit('one')
+  await store.transact(id, [{ ref: main, old: null, new: one.oid }], { by: {}, objects: one.objects })
+  const path = await store.repository(id)
+  const objects = git(path, 'cat-file', '--batch-all-objects', '--batch-check').trim().split('\n').length
+  expect((await countFiles(path)).unmapped).toBe(objects)
+  await store.collect(id)
+  expect((await countFiles(path)).unmapped).toBe(0)
+})
+
 test('packs are counted, and tips no ref reaches are told from those one does', async () => {
   const { id } = await store.create({ name: 'n' })
   const one = testCommit('one')
@@ -79,7 +90,7 @@ test('packs are counted, and tips no ref reaches are told from those one does', 
   expect(await isUnreached(path, [one.oid, lost.oid], signal)).toBe(true)
   for (let index = 0; index < MAX_PACKS; index++) writeFileSync(join(path, 'objects/pack', `x-${index}.pack`), '')
   expect((await countFiles(path)).packs).toBeGreaterThan(MAX_PACKS)
-  expect(await countFiles(join(fixture.root, 'nowhere'))).toEqual({ packs: 0, loose: 0 })
+  expect(await countFiles(join(fixture.root, 'nowhere'))).toEqual({ packs: 0, loose: 0, unmapped: 0 })
 })
 
 test('folders that belong to no artifact go; those of artifacts and what is not ours stay', async () => {

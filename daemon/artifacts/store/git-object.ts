@@ -7,6 +7,10 @@ import { MeshError } from '../../../protocol/errors.ts'
 
 export type ObjectType = 'blob' | 'tree' | 'commit' | 'tag'
 
+export function isObjectType(word: unknown): word is ObjectType {
+  return word === 'blob' || word === 'tree' || word === 'commit' || word === 'tag'
+}
+
 export interface GitObject {
   readonly oid: string
   readonly type: ObjectType

@@ -140,12 +140,13 @@ export async function takeObjects(staged: string, path: string): Promise<number>
     const names = (await readdir(join(staged, folder))).filter((name) => isObjectFile(folder, name))
     if (names.length === 0) continue
     await mkdir(join(target, folder), { recursive: true, mode: 0o700 })
-    for (const name of names.sort(indexLast)) {
+    const synced = names.map(async (name) => {
       const from = join(staged, folder, name)
-      bytes += (await sizeOf(from)) ?? 0
       await syncFile(from).catch(syncReadOnly(from))
-      await rename(from, join(target, folder, name))
-    }
+      return (await sizeOf(from)) ?? 0
+    })
+    for (const size of await Promise.all(synced)) bytes += size
+    for (const name of names.sort(indexLast)) await rename(join(staged, folder, name), join(target, folder, name))
     await syncFolder(join(target, folder))
   }
   if (folders.length > 0) await syncFolder(target)

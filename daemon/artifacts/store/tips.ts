@@ -1,14 +1,16 @@
 /** That refs only ever name objects that are there, and of the right type. */
 import type { RefMove } from '../../../protocol/artifact/record.ts'
 import { MeshError } from '../../../protocol/errors.ts'
-import type { GitObject, ObjectType } from './git-object.ts'
+import { isObjectType, type GitObject, type ObjectType } from './git-object.ts'
 import { gitOutput } from './git-process.ts'
 import type { ObjectReader } from './object-reader.ts'
 import { wantedType } from './plan-moves.ts'
 
 export interface TipSources {
-  readonly objects?: readonly GitObject[]
+  readonly objects?: readonly GitObject[] | undefined
   readonly staging?: { readonly path: string } | undefined
+  /** Types that are known of what is in the staging */
+  readonly kinds?: ReadonlyMap<string, ObjectType> | undefined
   readonly checked?: boolean
 }
 
@@ -20,7 +22,10 @@ export async function checkTips(
   sources: TipSources,
 ): Promise<void> {
   if (sources.checked === true) return
-  const given = new Map(sources.objects?.map((object) => [object.oid, object.type]))
+  const given = new Map([
+    ...(sources.kinds ?? []),
+    ...(sources.objects ?? []).map((object) => [object.oid, object.type] as const),
+  ])
   const wanted = moves.flatMap(({ ref, new: tip }) => (tip === null ? [] : [{ ref, tip }]))
   const asked = new Set(wanted.filter(({ tip }) => !given.has(tip)).map(({ tip }) => tip))
   const found =
@@ -54,7 +59,7 @@ async function typesStaged(path: string, oids: ReadonlySet<string>): Promise<Map
   const answer = await gitOutput(call, `${[...oids].join('\n')}\n`)
   for (const line of answer.toString('utf8').split('\n')) {
     const [oid = '', type] = line.split(' ')
-    if (type === 'blob' || type === 'tree' || type === 'commit' || type === 'tag') found.set(oid, type)
+    if (isObjectType(type)) found.set(oid, type)
   }
   return found
 }

@@ -3,10 +3,9 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { inflate } from 'node:zlib'
-import { type GitObject, gitObject, type ObjectType } from '../store/git-object.ts'
+import { isObjectType, type GitObject, gitObject } from './git-object.ts'
 
 const unpacked = promisify(inflate)
-const KINDS: readonly ObjectType[] = ['blob', 'tree', 'commit', 'tag']
 const MAX_HEAD = 32
 
 /**
@@ -32,10 +31,9 @@ async function readOne(path: string, most: number): Promise<GitObject | undefine
   const bytes = await unpacked(await readFile(path), { maxOutputLength: most + MAX_HEAD }).catch(() => undefined)
   const end = bytes?.indexOf(0) ?? -1
   if (bytes === undefined || end < 0 || end > MAX_HEAD) return undefined
-  const [word, size] = bytes.toString('latin1', 0, end).split(' ')
-  const type = KINDS.find((kind) => kind === word)
+  const [type, size] = bytes.toString('latin1', 0, end).split(' ')
   const content = bytes.subarray(end + 1)
-  return type === undefined || content.length !== Number(size) || content.length > most
+  return !isObjectType(type) || content.length !== Number(size) || content.length > most
     ? undefined
     : gitObject(type, content)
 }
