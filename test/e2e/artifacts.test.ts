@@ -1,5 +1,6 @@
 /** Artifacts as their users meet them: real daemons, the SDK, the command, and the system's Git. */
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -62,6 +63,16 @@ describe('artifacts', () => {
     const work = join(folder, 'work')
     await git(folder, 'clone', '-q', await urlOf(made), work)
     await writeFile(join(work, 'README.md'), '# Notes\n')
+    const weights = randomBytes(1 << 20)
+    const hasLfs = await git(folder, 'lfs', 'version').then(
+      () => true,
+      () => false,
+    )
+    if (hasLfs) {
+      await git(work, 'lfs', 'install', '--local')
+      await git(work, 'lfs', 'track', '*.dat')
+      await writeFile(join(work, 'weights.dat'), weights)
+    }
     await git(work, 'add', '.')
     await git(work, 'commit', '-qm', 'First')
     await git(work, 'push', '-q', 'origin', 'HEAD:main')
@@ -78,6 +89,11 @@ describe('artifacts', () => {
     expect(code).toBe(0)
     const survivor = join(folder, 'survivor')
     expect(await readFile(join(survivor, 'README.md'), 'utf8')).toBe('# Notes\n')
+    if (hasLfs) {
+      await git(survivor, 'lfs', 'install', '--local')
+      await git(survivor, 'lfs', 'pull')
+      expect(await readFile(join(survivor, 'weights.dat'))).toEqual(weights)
+    }
     await git(survivor, 'fetch', '-q', 'origin', 'refs/manyhands/*:refs/manyhands/*')
     const checked = await verifyArtifactClone(survivor)
     expect(checked).toMatchObject({ valid: true, faults: [], owner })
@@ -142,10 +158,19 @@ describe('artifacts', () => {
     expect(task.commits?.refused).toBeUndefined()
     expect(await made.readText('out/count.txt')).toBe('2')
     await expect(made.read('in/a.txt')).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
-    const [receipt] = await sdk.tasks.receipts(task.id)
-    expect(verifyReceipt(receipt)).toMatchObject({ valid: true })
+    const receipts = await sdk.tasks.receipts(task.id)
+    const [receipt, ofCommits] = receipts.map(verifyReceipt)
+    expect(receipt).toMatchObject({ valid: true, outcome: 'completed' })
+    const { commits } = task
+    expect(ofCommits).toMatchObject({ valid: true, node: made.view.owner, commits: { ...commits } })
+    expect(commits?.output?.commit).toBe((await made.log({ limit: 1 })).commits[0]?.oid)
+    const file = join(folder, 'receipts.json')
+    await writeFile(file, JSON.stringify({ receipts }))
+    const shown = await north.cli('receipt', 'verify', file)
+    expect(shown).toMatchObject({ code: 0, stdout: expect.stringContaining(`@${commits?.output?.commit}`) as unknown })
+    expect(shown.stdout).toContain(`${made.id}@${before.commit}`)
     const [record] = (await made.audit({ limit: 1 })).records
-    expect(record?.by).toMatchObject({ task: task.id, receipt: expect.stringMatching(/^[0-9a-f]{64}$/) as unknown })
+    expect(record?.by).toMatchObject({ task: task.id, receipt: ofCommits?.work })
     expect((await made.log({ limit: 1 })).commits[0]?.message).toContain(`Input: ${made.id}@${before.commit}`)
 
     expect(await sdk.tasks.undo(task.id, true)).toMatchObject({ undone: false, artifacts: [{ artifact: made.id }] })
