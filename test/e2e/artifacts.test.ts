@@ -77,6 +77,7 @@ describe('artifacts', () => {
     await git(work, 'commit', '-qm', 'First')
     await git(work, 'push', '-q', 'origin', 'HEAD:main')
     expect(await made.readText('README.md')).toBe('# Notes\n')
+    await made.addNote({ kind: 'prompts', text: 'Write notes' })
     await until(async () => {
       const { state, holders } = await made.replication()
       return state === 'healthy' && holders.filter(({ current }) => current).length === 3
@@ -89,6 +90,8 @@ describe('artifacts', () => {
     expect(code).toBe(0)
     const survivor = join(folder, 'survivor')
     expect(await readFile(join(survivor, 'README.md'), 'utf8')).toBe('# Notes\n')
+    const there = await (await south.sdk()).artifact('notes')
+    expect(await there.note({ kind: 'prompts' }), 'notes are replicated').toBe('Write notes\n')
     if (hasLfs) {
       await git(survivor, 'lfs', 'install', '--local')
       await git(survivor, 'lfs', 'pull')
@@ -178,6 +181,9 @@ describe('artifacts', () => {
     expect(await made.readText('in/a.txt')).toBe('many hands')
     await expect(made.read('out/count.txt')).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
 
+    expect(await sdk.tasks.undo(task.id), 'there is nothing left of it').toMatchObject({ undone: true })
+    expect((await made.log({ limit: 1 })).commits[0]?.message).toContain(`Undo task ${task.id}`)
+
     const again = await sdk.tasks.run(program, { artifacts })
     await made.commit({ message: 'Later', files: [{ path: 'out/count.txt', text: 'three' }] })
     const refused = await sdk.tasks.undo(again.id)
@@ -202,7 +208,8 @@ describe('artifacts', () => {
     const events: string[] = []
     const stop = new AbortController()
     const watching = (async () => {
-      for await (const event of made.watch({ signal: stop.signal })) events.push(event.type)
+      for await (const event of made.watch({ signal: stop.signal }))
+        events.push(event.type === 'proposal' ? `proposal ${event.what}` : event.type)
     })().catch(() => undefined)
     const first = await made.commit({ message: 'One', files: [{ path: 'a', text: '1' }] })
     await made.commit({ branch: 'other', message: 'Elsewhere', files: [{ path: 'a', text: '2' }] })
@@ -216,7 +223,11 @@ describe('artifacts', () => {
     await made.commit({ message: 'Three', files: [{ path: 'a', text: '5' }] })
     await until(async () => (await made.triggers.list())[0]?.dropped === 2, 'the rate is kept')
     expect((await made.triggers.list())[0]).toMatchObject({ started: 2, dropped: 2 })
-    await until(() => events.includes('artifact-pushed') && events.includes('trigger'), 'events came')
+    await made.commit({ branch: 'next', from: 'main', message: 'Next', files: [{ path: 'b', text: '6' }] })
+    const proposal = await made.propose({ from: 'next' })
+    await proposal.merge()
+    const said = ['artifact-pushed', 'trigger', 'proposal create', 'proposal merge']
+    await until(() => said.every((one) => events.includes(one)), `events came, not ${events.join()}`)
     stop.abort()
     await watching
   })

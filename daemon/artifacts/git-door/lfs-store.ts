@@ -12,6 +12,7 @@ import { link, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/pr
 import { join } from 'node:path'
 import type { LfsPointer } from '../../../protocol/artifact/lfs-pointer.ts'
 import { MeshError } from '../../../protocol/errors.ts'
+import { failpoint } from '../../failpoint.ts'
 import type { Journal, TableWrite } from '../../journal/journal.ts'
 import type { DoorStore } from './door-store.ts'
 import type { DoorLimits } from './limits.ts'
@@ -159,10 +160,12 @@ export class LfsStore {
       await mkdir(incoming, { recursive: true })
       await dropStale(incoming)
       await make(path)
+      failpoint('lfs.received')
       await mkdir(join(folder, oid.slice(0, 2)), { recursive: true })
       await rename(path, fileOf(folder, oid))
       await syncFolder(join(folder, oid.slice(0, 2)))
       await syncFolder(folder)
+      failpoint('lfs.kept')
       await this.#count(artifact, oid, size)
     } finally {
       this.#promise(artifact, -size)
