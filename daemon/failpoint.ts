@@ -23,6 +23,8 @@ export const FAILPOINTS = {
   'artifact.settle.after-pack': 'objects are synced twice: in the journal and in the repository',
   'artifact.settle.after-append': 'the journal answers for nothing more, small packs are still there',
   'artifact.remove.after-append': 'an artifact is gone from the journal, its files are not',
+  'lfs.received': 'a large file is whole, checked and synced, among those that come in',
+  'lfs.kept': 'a large file is in its place, no row says so',
 } as const satisfies Record<string, string>
 
 export type FailpointName = keyof typeof FAILPOINTS

@@ -108,7 +108,7 @@ async function startApi(
     artifacts: () => artifacts.figures(),
   })
   const tokens = await openTokens(paths.tokenFile, paths.tokensFile)
-  const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, tokens })
+  const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, receipts: tasks.receipts, tokens })
   onClose('artifacts', () => artifacts.close())
   const server: ApiServer = createApiServer({
     services: {

@@ -258,8 +258,10 @@ export interface HolderView {
   readonly name?: string
   /** Newest record of the owner that it says to hold */
   readonly sequence: number
-  /** Whether it holds all that this node holds */
+  /** Whether it holds all that this node holds, large files included */
   readonly current: boolean
+  /** Large files (Git LFS) that its commits name and that it does not hold yet; absent: none, as far as it knows */
+  readonly lacks?: number
   readonly connected: boolean
   readonly rttMs?: number
   /** When it said so; display only */

@@ -334,6 +334,10 @@ export interface ReceiptCheck {
   readonly program?: string
   readonly input?: string
   readonly output?: string
+  /** Of a receipt of commits: sha256 of the payload of the receipt of the work between them */
+  readonly work?: string
+  /** Of a receipt of commits: what the task read, and what was made of its result */
+  readonly commits?: Pick<TaskCommits, 'input' | 'output'>
   readonly sequence?: number
   readonly previous?: string
 }

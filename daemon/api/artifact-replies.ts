@@ -113,6 +113,7 @@ const holderView = describes<HolderView>()(
     name: maybe,
     sequence: number,
     current: flag,
+    lacks: number.exactOptional(),
     connected: flag,
     rttMs: number.exactOptional(),
     at: text,

@@ -214,6 +214,8 @@ export const receiptCheck = describes<ReceiptCheck>()(
     program: maybe,
     input: maybe,
     output: maybe,
+    work: maybe,
+    commits: taskCommits.pick({ input: true, output: true }).exactOptional(),
     sequence: maybeNumber,
     previous: maybe,
   }),

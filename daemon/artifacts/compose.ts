@@ -17,6 +17,7 @@ import { ContentDesk } from './content-desk.ts'
 import { eventsOf } from './events.ts'
 import { type ArtifactFigures, Figures } from './figures.ts'
 import { createGitDoor } from './git-door/git-door.ts'
+import { LargeFiles } from './large-files/large-files.ts'
 import { Replication } from './replicate/replication.ts'
 import { Reviews } from './review/reviews.ts'
 import type { ArtifactEvent } from './store/artifact-store.ts'
@@ -102,7 +103,9 @@ async function connect(
     isMember: (node) => membership.isMember(node),
     isAble: (node) => directory.nodes().some((one) => one.node === node && one.labels.includes(ARTIFACT_LABEL)),
     note,
+    lacks: (artifact) => large.lacks(artifact),
   })
+  const large: LargeFiles = new LargeFiles({ net, store, journal, files: door.files, replicas: replication, note })
   const triggers = new TriggerBook({
     ...{ store, journal, onEvent, note },
     tasks: options.tasks,
@@ -143,12 +146,18 @@ async function connect(
       }
     }),
     membership.on((event) => {
-      if (event.type === 'ready') replication.ready(event.peer)
-      if (event.type === 'expelled') replication.expelled(event.peer)
+      if (event.type !== 'ready' && event.type !== 'expelled') return
+      replication[event.type](event.peer)
+      large[event.type](event.peer)
     }),
   ]
   replication.start()
-  for (const { peer, ready } of net.connections()) if (ready) replication.ready(peer)
+  large.start()
+  for (const { peer, ready } of net.connections()) {
+    if (!ready) continue
+    replication.ready(peer)
+    large.ready(peer)
+  }
   await triggers.recover()
   return {
     services: service,
@@ -161,6 +170,7 @@ async function connect(
       for (const end of ends) end()
       await triggers.close()
       await door.close()
+      await large.close()
       await replication.close()
       await store.close()
     },

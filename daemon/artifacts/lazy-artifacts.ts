@@ -7,6 +7,7 @@ import type { ArtifactServices } from '../api/artifact-services.ts'
 import type { GitHandler } from '../api/git-mount.ts'
 import type { Tokens } from '../api/tokens.ts'
 import type { ServeParts } from '../serve-parts.ts'
+import type { ReceiptBook } from '../tasks/receipt-book.ts'
 import type { Tasks } from '../tasks/tasks.ts'
 import type { ArtifactParts } from './compose.ts'
 import type { ArtifactFigures } from './figures.ts'
@@ -15,6 +16,7 @@ import { ArtifactTasks } from './task-files/artifact-tasks.ts'
 export interface LazyOptions {
   readonly parts: Pick<ServeParts, 'setting' | 'journal' | 'net' | 'membership' | 'directory' | 'events' | 'onLabels'>
   readonly tasks: Tasks
+  readonly receipts: Pick<ReceiptBook, 'attest'>
   readonly tokens: Tokens
 }
 
@@ -36,6 +38,7 @@ export class LazyArtifacts {
     this.#options = options
     this.#files = new ArtifactTasks({
       tasks: options.tasks,
+      receipts: options.receipts,
       journal: options.parts.journal,
       artifacts: this.services,
       note: (what, facts) => options.parts.setting.logger.warn({ ...facts }, what),

@@ -54,6 +54,7 @@ export function replicationView(
         ...(name === undefined ? {} : { name }),
         sequence: holder.sequence,
         current: holder.current,
+        ...(holder.lacks === 0 ? {} : { lacks: holder.lacks }),
         connected: holder.connected,
         ...(rtt === undefined ? {} : { rttMs: rtt }),
         at: timeOf(holder.at),

@@ -91,13 +91,18 @@ export function diffText(view: DiffView): string {
   return view.truncated ? `${parts.join('\n')}\n(more changed than is listed)` : parts.join('\n')
 }
 
+function stateOf({ current, lacks = 0 }: ReplicationView['holders'][number]): string {
+  if (lacks > 0) return `lacks ${lacks} large ${lacks === 1 ? 'file' : 'files'}`
+  return current ? 'current' : 'behind'
+}
+
 export function replicationText(view: ReplicationView, width: Width): string {
   const { contract } = view
   const holders = table(
     [
       { title: 'NODE', of: (one: ReplicationView['holders'][number]) => one.name ?? one.node },
       { title: 'RECORD', of: (one) => one.sequence, align: 'right' },
-      { title: 'STATE', of: (one) => (one.current ? 'current' : 'behind') },
+      { title: 'STATE', of: stateOf },
       { title: 'CONNECTED', of: (one) => (one.connected ? 'yes' : 'no') },
       { title: 'RTT', of: (one) => (one.rttMs === undefined ? undefined : formatDuration(one.rttMs)), align: 'right' },
       { title: 'SIGNED', of: (one) => one.at },

@@ -243,6 +243,8 @@ export function meshEventText(event: MeshEvent): string {
   return `${type}  ${facts.join('  ')}`
 }
 
+type Commits = NonNullable<ReceiptCheck['commits']>
+
 /** All facts of a few; a line each of many. */
 export function receiptsText(checks: readonly ReceiptCheck[], width: Width): string {
   if (checks.length <= 3) return checks.map(receiptText).join('\n\n')
@@ -252,7 +254,7 @@ export function receiptsText(checks: readonly ReceiptCheck[], width: Width): str
       { title: 'RECEIPT', of: (check: ReceiptCheck) => (check.valid ? 'valid' : 'NOT valid') },
       { title: 'TASK', of: (check) => check.task },
       { title: 'EPOCH', of: (check) => check.epoch, align: 'right' },
-      { title: 'OUTCOME', of: (check) => check.outcome ?? check.reason },
+      { title: 'OUTCOME', of: (check) => check.outcome ?? check.reason ?? (check.commits && 'commits') },
       { title: 'NUMBER', of: (check) => check.sequence, align: 'right' },
       { title: 'NODE', of: (check) => check.node },
     ],
@@ -262,9 +264,22 @@ export function receiptsText(checks: readonly ReceiptCheck[], width: Width): str
   return `${rows}\n${valid} of ${checks.length} valid`
 }
 
+function commitsText({ node, task, sequence, work }: ReceiptCheck, { input, output }: Commits): string {
+  const nameOf = (read: Commits['input']): string => (read === undefined ? '-' : `${read.artifact}@${read.commit}`)
+  return pairs([
+    ['receipt', `valid, number ${sequence ?? '-'} of its node; of the commits that the task read and gave`],
+    ['node', node ?? '-'],
+    ['task', task ?? '-'],
+    ['work', `receipt sha256:${work ?? '-'}`],
+    ['input', nameOf(input)],
+    ['output', output === undefined ? '-' : `${nameOf(output)} at ${output.ref}`],
+  ])
+}
+
 function receiptText(check: ReceiptCheck): string {
   if (!check.valid) return `NOT valid: ${safeLine(check.reason ?? 'unknown')}`
-  const { node, task, epoch, outcome, program, input, output, sequence } = check
+  const { node, task, epoch, outcome, program, input, output, sequence, commits } = check
+  if (commits !== undefined) return commitsText(check, commits)
   return pairs([
     ['receipt', `valid, number ${sequence ?? '-'} of its node`],
     ['node', node ?? '-'],

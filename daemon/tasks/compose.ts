@@ -46,6 +46,7 @@ const MAX_ACTIVE = 20_000
 
 export class TaskParts {
   readonly engine: TaskEngine
+  readonly receipts: ReceiptBook
   readonly hands: Hands
   readonly #options: TaskPartsOptions
   readonly #peers: PeerService | undefined
@@ -57,7 +58,8 @@ export class TaskParts {
     const note = (what: string, facts: Readonly<Record<string, unknown>>): void => logger.warn({ ...facts }, what)
     this.#options = options
     const slots = config.executor.slots || SLOTS_PER_CORE * availableParallelism()
-    this.hands = new Hands(executor, new ReceiptBook(identity.signer, journal), {
+    this.receipts = new ReceiptBook(identity.signer, journal)
+    this.hands = new Hands(executor, this.receipts, {
       slots,
       sessions: SESSIONS,
       queue: config.executor.queue,

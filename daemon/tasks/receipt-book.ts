@@ -1,8 +1,14 @@
 /** The receipts this node has signed: one chain, each link durable with the record that carries it. */
 import { manyhands } from '../../proto/gen/wire.js'
-import { makeReceipt, type ReceiptChain } from '../../protocol/receipt/receipt.ts'
+import type { ReceiptEnvelope } from '../../protocol/api.ts'
+import {
+  type CommitsFacts,
+  makeCommitsReceipt,
+  makeReceipt,
+  type ReceiptChain,
+} from '../../protocol/receipt/receipt.ts'
 import type { Signer } from '../../protocol/signing/signing.ts'
-import type { Journal } from '../journal/journal.ts'
+import type { Journal, TableWrite } from '../journal/journal.ts'
 import type { DigestedOrder } from './digest.ts'
 
 export interface IssuedReceipt {
@@ -28,24 +34,39 @@ export class ReceiptBook {
   issue(work: DigestedOrder): IssuedReceipt {
     const { order, usage } = work
     const endedAtMs = Date.now()
-    const { envelope, chain } = makeReceipt(
-      this.#signer,
-      {
-        task: order.task,
-        epoch: order.epoch,
-        kind: order.kind,
-        delegator: order.delegator,
-        program: order.digest,
-        input: work.input,
-        ...(work.failed === undefined ? { output: work.output } : { error: work.failed }),
-        grade: work.grade,
-        limits: order.limits,
-        usage,
-        startedAtMs: Math.round(endedAtMs - usage.wallMs),
-        endedAtMs,
-      },
-      this.#chain ?? storedChain(this.#journal),
+    return this.#keep((chain) =>
+      makeReceipt(
+        this.#signer,
+        {
+          task: order.task,
+          epoch: order.epoch,
+          kind: order.kind,
+          delegator: order.delegator,
+          program: order.digest,
+          input: work.input,
+          ...(work.failed === undefined ? { output: work.output } : { error: work.failed }),
+          grade: work.grade,
+          limits: order.limits,
+          usage,
+          startedAtMs: Math.round(endedAtMs - usage.wallMs),
+          endedAtMs,
+        },
+        chain,
+      ),
     )
+  }
+
+  /** Says which commits a task read and gave. @param more rows to be written with it @throws MeshError E_STORAGE */
+  async attest(facts: Omit<CommitsFacts, 'atMs'>, more: (envelope: string) => readonly TableWrite[]): Promise<void> {
+    const make = (chain: ReceiptChain) => makeCommitsReceipt(this.#signer, { ...facts, atMs: Date.now() }, chain)
+    await this.#keep(make, more).durable
+  }
+
+  #keep(
+    make: (chain: ReceiptChain) => { readonly envelope: ReceiptEnvelope; readonly chain: ReceiptChain },
+    more: (envelope: string) => readonly TableWrite[] = () => [],
+  ): IssuedReceipt {
+    const { envelope, chain } = make(this.#chain ?? storedChain(this.#journal))
     this.#chain = chain
     const text = JSON.stringify(envelope)
     const head = manyhands.ReceiptHead.encode({
@@ -55,7 +76,7 @@ export class ReceiptBook {
     const durable = this.#journal.append({
       type: 'receipt.issued',
       body: Buffer.from(text),
-      writes: [{ table: 'receipt', key: 'head', value: head }],
+      writes: [{ table: 'receipt', key: 'head', value: head }, ...more(text)],
     })
     // A receipt that never became durable was never shown: the chain goes on from the last that did.
     durable.catch(() => {

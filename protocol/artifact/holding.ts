@@ -1,7 +1,7 @@
 /**
  * A holding: a node's signed statement of what it holds of an artifact, durably. The one message of replication: it announces and it acknowledges.
  *
- *   payload   canonical JSON {v: 1, artifact, holder, heads: {<writer>: {sequence, digest, frozen?}}, placed, at}
+ *   payload   canonical JSON {v: 1, artifact, holder, heads: {<writer>: {sequence, digest, frozen?}}, placed, lacks?, at}
  *   envelope  DSSE over the payload, signed with the holder's node key; canonical JSON as text
  *
  * A node believes a holding only from the holder itself, over its own connection: an older one, passed on by somebody else, would say too little.
@@ -31,6 +31,8 @@ const holdingSchema = z.strictObject({
   heads: z.record(nodeId, headSchema),
   /** It holds a copy because it was asked to */
   placed: z.boolean(),
+  /** Large files that its commits name and that it does not hold yet; absent where it never heard of any */
+  lacks: z.int().min(0).exactOptional(),
   /** Milliseconds since 1970; display only */
   at: z.int().min(0),
 })
@@ -45,15 +47,25 @@ export interface Holding {
   readonly holder: string
   readonly heads: Heads
   readonly placed: boolean
+  /** Large files that its commits name and that it does not hold yet; absent where it never heard of any */
+  readonly lacks?: number
   readonly at: number
 }
 
-export function sealHolding(signer: Signer, { artifact, heads, placed, at }: Omit<Holding, 'holder'>): string {
+export function sealHolding(signer: Signer, { artifact, heads, placed, lacks, at }: Omit<Holding, 'holder'>): string {
   const listed: Record<string, z.infer<typeof headSchema>> = {}
   for (const [writer, { sequence, digest, frozen }] of heads) {
     listed[writer] = { sequence, digest, ...(frozen === true ? { frozen } : {}) }
   }
-  const payload = { v: 1, artifact, holder: signer.nodeId, heads: listed, placed, at }
+  const payload = {
+    v: 1,
+    artifact,
+    holder: signer.nodeId,
+    heads: listed,
+    placed,
+    ...(lacks === undefined ? {} : { lacks }),
+    at,
+  }
   return canonicalJson(sealEnvelope(signer, HOLDING_TYPE, Buffer.from(canonicalJson(payload))))
 }
 

@@ -6,6 +6,7 @@ import type { ErrorCode } from '../errors.ts'
 import type { Grade, Limits, Usage } from '../job.ts'
 import type { Signer } from '../signing/signing.ts'
 import { openEnvelope, sealEnvelope } from './dsse.ts'
+import { type CommitsStatement, COMMITS_TYPE, decodeCommits, encodeCommits } from './commits-statement.ts'
 import { isoTime } from './iso-time.ts'
 import {
   decodeStatement,
@@ -53,6 +54,43 @@ export function makeReceipt(signer: Signer, facts: ReceiptFacts, chain: ReceiptC
   const envelope = sealEnvelope(signer, PAYLOAD_TYPE, payload)
   const next: ReceiptChain = { sequence: chain.sequence + 1, last: sha256(payload) }
   return { envelope, chain: next }
+}
+
+/** What is known when the result of a task has become a commit, or a task that read one has ended. */
+export interface CommitsFacts {
+  readonly task: string
+  /** `receiptDigest` of the receipt of the work */
+  readonly work: string
+  /** At least one of both */
+  readonly input?: { readonly artifact: string; readonly commit: string }
+  readonly output?: { readonly artifact: string; readonly ref: string; readonly commit: string }
+  /** Wall clock, milliseconds; display only */
+  readonly atMs: number
+}
+
+/** The receipt of the commits that a task read and gave. @throws TypeError when it names none */
+export function makeCommitsReceipt(signer: Signer, facts: CommitsFacts, chain: ReceiptChain) {
+  const { task, work, input, output, atMs } = facts
+  const about = output ?? input
+  if (about === undefined) throw new TypeError('Cannot make a receipt of commits: it names none')
+  const payload = encodeCommits({
+    _type: STATEMENT_TYPE,
+    subject: [{ name: about.artifact, digest: { gitCommit: about.commit } }],
+    predicateType: COMMITS_TYPE,
+    predicate: {
+      task,
+      node: signer.nodeId,
+      work: { sha256: work },
+      ...(input === undefined ? {} : { input: { artifact: input.artifact, commit: input.commit } }),
+      ...(output === undefined
+        ? {}
+        : { output: { artifact: output.artifact, ref: output.ref, commit: output.commit } }),
+      chain: { sequence: chain.sequence + 1, previous: chain.last },
+      at: isoTime(atMs),
+    },
+  })
+  const next: ReceiptChain = { sequence: chain.sequence + 1, last: sha256(payload) }
+  return { envelope: sealEnvelope(signer, PAYLOAD_TYPE, payload), chain: next }
 }
 
 function statementOf(node: string, facts: ReceiptFacts, chain: ReceiptChain): ReceiptStatement {
@@ -123,9 +161,25 @@ const envelopeSchema = z.strictObject({
 
 /** Checks one receipt. Never throws; `reason` says what is wrong. @param value anything: a parsed file, a peer's answer */
 export function verifyReceipt(value: unknown): ReceiptCheck {
-  const opened = openReceipt(value)
+  const opened = openAs(value, (payload) => (isOfCommits(payload) ? decodeCommits(payload) : decodeStatement(payload)))
   if (typeof opened === 'string') return { valid: false, reason: `Cannot trust the receipt: ${opened}` }
-  const { predicate, subject } = opened
+  return opened.predicateType === COMMITS_TYPE ? checkOfCommits(opened) : checkOfWork(opened)
+}
+
+function checkOfCommits({ predicate }: CommitsStatement): ReceiptCheck {
+  const { node, task, work, input, output, chain } = predicate
+  return {
+    valid: true,
+    node,
+    task,
+    work: work.sha256,
+    commits: { ...(input === undefined ? {} : { input }), ...(output === undefined ? {} : { output }) },
+    sequence: chain.sequence,
+    previous: chain.previous,
+  }
+}
+
+function checkOfWork({ predicate, subject }: ReceiptStatement): ReceiptCheck {
   const output = subject[0].name === 'output' ? { output: subject[0].digest.sha256 } : {}
   return {
     valid: true,
@@ -141,13 +195,25 @@ export function verifyReceipt(value: unknown): ReceiptCheck {
   }
 }
 
-/** The statement of a receipt that verifies; a string says why it does not. */
+/** The statement of a receipt of work that verifies; a string says why it does not. */
 export function openReceipt(value: unknown): ReceiptStatement | string {
+  return openAs(value, decodeStatement)
+}
+
+/** Which of the two it says to be; whether it is, is decided by what reads it. */
+function isOfCommits(payload: Uint8Array): boolean {
+  return Buffer.from(payload.buffer, payload.byteOffset, payload.length).includes(`"predicateType":"${COMMITS_TYPE}"`)
+}
+
+function openAs<T extends { readonly predicate: { readonly node: string } }>(
+  value: unknown,
+  decode: (payload: Uint8Array) => T | string,
+): T | string {
   const parsed = envelopeSchema.safeParse(value)
   if (!parsed.success) return 'it is not a DSSE envelope of an in-toto statement'
   const opened = openEnvelope(parsed.data)
   if (typeof opened === 'string') return opened
-  const statement = decodeStatement(opened.payload)
+  const statement = decode(opened.payload)
   if (typeof statement === 'string') return statement
   if (statement.predicate.node !== opened.signer) return 'it is signed by another node than the one it names'
   return statement

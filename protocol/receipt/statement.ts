@@ -16,11 +16,14 @@ export const PAYLOAD_TYPE = 'application/vnd.in-toto+json'
 /** A statement is about 1.5 KB; none of its parts grows with the work. */
 export const MAX_STATEMENT_BYTES = 16 << 10
 
-const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER)
+export const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER)
 const millis = z.number().nonnegative().finite()
-const digest = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/) })
-const node = z.string().refine(isNodeId)
-const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+export const digest = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/) })
+export const node = z.string().refine(isNodeId)
+export const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+
+/** Receipts of a node form a chain: numbered from 1, each naming the sha256 of the payload before it; empty for the first */
+export const chain = z.strictObject({ sequence: count.min(1), previous: z.string().regex(/^([0-9a-f]{64})?$/) })
 
 const limits = z.strictObject({
   wallMs: count,
@@ -60,8 +63,7 @@ const predicate = z.strictObject({
   usage,
   /** Of a map: which of its inputs, by index of the first */
   piece: z.strictObject({ from: count, count }).optional(),
-  /** Receipts of a node form a chain: numbered from 1, each naming the sha256 of the payload before it; empty for the first */
-  chain: z.strictObject({ sequence: count.min(1), previous: z.string().regex(/^([0-9a-f]{64})?$/) }),
+  chain,
   /** The node's wall clock; display only */
   startedAt: time,
   endedAt: time,
@@ -86,6 +88,15 @@ export function encodeStatement(value: ReceiptStatement): Uint8Array {
 
 /** The statement, or a string that says what is wrong with it. */
 export function decodeStatement(bytes: Uint8Array): ReceiptStatement | string {
+  return decodeCanonical(statement, inconsistency, bytes)
+}
+
+/** What has one spelling, of one kind of statement. @param inconsistency says what is wrong with one whose form is right */
+export function decodeCanonical<T>(
+  schema: z.ZodType<T>,
+  inconsistency: (value: T) => string | undefined,
+  bytes: Uint8Array,
+): T | string {
   if (bytes.length > MAX_STATEMENT_BYTES) return `it has ${bytes.length} bytes and may have ${MAX_STATEMENT_BYTES}`
   let value: unknown
   let text: string
@@ -95,7 +106,7 @@ export function decodeStatement(bytes: Uint8Array): ReceiptStatement | string {
   } catch {
     return 'the payload is not JSON'
   }
-  const parsed = statement.safeParse(value)
+  const parsed = schema.safeParse(value)
   if (!parsed.success) return `the statement is not one this version knows: ${whereOf(parsed.error)}`
   if (JSON.stringify(parsed.data) !== text) return 'the statement is not written in its one canonical form'
   return inconsistency(parsed.data) ?? parsed.data
@@ -113,6 +124,10 @@ function inconsistency({ subject, predicate: said }: ReceiptStatement): string |
   if ((said.error === undefined) !== (said.outcome === 'completed'))
     return 'it has an error if and only if the work did not complete'
   if (said.error !== undefined && !Object.hasOwn(ERRORS, said.error)) return 'its error code is unknown'
-  if ((said.chain.sequence === 1) !== (said.chain.previous === '')) return 'only the first receipt has none before it'
-  return undefined
+  return unchained(said.chain)
+}
+
+/** What is wrong with a link of a chain. */
+export function unchained({ sequence, previous }: z.infer<typeof chain>): string | undefined {
+  return (sequence === 1) === (previous === '') ? undefined : 'only the first receipt has none before it'
 }

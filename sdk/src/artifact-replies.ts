@@ -101,6 +101,7 @@ const replication = object<ReplicationView>({
       name: maybe,
       sequence: number,
       current: flag,
+      lacks: optional(number),
       connected: flag,
       rttMs: optional(number),
       at: text,

@@ -315,6 +315,8 @@ export const REPLIES: { readonly [R in JsonRoute]: Shape<Routes[R]['reply']> } =
     program: optional(text),
     input: optional(text),
     output: optional(text),
+    work: optional(text),
+    commits: optional(taskCommits),
     sequence: optional(number),
     previous: optional(text),
   }),

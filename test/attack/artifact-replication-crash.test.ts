@@ -1,7 +1,7 @@
 /** A node that is killed at every step of taking what another holds: after the next start it holds all of it, and nothing is left over. */
 import { type ChildProcess, fork } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { readdir } from 'node:fs/promises'
+import { createHash, randomBytes } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -95,6 +95,34 @@ test.each(['artifact.fetch.before-adopt', 'artifact.after-objects', 'artifact.af
     expect(await held(id)).toBe(sequence)
     await kill()
     await gitOutput({ args: ['fsck', '--full', '--strict'], repository: await repositoryOf(id), foreign: false })
+  },
+)
+
+test.each(['lfs.received', 'lfs.kept'])(
+  'F04 killed at %s while a large file is taken: it is there after the next start',
+  async (failpoint) => {
+    const { id } = await a.store.create({ settings: { replicas: { min: 2, max: 8, mustInclude: [] } } })
+    const bytes = randomBytes(300_000)
+    const oid = createHash('sha256').update(bytes).digest('hex')
+    const chunks = async function* (): AsyncGenerator<Buffer> {
+      yield await Promise.resolve(bytes)
+    }
+    await a.files.put(id, oid, bytes.length, chunks())
+    await commitFile(a, id, `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${bytes.length}\n`)
+    await start(`${failpoint}:kill`)
+    const dying = child
+    await eventually('it died there', () => dying?.signalCode === 'SIGKILL')
+    await start()
+    const running = child
+    const sizeThere = () =>
+      new Promise<number>((resolve) => {
+        running?.once('message', ({ size }: { size: number }) => resolve(size))
+        running?.send(`${id} ${oid}`)
+      })
+    await eventually('it has the file', async () => (await sizeThere()) === bytes.length)
+    await kill()
+    const folderOfFiles = join(await repositoryOf(id), 'lfs')
+    expect(await readFile(join(folderOfFiles, oid.slice(0, 2), oid))).toEqual(bytes)
   },
 )
 

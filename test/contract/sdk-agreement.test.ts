@@ -10,7 +10,15 @@ import { resolvePaths } from '../../daemon/config/paths.ts'
 import { DUPLEX as CONTRACT } from '../../protocol/api.ts'
 import { ERRORS } from '../../protocol/errors.ts'
 import { NO_USAGE } from '../../protocol/job.ts'
-import { makeReceipt, NO_RECEIPTS, verifyReceipt as daemonVerify } from '../../protocol/receipt/receipt.ts'
+import {
+  makeCommitsReceipt,
+  makeReceipt,
+  NO_RECEIPTS,
+  openReceipt,
+  receiptDigest,
+  verifyReceipt as daemonVerify,
+  verifyReceiptChain,
+} from '../../protocol/receipt/receipt.ts'
 import { sealEnvelope } from '../../protocol/receipt/dsse.ts'
 import { signerFromSeed } from '../../protocol/signing/signing.ts'
 import { verifyReceipt } from '../../sdk/src/index.ts'
@@ -93,12 +101,57 @@ const envelopes = [
   makeReceipt(signer, { ...base, kind: 'session', error: 'E_CANCELED' }, completed.chain).envelope,
 ]
 
+const read = { artifact: `a${'b'.repeat(32)}`, commit: 'd'.repeat(40) }
+const given = { artifact: `a${'c'.repeat(32)}`, ref: 'refs/heads/main', commit: 'e'.repeat(40) }
+const ofCommits = { task: 't1', work: receiptDigest(completed.envelope), atMs: 3000 }
+const commits = makeCommitsReceipt(signer, { ...ofCommits, input: read, output: given }, completed.chain).envelope
+
 describe('receipts: the verdicts of the SDK and the daemon', () => {
   it('accept the same', () => {
     for (const envelope of envelopes) {
       const verdict = verifyReceipt(JSON.parse(JSON.stringify(envelope)))
       expect(verdict).toMatchObject({ valid: true, node: signer.nodeId, task: 't1', epoch: 3 })
       expect(verdict).toEqual(daemonVerify(envelope))
+    }
+  })
+
+  it('accept the same of commits, as links of the same chain', () => {
+    const both = [
+      commits,
+      makeCommitsReceipt(signer, { ...ofCommits, input: read }, completed.chain).envelope,
+      makeCommitsReceipt(signer, { ...ofCommits, output: given }, completed.chain).envelope,
+    ]
+    const verdicts = both.map((envelope) => verifyReceipt(JSON.parse(JSON.stringify(envelope))))
+    expect(verdicts).toEqual(both.map(daemonVerify))
+    expect(verdicts).toMatchObject([
+      { valid: true, node: signer.nodeId, work: ofCommits.work, commits: { input: read, output: given }, sequence: 2 },
+      { valid: true, commits: { input: read } },
+      { valid: true, commits: { output: given } },
+    ])
+    expect(verifyReceiptChain([commits, completed.envelope])).toEqual({ valid: true, missing: [] })
+    expect(openReceipt(commits), 'it is no receipt of work').toBeTypeOf('string')
+  })
+
+  it('refuse the same of commits', () => {
+    const payload = Buffer.from(commits.payload, 'base64').toString()
+    const texts = [
+      payload.replace('"gitCommit":"e', '"gitCommit":"f'),
+      payload.replace(`"name":"${given.artifact}"`, `"name":"${read.artifact}"`),
+      payload.replace(`"input":${JSON.stringify(read)},`, '').replace(/"output":\{[^}]*\},/, ''),
+      payload.replace('refs/heads/main', 'main'),
+      payload.replace(read.commit, 'HEAD'),
+      payload.replace('commits/v1', 'commits/v2'),
+      payload.replace('commits/v1', 'receipt/v1'),
+      payload.replace('"task":"t1"', '"task":"t1","more":1'),
+      payload.replace('"sequence":2', '"sequence":1'),
+      payload.replace(signer.nodeId, other.nodeId),
+      payload.replace('"work"', ' "work"'),
+    ]
+    for (const text of texts) {
+      expect(text).not.toBe(payload)
+      const envelope = sealEnvelope(signer, 'application/vnd.in-toto+json', Buffer.from(text))
+      expect(daemonVerify(envelope), text).toMatchObject({ valid: false })
+      expect(verifyReceipt(envelope), text).toMatchObject({ valid: false })
     }
   })
 

@@ -1,5 +1,6 @@
 /** Artifacts as their users meet them: real daemons, the SDK, the command, and the system's Git. */
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -62,10 +63,21 @@ describe('artifacts', () => {
     const work = join(folder, 'work')
     await git(folder, 'clone', '-q', await urlOf(made), work)
     await writeFile(join(work, 'README.md'), '# Notes\n')
+    const weights = randomBytes(1 << 20)
+    const hasLfs = await git(folder, 'lfs', 'version').then(
+      () => true,
+      () => false,
+    )
+    if (hasLfs) {
+      await git(work, 'lfs', 'install', '--local')
+      await git(work, 'lfs', 'track', '*.dat')
+      await writeFile(join(work, 'weights.dat'), weights)
+    }
     await git(work, 'add', '.')
     await git(work, 'commit', '-qm', 'First')
     await git(work, 'push', '-q', 'origin', 'HEAD:main')
     expect(await made.readText('README.md')).toBe('# Notes\n')
+    await made.addNote({ kind: 'prompts', text: 'Write notes' })
     await until(async () => {
       const { state, holders } = await made.replication()
       return state === 'healthy' && holders.filter(({ current }) => current).length === 3
@@ -78,6 +90,13 @@ describe('artifacts', () => {
     expect(code).toBe(0)
     const survivor = join(folder, 'survivor')
     expect(await readFile(join(survivor, 'README.md'), 'utf8')).toBe('# Notes\n')
+    const there = await (await south.sdk()).artifact('notes')
+    expect(await there.note({ kind: 'prompts' }), 'notes are replicated').toBe('Write notes\n')
+    if (hasLfs) {
+      await git(survivor, 'lfs', 'install', '--local')
+      await git(survivor, 'lfs', 'pull')
+      expect(await readFile(join(survivor, 'weights.dat'))).toEqual(weights)
+    }
     await git(survivor, 'fetch', '-q', 'origin', 'refs/manyhands/*:refs/manyhands/*')
     const checked = await verifyArtifactClone(survivor)
     expect(checked).toMatchObject({ valid: true, faults: [], owner })
@@ -142,16 +161,28 @@ describe('artifacts', () => {
     expect(task.commits?.refused).toBeUndefined()
     expect(await made.readText('out/count.txt')).toBe('2')
     await expect(made.read('in/a.txt')).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
-    const [receipt] = await sdk.tasks.receipts(task.id)
-    expect(verifyReceipt(receipt)).toMatchObject({ valid: true })
+    const receipts = await sdk.tasks.receipts(task.id)
+    const [receipt, ofCommits] = receipts.map(verifyReceipt)
+    expect(receipt).toMatchObject({ valid: true, outcome: 'completed' })
+    const { commits } = task
+    expect(ofCommits).toMatchObject({ valid: true, node: made.view.owner, commits: { ...commits } })
+    expect(commits?.output?.commit).toBe((await made.log({ limit: 1 })).commits[0]?.oid)
+    const file = join(folder, 'receipts.json')
+    await writeFile(file, JSON.stringify({ receipts }))
+    const shown = await north.cli('receipt', 'verify', file)
+    expect(shown).toMatchObject({ code: 0, stdout: expect.stringContaining(`@${commits?.output?.commit}`) as unknown })
+    expect(shown.stdout).toContain(`${made.id}@${before.commit}`)
     const [record] = (await made.audit({ limit: 1 })).records
-    expect(record?.by).toMatchObject({ task: task.id, receipt: expect.stringMatching(/^[0-9a-f]{64}$/) as unknown })
+    expect(record?.by).toMatchObject({ task: task.id, receipt: ofCommits?.work })
     expect((await made.log({ limit: 1 })).commits[0]?.message).toContain(`Input: ${made.id}@${before.commit}`)
 
     expect(await sdk.tasks.undo(task.id, true)).toMatchObject({ undone: false, artifacts: [{ artifact: made.id }] })
     expect(await sdk.tasks.undo(task.id)).toMatchObject({ undone: true })
     expect(await made.readText('in/a.txt')).toBe('many hands')
     await expect(made.read('out/count.txt')).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+
+    expect(await sdk.tasks.undo(task.id), 'there is nothing left of it').toMatchObject({ undone: true })
+    expect((await made.log({ limit: 1 })).commits[0]?.message).toContain(`Undo task ${task.id}`)
 
     const again = await sdk.tasks.run(program, { artifacts })
     await made.commit({ message: 'Later', files: [{ path: 'out/count.txt', text: 'three' }] })
@@ -177,7 +208,8 @@ describe('artifacts', () => {
     const events: string[] = []
     const stop = new AbortController()
     const watching = (async () => {
-      for await (const event of made.watch({ signal: stop.signal })) events.push(event.type)
+      for await (const event of made.watch({ signal: stop.signal }))
+        events.push(event.type === 'proposal' ? `proposal ${event.what}` : event.type)
     })().catch(() => undefined)
     const first = await made.commit({ message: 'One', files: [{ path: 'a', text: '1' }] })
     await made.commit({ branch: 'other', message: 'Elsewhere', files: [{ path: 'a', text: '2' }] })
@@ -191,7 +223,11 @@ describe('artifacts', () => {
     await made.commit({ message: 'Three', files: [{ path: 'a', text: '5' }] })
     await until(async () => (await made.triggers.list())[0]?.dropped === 2, 'the rate is kept')
     expect((await made.triggers.list())[0]).toMatchObject({ started: 2, dropped: 2 })
-    await until(() => events.includes('artifact-pushed') && events.includes('trigger'), 'events came')
+    await made.commit({ branch: 'next', from: 'main', message: 'Next', files: [{ path: 'b', text: '6' }] })
+    const proposal = await made.propose({ from: 'next' })
+    await proposal.merge()
+    const said = ['artifact-pushed', 'trigger', 'proposal create', 'proposal merge']
+    await until(() => said.every((one) => events.includes(one)), `events came, not ${events.join()}`)
     stop.abort()
     await watching
   })

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { encodeCommit, encodeTree, gitObject } from '../../daemon/artifacts/store/git-object.ts'
 import { ARTIFACT_RECORDS, openArtifactStore, type OpenStore } from '../../daemon/artifacts/store/journal-store.ts'
+import { LFS_RECORDS, LfsStore } from '../../daemon/artifacts/git-door/lfs-store.ts'
+import { LargeFiles } from '../../daemon/artifacts/large-files/large-files.ts'
 import { REPLICATION_RECORDS } from '../../daemon/artifacts/replicate/holding-book.ts'
 import { Replication, type ReplicationOptions } from '../../daemon/artifacts/replicate/replication.ts'
 import type { Journal } from '../../daemon/journal/journal.ts'
@@ -28,12 +30,15 @@ export interface ArtifactNode {
   readonly store: OpenStore
   readonly journal: Journal
   readonly replication: Replication
+  /** Git LFS */
+  readonly files: LfsStore
+  readonly large: LargeFiles
   readonly notes: { what: string; facts: Readonly<Record<string, unknown>> }[]
   /** Ends store and replication, not net and journal. */
   stop(): Promise<void>
 }
 
-export const ARTIFACT_TEST_RECORDS = [...ARTIFACT_RECORDS, ...REPLICATION_RECORDS]
+export const ARTIFACT_TEST_RECORDS = [...ARTIFACT_RECORDS, ...REPLICATION_RECORDS, ...LFS_RECORDS]
 
 /** On disk, with real syncs. */
 export function levelJournal(folder: string): Promise<Journal> {
@@ -54,18 +59,24 @@ export async function artifactNode(options: ArtifactNodeOptions): Promise<Artifa
   const onFault = (what: string, error: unknown): void => void notes.push({ what, facts: { error } })
   const store = await openArtifactStore({ root, journal, signer, isMember, onFault })
   const note: ReplicationOptions['note'] = (what, facts) => void notes.push({ what, facts })
-  const replication = new Replication({ net, store, journal, signer, isMember, note, ...rest })
+  const lacks = (artifact: string): number | undefined => large.lacks(artifact)
+  const replication = new Replication({ net, store, journal, signer, isMember, note, lacks, ...rest })
+  const files = new LfsStore(store, journal, { lfsObjectBytes: 16 << 20 })
+  const large: LargeFiles = new LargeFiles({ net, store, journal, files, replicas: replication, note, retryMs: 500 })
   replication.start()
+  large.start()
   net.on((event) => {
     if (event.type !== 'peer-up') return
     net.setReady(event.peer)
     replication.ready(event.peer)
+    large.ready(event.peer)
   })
   const stop = async (): Promise<void> => {
+    await large.close()
     await replication.close()
     await store.close()
   }
-  return { id: nodeIdFromSeed(seed), signer, net, store, journal, replication, notes, stop }
+  return { id: nodeIdFromSeed(seed), signer, net, store, journal, replication, files, large, notes, stop }
 }
 
 /** Commits one file over what `ref` holds, as a push would. @returns the commit */

@@ -1,4 +1,4 @@
-/** A node with artifacts as a process of its own, so that it can be killed: `node artifact-process.ts <folder> <seed, hex>`. Says its address, then answers questions. */
+/** A node with artifacts as a process of its own, so that it can be killed: `node artifact-process.ts <folder> <seed, hex>`. Says its address, then answers questions: "<artifact>", what it holds of it, or "<artifact> <sha256>", the size of a large file. */
 import { createNet } from '../../daemon/net/libp2p-net.ts'
 import { artifactNode, levelJournal } from './artifact-node.ts'
 
@@ -14,9 +14,11 @@ async function main(folder: string, seedHex: string): Promise<void> {
   const net = await createNet({ ...base, allowLoopback: true, inboundPerSecond: 1000 })
   const journal = await levelJournal(folder)
   const node = await artifactNode({ seed, folder, net, journal, times: QUICK, checkMs: 500 })
-  process.on('message', (artifact: string) => {
+  process.on('message', (question: string) => {
+    const [artifact = '', file] = question.split(' ')
+    if (file !== undefined) return process.send?.({ size: node.files.size(artifact, file) ?? 0 })
     const heads = node.store.get(artifact) === undefined ? [] : [...node.store.heads(artifact)]
-    process.send?.({ heads: heads.map(([writer, { sequence }]) => [writer, sequence]) })
+    return process.send?.({ heads: heads.map(([writer, { sequence }]) => [writer, sequence]) })
   })
   process.on('disconnect', () => process.exit())
   process.send?.({ id: node.id, addresses: net.addresses() })

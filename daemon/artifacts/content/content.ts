@@ -13,6 +13,7 @@ import type { ArtifactView, Attribution, NewArtifact, Staging } from '../store/a
 import { EMPTY_TREE, encodeCommit, type GitObject, modeOf } from '../store/git-object.ts'
 import { gitOutput } from '../store/git-process.ts'
 import type { OpenStore } from '../store/journal-store.ts'
+import { damagedHere } from '../store/object-reader.ts'
 import { Turns } from '../store/turns.ts'
 import { changeTree, type FileChange } from './change-tree.ts'
 import { type Author, commitMessage, type CommitView, person, readCommit } from './commit-view.ts'
@@ -115,7 +116,10 @@ export class Content {
     const repository = await this.#store.repository(id)
     const { reader } = this.#store
     const blob = await reader.read(repository, `${commit}:${path}`, options.maxBytes ?? MAX_READ)
-    if (blob === undefined) throw new MeshError('E_NOT_FOUND', `Cannot read ${path}: it does not exist there`)
+    if (blob === undefined) {
+      if ((await reader.info(repository, `${commit}^{tree}`)) === undefined) throw damagedHere('its commit is missing')
+      throw new MeshError('E_NOT_FOUND', `Cannot read ${path}: it does not exist there`)
+    }
     if (blob.type !== 'blob') throw new MeshError('E_CONFLICT', `Cannot read ${path}: it is a folder`)
     const slash = path.lastIndexOf('/')
     const folder = await reader.read(

@@ -35,6 +35,8 @@ export interface GitDoorParts {
 
 export interface GitDoor {
   readonly tokens: GitTokens
+  /** Large files */
+  readonly files: LfsStore
   /** Serves a request whose path begins with /git/. Never rejects. @param signal ends it. Resolves when the answer has been given to the system */
   handle(request: IncomingMessage, response: ServerResponse, signal?: AbortSignal, way?: GitWay): Promise<void>
   /** Drops tokens and files of an artifact that was removed. @throws MeshError E_STORAGE */
@@ -69,10 +71,10 @@ const LINGER_MS = 2_000
 
 class Door implements GitDoor {
   readonly tokens: GitTokens
+  readonly files: LfsStore
   readonly #parts: GitDoorParts & { readonly onFault: (error: MeshError) => void }
   readonly #limits: DoorLimits
   readonly #refs: RefShow
-  readonly #files: LfsStore
   readonly #intakes: Intakes
   readonly #uploads: Slots
   readonly #pushes: Slots
@@ -85,7 +87,7 @@ class Door implements GitDoor {
     this.tokens = new GitTokens(parts.journal, parts.wallMs)
     this.#refs = new RefShow(parts.store)
     this.#intakes = new Intakes(parts.store, this.#limits, (error) => this.#parts.onFault(toMeshError(error)))
-    this.#files = new LfsStore(parts.store, parts.journal, this.#limits)
+    this.files = new LfsStore(parts.store, parts.journal, this.#limits)
     const { uploads, pushes, waiting, waitMs } = this.#limits
     this.#uploads = new Slots('clones and fetches', { slots: uploads, waiting, waitMs })
     this.#pushes = new Slots('pushes', { slots: pushes, waiting, waitMs })
@@ -93,7 +95,7 @@ class Door implements GitDoor {
 
   async forget(artifact: string): Promise<void> {
     await this.tokens.forget(artifact)
-    await this.#files.forget(artifact)
+    await this.files.forget(artifact)
   }
 
   load(): { uploads: number; pushes: number; waiting: number } {
@@ -221,7 +223,7 @@ class Door implements GitDoor {
     response: ServerResponse,
     way: GitWay | undefined,
   ): Promise<void> {
-    const parts = { files: this.#files, limits: this.#limits }
+    const parts = { files: this.files, limits: this.#limits }
     switch (target.kind) {
       case 'lfs-batch':
         return serveBatch(parts, batchPlace(target.name, request, way), request, response, enter)

@@ -1,20 +1,28 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { MemoryJournal } from '../../journal/memory-journal.ts'
-import { LFS_RECORDS, LfsStore } from './lfs-store.ts'
-import { DOOR_LIMITS } from './limits.ts'
+import { LFS_RECORDS, LfsStore, type LfsStoreParts } from './lfs-store.ts'
 
 let folder = ''
 let files: LfsStore
+const used = new Map<string, number>()
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'lfs-store-'))
   const journal = new MemoryJournal({ types: LFS_RECORDS })
-  const limits = { ...DOOR_LIMITS, lfsObjectBytes: 100, lfsBytes: 150 }
-  files = new LfsStore({ repository: (id) => Promise.resolve(join(folder, id)) }, journal, limits)
+  used.clear()
+  const store: LfsStoreParts = {
+    repository: (id) => Promise.resolve(join(folder, id)),
+    room: (id) => 150 - (used.get(id) ?? 0),
+    async countFiles(id, { bytes, fact }) {
+      await journal.append(fact)
+      used.set(id, (used.get(id) ?? 0) + bytes)
+    },
+  }
+  files = new LfsStore(store, journal, { lfsObjectBytes: 100 })
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -23,9 +31,9 @@ async function* chunks(...parts: string[]): AsyncGenerator<Buffer> {
   for (const part of parts) yield await Promise.resolve(Buffer.from(part))
 }
 async function textOf(artifact: string, oid: string): Promise<string> {
-  const { stream } = await files.read(artifact, oid)
+  const { chunks } = await files.read(artifact, oid)
   let text = ''
-  for await (const chunk of stream) text += String(chunk)
+  for await (const chunk of chunks) text += String(chunk)
   return text
 }
 const left = (): string[] => readdirSync(join(folder, 'a', 'lfs', 'incoming'))
@@ -37,10 +45,37 @@ it('keeps a file under its hash, for its artifact alone', async () => {
   expect(await textOf('a', oid)).toBe('hello')
   expect(files.size('b', oid)).toBeUndefined()
   await expect(files.read('b', oid)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
-  writeFileSync(join(folder, 'a', 'lfs', oid.slice(0, 2), oid), 'hell')
-  await expect(files.read('a', oid)).rejects.toMatchObject({ code: 'E_STORAGE' })
+  await files.share('b', oid, 'a')
+  expect([await textOf('b', oid), used.get('b')]).toEqual(['hello', 5])
   await files.forget('a')
-  expect(files.size('a', oid)).toBeUndefined()
+  expect([files.size('a', oid), files.size('b', oid)]).toEqual([undefined, 5])
+})
+
+it.each(['hell', 'jello'])(
+  'F22 what is damaged on disk ("%s") is served as no file, and wanted again',
+  async (damaged) => {
+    const oid = oidOf('hello')
+    await files.put('a', oid, 5, chunks('hello'))
+    writeFileSync(join(folder, 'a', 'lfs', oid.slice(0, 2), oid), damaged)
+    await expect(textOf('a', oid)).rejects.toMatchObject({ code: 'E_STORAGE' })
+    expect([files.size('a', oid), await files.list('a', 'wanted'), used.get('a')]).toEqual([
+      undefined,
+      [{ oid, size: 5 }],
+      0,
+    ])
+    await files.put('a', oid, 5, chunks('hello'))
+    expect([await textOf('a', oid), await files.list('a', 'wanted')]).toEqual(['hello', []])
+  },
+)
+
+it('sweeps what nothing names once it is old, and gives its room back', async () => {
+  const [named, old, young] = ['named', 'older', 'young'].map(oidOf)
+  for (const text of ['named', 'older', 'young']) await files.put('a', oidOf(text), 5, chunks(text))
+  for (const oid of [named, old]) utimesSync(join(folder, 'a', 'lfs', `${oid?.slice(0, 2)}`, `${oid}`), 1, 1)
+  await files.want('a', [{ oid: oidOf('other'), size: 1 }])
+  await files.sweep('a', (oid) => oid === named, 1_000_000)
+  expect((await files.list('a', 'here')).map(({ oid }) => oid).sort()).toEqual([named, young].sort())
+  expect([await files.list('a', 'wanted'), used.get('a')]).toEqual([[], 10])
 })
 
 it('keeps nothing of one that is not what it is called, too short, too long or cut', async () => {
@@ -63,6 +98,4 @@ it('holds an artifact to its quota, also when several come at once', async () =>
   expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
   expect(files.refusal('a', 71)).toMatchObject({ code: 'E_QUOTA' })
   expect(files.refusal('a', 70)).toBeUndefined()
-  await files.forget('a')
-  expect(files.refusal('a', 100)).toBeUndefined()
 })

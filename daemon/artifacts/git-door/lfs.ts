@@ -45,6 +45,9 @@ export async function serveBatch(
   const view = admit(batch.operation === 'upload' ? 'write' : 'read')
   const base = `${repository}/info/lfs/objects`
   const objects = batch.objects.map((object) => answerTo(files, view, batch, object, base, header))
+  // A client does not send again what is here: until its push names it, it must not be collected
+  if (batch.operation === 'upload')
+    for (const { oid } of batch.objects) if (files.size(view.id, oid) !== undefined) await files.touch(view.id, oid)
   sendJson(response, 200, { transfer: 'basic', objects, hash_algo: 'sha256' })
 }
 
@@ -54,23 +57,18 @@ function answerTo(
   { operation }: LfsBatch,
   { oid, size }: LfsObject,
   base: string,
-  header: Readonly<Record<string, string>>,
 ): unknown {
   const held = files.size(view.id, oid)
-  const action = { href: `${base}/${oid}`, header }
+  // Nothing of the caller's token: the client sends it itself, and one that has it in its settings would send it twice
+  const action = { href: `${base}/${oid}` }
   if (operation === 'download') {
-    if (held === undefined) return { oid, size, error: { code: 404, message: 'The file is not here' } }
-    return { oid, size: held, authenticated: true, actions: { download: action } }
+    if (held === undefined) return { oid, size, error: { code: 404, message: 'The file is not on this node' } }
+    return { oid, size: held, actions: { download: action } }
   }
   if (held !== undefined) return { oid, size: held }
   const refusal = files.refusal(view.id, size)
   if (refusal !== undefined) return { oid, size, error: { code: 413, message: refusal.message } }
-  return {
-    oid,
-    size,
-    authenticated: true,
-    actions: { upload: action, verify: { href: `${base}/${oid}/verify`, header } },
-  }
+  return { oid, size, actions: { upload: action, verify: { href: `${base}/${oid}/verify` } } }
 }
 
 /** @throws MeshError */
@@ -99,14 +97,10 @@ export async function sendFile(
   oid: string,
   response: ServerResponse,
 ): Promise<void> {
-  const { size, stream } = await files.read(view.id, oid)
+  const { size, chunks } = await files.read(view.id, oid)
   response.setHeader('content-type', 'application/octet-stream')
   response.setHeader('content-length', size)
-  try {
-    for await (const chunk of stream) if (Buffer.isBuffer(chunk)) await write(response, chunk, limits.stallMs)
-  } finally {
-    stream.destroy()
-  }
+  for await (const chunk of chunks) await write(response, chunk, limits.stallMs)
   response.end()
 }
 

@@ -26,10 +26,8 @@ export interface DoorLimits {
   /** The longest path of a file, and the most folders in it */
   readonly pathBytes: number
   readonly pathDepth: number
-  /** One LFS object */
+  /** One LFS object; an artifact's quota bounds all of them */
   readonly lfsObjectBytes: number
-  /** All LFS objects of an artifact */
-  readonly lfsBytes: number
 }
 
 export const DOOR_LIMITS: DoorLimits = {
@@ -48,7 +46,6 @@ export const DOOR_LIMITS: DoorLimits = {
   pathBytes: 4_096,
   pathDepth: 256,
   lfsObjectBytes: 4 * 1024 ** 3,
-  lfsBytes: 16 * 1024 ** 3,
 }
 
 /** What no operator needs to move. */

@@ -210,8 +210,9 @@ export class Copies {
       throw new MeshError('E_CONFLICT', 'Cannot give a copy up: it is not one that was only asked for')
     }
     if (peer !== owner && !isOrphan) throw new MeshError('E_FORBIDDEN', 'Cannot give a copy up: its owner did not ask')
-    const theirs = book.get(artifact, peer)?.heads ?? new Map()
-    if (newsIn(held.heads(artifact), theirs).length > 0) {
+    const { heads: theirs = new Map(), lacks } = book.get(artifact, peer) ?? {}
+    const hasFiles = lacks === 0 || (lacks === undefined && openHolding(held.holding(artifact)).lacks === undefined)
+    if (!hasFiles || newsIn(held.heads(artifact), theirs).length > 0) {
       throw new MeshError('E_CONFLICT', 'Cannot give a copy up: it holds what the asker lacks')
     }
     await store.remove(artifact, { reason: 'copy given up on request of a holder' })

@@ -13,6 +13,8 @@ export interface HeldOptions {
   readonly book: HoldingBook
   readonly signer: Signer
   readonly isMember: (node: string) => boolean
+  /** Large files that are not here yet; undefined where there are none at all */
+  readonly lacks: (artifact: string) => number | undefined
   /** For display. @default Date.now */
   readonly wallMs?: () => number
 }
@@ -86,8 +88,10 @@ export class HeldArtifacts {
 
   /** Signed. */
   holding(artifact: string): string {
-    const { signer, book, wallMs = Date.now } = this.#options
+    const { signer, book, lacks, wallMs = Date.now } = this.#options
     const placed = book.isPlaced(artifact)
-    return sealHolding(signer, { artifact, heads: this.heads(artifact), placed, at: wallMs() })
+    const files = lacks(artifact)
+    const large = files === undefined ? {} : { lacks: files }
+    return sealHolding(signer, { artifact, heads: this.heads(artifact), placed, ...large, at: wallMs() })
   }
 }

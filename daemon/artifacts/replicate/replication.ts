@@ -53,6 +53,8 @@ export interface ReplicationOptions {
   readonly note?: (what: string, facts: Readonly<Record<string, unknown>>) => void
   /** Monotonic milliseconds. @default performance.now */
   readonly now?: () => number
+  /** Large files that commits held here name and that are not here yet; undefined where there are none at all. @default none */
+  readonly lacks?: (artifact: string) => number | undefined
   /** @default Math.random */
   readonly random?: () => number
 }
@@ -102,7 +104,8 @@ export class Replication {
     this.#links = new Links(this.#now)
     this.#book = new HoldingBook(journal)
     const book = this.#book
-    this.#held = new HeldArtifacts({ store, book, signer, isMember })
+    const { lacks = () => undefined } = options
+    this.#held = new HeldArtifacts({ store, book, signer, isMember, lacks })
     const held = this.#held
     this.#replicas = new Replicas({
       times: this.#times,
@@ -221,6 +224,27 @@ export class Replication {
   on(listener: (event: ReplicationEvent) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  /** Whether an artifact is held here and the peer may know of it. */
+  isFor(artifact: string, peer: string): boolean {
+    return this.#held.isFor(artifact, peer)
+  }
+
+  /** Whether the peer stated that it holds the artifact. */
+  knows(artifact: string, peer: string): boolean {
+    return this.#book.knows(artifact, peer)
+  }
+
+  /** Other holders that are linked now. */
+  async linkedHolders(artifact: string): Promise<string[]> {
+    const holders = (await this.#book.of(artifact)).map(({ holding }) => holding.holder)
+    return holders.filter((peer) => this.#links.link(peer) !== undefined && this.#held.isFor(artifact, peer))
+  }
+
+  /** States anew what is held: something else than records has changed. */
+  async restate(artifact: string): Promise<void> {
+    for (const peer of await this.linkedHolders(artifact)) this.#teller.tell(peer, artifact)
   }
 
   /** Ends what is under way; what was not finished is taken up after the next start. */

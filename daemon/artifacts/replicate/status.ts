@@ -15,8 +15,10 @@ export interface HolderStatus {
   readonly sequences: Readonly<Record<string, number>>
   /** Writers it saw sign two histories */
   readonly frozen: readonly string[]
-  /** Whether it holds all that this node holds */
+  /** Whether it holds all that this node holds, large files included */
   readonly current: boolean
+  /** Large files that its commits name and that it does not hold yet */
+  readonly lacks: number
   readonly placed: boolean
   /** When it said so, milliseconds since 1970 by its clock */
   readonly at: number
@@ -46,6 +48,11 @@ export interface StatusFacts {
   readonly times: ReplicaTimes
 }
 
+/** Who never heard of large files where there are some has none. */
+function hasFiles({ lacks }: Holding, mine: Holding): boolean {
+  return lacks === 0 || (lacks === undefined && mine.lacks === undefined)
+}
+
 export function statusOf({ view, self, own, kept, links, times }: StatusFacts): ReplicationStatus {
   const mine = openHolding(own)
   const statusOfHolder = (holding: Holding, text: string): HolderStatus => ({
@@ -55,7 +62,8 @@ export function statusOf({ view, self, own, kept, links, times }: StatusFacts): 
     sequence: holding.heads.get(view.owner)?.sequence ?? 0,
     sequences: Object.fromEntries([...holding.heads].map(([writer, { sequence }]) => [writer, sequence])),
     frozen: [...holding.heads].filter(([, { frozen }]) => frozen === true).map(([writer]) => writer),
-    current: newsIn(mine.heads, holding.heads).length === 0,
+    current: hasFiles(holding, mine) && newsIn(mine.heads, holding.heads).length === 0,
+    lacks: holding.lacks ?? 0,
     placed: holding.placed,
     at: holding.at,
     signed: text,

@@ -82,7 +82,7 @@ export async function adoptRecords(
     if ((draft.settings ?? before.row.settings).threshold > 1)
       await writePack(path, small(makePack(distinct(draft.objects))))
     const name =
-      draft.settings === undefined || before.row.genesis.owner === context.self
+      draft.settings === undefined || (held !== undefined && before.row.genesis.owner === context.self)
         ? before.row.name
         : context.nameFor(draft.settings.name, id)
     const voted = await context.committer.withHeads(before, draft.heads, draft.settings, async () => where, name)

@@ -4,6 +4,7 @@
  * The journal is the truth. Everything that moves a ref goes through `transact` (own work) or `adopt` (records of other writers): objects are
  * durable first, then one append moves refs, record, quota and indexes together, then files that Git reads are derived from it.
  */
+import type { NewRecord, TableWrite } from '../../journal/journal.ts'
 import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
 import type { Attribution, RefMove, SealedRecord } from '../../../protocol/artifact/record.ts'
 import type { Genesis } from '../../../protocol/artifact/genesis.ts'
@@ -80,6 +81,12 @@ export interface TransactOptions {
   readonly checked?: boolean
   /** Ends the wait for the artifact's turn. @default ends after 10 s */
   readonly signal?: AbortSignal
+}
+
+/** Large files that came (or, with negative bytes, went), and the fact and rows that say so. */
+export interface FilesChange {
+  readonly bytes: number
+  readonly fact: NewRecord & { readonly writes: readonly TableWrite[] }
 }
 
 export interface Transacted {
@@ -196,6 +203,10 @@ export interface ArtifactStore {
    * @throws MeshError E_CONFLICT while something is staged for it, E_NOT_FOUND, E_TIMEOUT, E_STORAGE
    */
   collect(id: string, options?: CollectOptions): Promise<CollectedBytes>
+  /** Counts large files kept beside the repository, in the append that says so. Waits its turn. @throws MeshError E_QUOTA, E_NOT_FOUND, E_STORAGE */
+  countFiles(id: string, change: FilesChange): Promise<void>
+  /** Called after each collection, which waits for it: what is kept beside a repository may be collected too. Its errors are logged. */
+  onCollected(listener: (id: string, options: CollectOptions) => Promise<void>): void
   /** Finishes what runs and settles what is not in the repositories yet. */
   close(): Promise<void>
 }

@@ -4,13 +4,13 @@ import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
 import { failpoint } from '../../failpoint.ts'
 import type { Journal, TableWrite } from '../../journal/journal.ts'
 import { ancestors } from './ancestry.ts'
-import type { RefMove, Staging } from './artifact-store.ts'
+import type { FilesChange, RefMove, Staging } from './artifact-store.ts'
 import { type Catalog, stateWrites } from './catalog.ts'
 import type { GitObject } from './git-object.ts'
 import { encodePackRow, makePack } from './pack-file.ts'
 import { pendingWrite, type Repositories } from './repositories.ts'
 import { syncPack, syncRepository, takeObjects, writePack } from './repository-files.ts'
-import { type ArtifactFact, encodeRow, type HeadRow, TABLES, taskKey } from './rows.ts'
+import { type ArtifactFact, bytesOf, encodeRow, type HeadRow, TABLES, taskKey } from './rows.ts'
 import type { Settler } from './settler.ts'
 import { type ArtifactState, defaultBranchOf } from './state.ts'
 import type { Usage } from './usage.ts'
@@ -85,7 +85,7 @@ export class Committer {
     const state: ArtifactState = { ...next, row: { ...next.row, bytes: next.row.bytes + added, packs } }
     await this.#usage.during(
       { agent, artifacts: before === undefined ? 1 : 0, bytes: added },
-      next.row.bytes,
+      bytesOf(next.row),
       async (usage) => {
         failpoint('artifact.before-objects')
         if (!isCarried) {
@@ -111,6 +111,17 @@ export class Committer {
       this.#repositories.distrust(id)
     if (isCarried) this.#settler.note(id, pack.bytes.length)
     return state
+  }
+
+  /** Large files came or went: counted in the append that says so. In the artifact's turn. @throws MeshError E_QUOTA, E_STORAGE */
+  async countFiles({ row, heads }: ArtifactState, { bytes, fact }: FilesChange): Promise<void> {
+    const next: ArtifactState = { heads, row: { ...row, files: Math.max(0, (row.files ?? 0) + bytes) } }
+    const change = { agent: row.agent, artifacts: 0, bytes: bytesOf(next.row) - bytesOf(row) }
+    await this.#usage.during(change, bytesOf(row), (usage) => {
+      const writes = [...fact.writes, { table: TABLES.artifact, key: row.id, value: encodeRow(next.row) }, ...usage()]
+      return this.#journal.append({ ...fact, writes })
+    })
+    this.#catalog.put(next)
   }
 
   /** After its bytes were counted anew. */

@@ -19,6 +19,7 @@ import type {
   Attribution,
   CollectedBytes,
   CollectOptions,
+  FilesChange,
   NewArtifact,
   RefMove,
   SettingsPatch,
@@ -38,7 +39,7 @@ import { EMPTY_TREE, type GitObject } from './git-object.ts'
 import { ObjectReader } from './object-reader.ts'
 import { checkMoves, planMoves } from './plan-moves.ts'
 import { Repositories } from './repositories.ts'
-import { encodeRow, headKey, leftWrite, TABLES } from './rows.ts'
+import { bytesOf, encodeRow, headKey, leftWrite, TABLES } from './rows.ts'
 import { makePack } from './pack-file.ts'
 import { small, writePack } from './repository-files.ts'
 import { Settler } from './settler.ts'
@@ -99,6 +100,7 @@ class JournalStore implements OpenStore {
   readonly #housekeeping: Housekeeping
   readonly #listeners = new Set<(event: ArtifactEvent) => void>()
   readonly #names: Names
+  #afterCollection: (id: string, options: CollectOptions) => Promise<void> = () => Promise.resolve()
   #closed = false
 
   constructor(options: StoreOptions) {
@@ -213,7 +215,7 @@ class JournalStore implements OpenStore {
         ...state.row.writers.map((writer) => ({ table: TABLES.head, key: headKey(id, writer) })),
         ...(await this.#repositories.pendingWrites(id)),
       ]
-      const change = { agent: state.row.agent, artifacts: -1, bytes: -state.row.bytes }
+      const change = { agent: state.row.agent, artifacts: -1, bytes: -bytesOf(state.row) }
       const body = encodeRow({ artifact: id, name: state.row.name, by: checked })
       await this.#usage.during(change, 0, (usage) =>
         this.#journal.append({ type: 'artifact.removed', body, writes: [...writes, ...usage()] }),
@@ -271,7 +273,7 @@ class JournalStore implements OpenStore {
 
   room(id: string): number {
     const row = this.#catalog.row(id)
-    return this.#usage.room(row?.agent, row?.bytes ?? 0)
+    return this.#usage.room(row?.agent, row === undefined ? 0 : bytesOf(row))
   }
 
   async transact(id: string, moves: readonly RefMove[], options: TransactOptions): Promise<Transacted> {
@@ -360,13 +362,28 @@ class JournalStore implements OpenStore {
 
   async collect(id: string, options: CollectOptions = {}): Promise<CollectedBytes> {
     this.#assertOpen()
-    return this.#turns.run(id, async () => {
+    const filesBefore = this.#state(id).row.files ?? 0
+    const { bytesBefore, bytesAfter } = await this.#turns.run(id, async () => {
       if (this.#stagings.countOf(id) > 0)
         throw new MeshError('E_CONFLICT', 'Cannot collect garbage now: objects are coming in', { retryAfterMs: 5_000 })
       const parts = { journal: this.#journal, repositories: this.#repositories, committer: this.#committer }
       const more = { chain: this.#chain, reader: this.reader, now: this.#now }
       return collectArtifact({ ...parts, ...more }, this.#state(id), options)
     })
+    await this.#afterCollection(id, options).catch((error: unknown) =>
+      this.#onFault('large files that nothing names stay until the next collection', error),
+    )
+    const files = this.#catalog.row(id)?.files ?? 0
+    return { bytesBefore: bytesBefore + filesBefore, bytesAfter: bytesAfter + files }
+  }
+
+  countFiles(id: string, change: FilesChange): Promise<void> {
+    this.#assertOpen()
+    return this.#turns.run(id, () => this.#committer.countFiles(this.#state(id), change))
+  }
+
+  onCollected(listener: (id: string, options: CollectOptions) => Promise<void>): void {
+    this.#afterCollection = listener
   }
 
   async close(): Promise<void> {

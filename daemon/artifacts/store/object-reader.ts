@@ -118,8 +118,7 @@ export class ObjectReader {
       const answer = await process.ask(name, contents, maxBytes)
       if (answer !== 'ended') return answer
       // it may have ended of age just then
-      if (attempt === 2)
-        throw new MeshError('E_OVERLOADED', 'Cannot read an object now: git ended early', { retryAfterMs: 500 })
+      if (attempt === 2) throw damagedHere('Git ended while it was read')
     }
   }
 
@@ -272,6 +271,13 @@ class KeptProcess {
     this.#child.kill()
     return 0
   }
+}
+
+/** What should be in a repository and cannot be read. */
+export function damagedHere(why: string): MeshError {
+  return new MeshError('E_STORAGE', `Cannot read an object: ${why}; the repository may be damaged`, {
+    hint: 'Look with `manyhands artifact verify`. `artifact rm` and then `artifact clone manyhands://<id>` take a sound copy from another holder.',
+  })
 }
 
 const ENDED = new Error('git cat-file ended')

@@ -51,8 +51,10 @@ const artifactRow = z.strictObject({
   genesis: genesisSchema,
   settings: settingsSchema,
   agent: z.string().optional(),
-  /** Bytes counted for quotas */
+  /** Bytes of objects, counted for quotas */
   bytes: z.int().min(0),
+  /** Bytes of large files kept beside the repository, counted too */
+  files: z.int().min(0).optional(),
   /** Whether the repository exists on disk for good */
   made: z.boolean(),
   /** Number of the last pack row; never used again */
@@ -67,6 +69,11 @@ const artifactRow = z.strictObject({
   canonical: refs.optional(),
 })
 export type ArtifactRow = Readonly<z.infer<typeof artifactRow>>
+
+/** All that is counted for quotas. */
+export function bytesOf({ bytes, files = 0 }: ArtifactRow): number {
+  return bytes + files
+}
 
 const headRow = z.strictObject({
   sequence: z.int().min(1),

@@ -1,7 +1,7 @@
 /** What is held of an artifact, and what follows from it: which refs people see, and which stand in its repository. Pure. */
 import { recordRef, writerRef } from '../../../protocol/artifact/ref-name.ts'
 import type { ArtifactView, WriterHead } from './artifact-store.ts'
-import type { ArtifactRow, HeadRow } from './rows.ts'
+import { type ArtifactRow, bytesOf, type HeadRow } from './rows.ts'
 
 export interface ArtifactState {
   readonly row: ArtifactRow
@@ -55,7 +55,8 @@ export function headsOf({ heads }: ArtifactState): Map<string, WriterHead> {
 }
 
 export function viewOf(row: ArtifactRow, self: string): ArtifactView {
-  const { id, name, genesis, settings, agent, bytes, sequence, frozen } = row
+  const { id, name, genesis, settings, agent, sequence, frozen } = row
+  const bytes = bytesOf(row)
   const { owner, createdAt } = genesis
   const defaultBranch = defaultBranchOf(row)
   const view = { id, name, owner, mine: owner === self, defaultBranch, settings, createdAt, sequence, bytes, frozen }

@@ -4,21 +4,25 @@
  * Input: the files of one commit become part of the program's input, so the receipt's digest of the input covers artifact, commit and files.
  * Output: when the task has completed, the files it returned become one commit. The record that moves the branch names task and receipt; the commit's
  * trailers name task, receipt and the commit that was read.
+ * Both: a receipt of this node's names the commit that was read, the receipt of the work, and the commit that was made (protocol/receipt/commits-statement.ts).
  */
-import { createHash } from 'node:crypto'
 import type { ReceiptEnvelope, RunRequest, TaskArtifacts, TaskCommits, TaskView } from '../../../protocol/api.ts'
 import { toMeshError } from '../../../protocol/errors.ts'
 import type { FindArtifacts } from '../../api/artifact-services.ts'
-import type { Journal } from '../../journal/journal.ts'
+import { receiptDigest } from '../../../protocol/receipt/receipt.ts'
+import type { Journal, TableWrite } from '../../journal/journal.ts'
+import type { ReceiptBook } from '../../tasks/receipt-book.ts'
 import type { CallerHooks, TaskCaller, Tasks } from '../../tasks/tasks.ts'
 import { type FilesRow, pinKey, readFilesRow, TASK_TABLES } from './files-row.ts'
 import { readTaskInput } from './task-input.ts'
+import { madeBefore } from './made-before.ts'
 import { filesOf } from './task-output.ts'
 
 export interface ArtifactTasksParts {
   readonly tasks: Tasks
   readonly journal: Journal
   readonly artifacts: FindArtifacts
+  readonly receipts: Pick<ReceiptBook, 'attest'>
   readonly note: (what: string, facts: Readonly<Record<string, unknown>>) => void
 }
 
@@ -42,8 +46,9 @@ export class ArtifactTasks implements Tasks {
     if (artifacts === undefined) return this.#parts.tasks.run(plain, caller, hooks)
     const { input, row } = await this.#prepare(plain, artifacts, caller)
     const task = await this.#parts.tasks.run({ ...plain, input }, caller, hooks)
-    if (this.#row(task.id) === undefined) await this.#store(task.id, row, row.output !== undefined)
-    if (row.output !== undefined) this.#follow(task.id)
+    const known = this.#row(task.id)
+    if (known === undefined) await this.#store(task.id, row, true)
+    if (known?.receipt === undefined) this.#follow(task.id)
     return this.#shown(task)
   }
 
@@ -51,7 +56,7 @@ export class ArtifactTasks implements Tasks {
   async recover(): Promise<void> {
     for (let after: string | undefined; ; ) {
       const page = await this.#parts.journal.range(TASK_TABLES.open, after === undefined ? {} : { after })
-      for (const { key } of page) this.#follow(key)
+      for (const { key } of page) this.#follow(key, true)
       after = page.at(-1)?.key
       if (after === undefined) return
     }
@@ -107,8 +112,10 @@ export class ArtifactTasks implements Tasks {
     return this.#parts.tasks.explain(id)
   }
 
-  receipts(id: string): ReturnType<Tasks['receipts']> {
-    return this.#parts.tasks.receipts(id)
+  async receipts(id: string): ReturnType<Tasks['receipts']> {
+    const receipts = await this.#parts.tasks.receipts(id)
+    const envelope = this.#row(id)?.receipt
+    return envelope === undefined ? receipts : [...receipts, JSON.parse(envelope) as ReceiptEnvelope]
   }
 
   async cancel(id: string): Promise<TaskView> {
@@ -153,9 +160,10 @@ export class ArtifactTasks implements Tasks {
     }
   }
 
-  #follow(id: string): void {
+  /** @param again the last process may have ended in the middle of it */
+  #follow(id: string, again = false): void {
     if (this.#finishing.has(id)) return
-    const finishing = this.#finish(id)
+    const finishing = this.#finish(id, again)
       .catch((error: unknown) =>
         this.#parts.note('the output of a task could not be committed', { task: id, err: error }),
       )
@@ -163,20 +171,40 @@ export class ArtifactTasks implements Tasks {
     this.#finishing.set(id, finishing)
   }
 
-  async #finish(id: string): Promise<void> {
+  async #finish(id: string, again: boolean): Promise<void> {
     const row = this.#row(id)
-    if (row?.output === undefined || row.made !== undefined || row.refused !== undefined) return
+    if (row === undefined || row.receipt !== undefined) return
     const task = await this.#parts.tasks.ended(id)
-    const end = task.state === 'completed' ? await this.#commit(task, row) : { refused: `the task is ${task.state}` }
-    await this.#store(id, { ...row, ...end }, false)
+    const [receipt] = await this.#parts.tasks.receipts(id)
+    const work = receipt === undefined ? undefined : receiptDigest(receipt)
+    const ended = { ...row, ...(await this.#end(task, row, work, again)) }
+    const { input, made } = ended
+    // Work that never began has no receipt, and neither have commits that do not exist
+    if (work === undefined || (input ?? made) === undefined) return this.#store(id, ended, false)
+    const facts = { task: id, work, ...(input && { input }), ...(made && { output: made }) }
+    await this.#parts.receipts.attest(facts, (envelope) => rowWrites(id, { ...ended, receipt: envelope }, false))
   }
 
-  async #commit(task: TaskView, row: FilesRow): Promise<Pick<FilesRow, 'made' | 'refused'>> {
+  async #end(
+    task: TaskView,
+    row: FilesRow,
+    work: string | undefined,
+    again: boolean,
+  ): Promise<Pick<FilesRow, 'made' | 'refused'>> {
+    if (row.output === undefined || row.made !== undefined || row.refused !== undefined) return {}
+    if (task.state !== 'completed') return { refused: `the task is ${task.state}` }
+    const made = again ? await madeBefore(this.#parts.journal, task.id, row.output) : undefined
+    return made === undefined ? this.#commit(task, row, work) : { made }
+  }
+
+  async #commit(
+    task: TaskView,
+    row: FilesRow,
+    digest: string | undefined,
+  ): Promise<Pick<FilesRow, 'made' | 'refused'>> {
     const output = filesOf(task.output)
     if (typeof output === 'string') return { refused: output }
     const { artifact = '', branch, message } = row.output ?? {}
-    const [receipt] = await this.#parts.tasks.receipts(task.id)
-    const digest = receipt === undefined ? undefined : digestOf(receipt)
     const trailers = [
       `Task: ${task.id}`,
       ...(digest === undefined ? [] : [`Receipt: ${digest}`]),
@@ -208,13 +236,8 @@ export class ArtifactTasks implements Tasks {
   }
 
   async #store(id: string, row: FilesRow, open: boolean): Promise<void> {
-    const value = Buffer.from(JSON.stringify(row))
-    const mark = { table: TASK_TABLES.open, key: id }
-    await this.#parts.journal.append({
-      type: 'task-files.changed',
-      body: value,
-      writes: [{ table: TASK_TABLES.files, key: id, value }, open ? { ...mark, value: EMPTY } : mark],
-    })
+    const body = Buffer.from(JSON.stringify(row))
+    await this.#parts.journal.append({ type: 'task-files.changed', body, writes: rowWrites(id, row, open) })
   }
 
   #shown(task: TaskView): TaskView {
@@ -232,6 +255,8 @@ export class ArtifactTasks implements Tasks {
 /** The kinds of records this folder writes. */
 export const TASK_FILES_RECORDS = ['task-files.pinned', 'task-files.changed'] as const
 
-function digestOf(receipt: ReceiptEnvelope): string {
-  return createHash('sha256').update(Buffer.from(receipt.payload, 'base64')).digest('hex')
+function rowWrites(id: string, row: FilesRow, open: boolean): TableWrite[] {
+  const mark = { table: TASK_TABLES.open, key: id }
+  const value = Buffer.from(JSON.stringify(row))
+  return [{ table: TASK_TABLES.files, key: id, value }, open ? { ...mark, value: EMPTY } : mark]
 }

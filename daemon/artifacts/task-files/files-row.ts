@@ -3,7 +3,7 @@
  *
  *   table             key            value
  *   task-files        task           FilesRow, JSON
- *   task-files-open   task           empty, until the output is committed or refused: what a restart looks at
+ *   task-files-open   task           empty, until the output is committed or refused and the receipt of it is made: what a restart looks at
  *   task-files-pin    subject/key    commit: a request that is tried again reads the same
  *   trigger-task      task           which triggers started it (triggers/trigger-book.ts)
  */
@@ -26,6 +26,8 @@ const filesRow = z.strictObject({
     .exactOptional(),
   made: z.strictObject({ artifact: z.string(), commit: z.string(), ref: z.string() }).exactOptional(),
   refused: z.string().exactOptional(),
+  /** Of the commits it read and gave: an envelope as JSON text */
+  receipt: z.string().exactOptional(),
   /** Its row among the pins */
   pin: z.string().exactOptional(),
 })

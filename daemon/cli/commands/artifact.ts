@@ -155,6 +155,7 @@ export interface ReplicateFlags {
 }
 
 export async function replicate({ mesh, output }: Context, name: string, flags: ReplicateFlags): Promise<undefined> {
+  assertAny('replicate', flags, '`manyhands artifact status` shows what is wanted and what is there')
   const open = await mesh()
   const named = flags.on ?? []
   const members = named.length === 0 ? [] : (await open.members()).members
@@ -244,6 +245,7 @@ export interface SetFlags {
 
 /** Changes what the owner decides. An empty text empties a list. */
 export async function set({ mesh, output }: Context, name: string, flags: SetFlags): Promise<undefined> {
+  assertAny('set', flags, '`manyhands artifact show` shows what is set')
   const visibility = chosen('visibility', flags.visibility, ['private', 'mesh'])
   const artifact = await (await mesh()).artifact(name)
   const review = {
@@ -259,4 +261,11 @@ export async function set({ mesh, output }: Context, name: string, flags: SetFla
     ...(Object.keys(review).length === 0 ? {} : { review }),
   })
   await output.answer(view, () => artifactText(view, []))
+}
+
+/** A change of nothing would be one more record for nothing. */
+function assertAny(command: string, flags: object, hint: string): void {
+  const { json: _, ...wanted } = { json: undefined, ...flags }
+  if (Object.values(wanted).every((value) => value === undefined))
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot ${command}: no option says what to change`, { hint })
 }

@@ -69,7 +69,12 @@ interface ActFlags {
 }
 
 export async function approve(context: Context, artifact: string, id: string, flags: ActFlags): Promise<undefined> {
-  return tell(context, await (await find(context, artifact, id)).approve(textOf(flags)))
+  const { mesh, output } = context
+  const view = await (await find(context, artifact, id)).approve(textOf(flags))
+  const { id: self } = await (await mesh()).status()
+  const counts = view.approvals.some(({ node }) => node === self)
+  if (!counts && !output.json) output.note("this approval does not count: an author's own never does")
+  return tell(context, view)
 }
 
 export async function merge(context: Context, artifact: string, id: string, flags: ActFlags): Promise<undefined> {

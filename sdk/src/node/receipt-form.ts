@@ -1,6 +1,6 @@
 /**
- * The one spelling of a receipt's statement: an in-toto Statement v1 whose predicate is https://manyhands.dev/receipt/v1, as JSON with exactly these fields in this
- * order and no spaces. What is read is written again and must give the same bytes, so that nothing hides in a second key of the same name.
+ * The one spelling of a receipt's statement: an in-toto Statement v1 whose predicate is https://manyhands.dev/receipt/v1, of work, or https://manyhands.dev/commits/v1,
+ * of the commits that a task read and gave; as JSON with exactly these fields in this order and no spaces. What is read is written again and must give the same bytes, so that nothing hides in a second key of the same name.
  */
 import { isObject } from '../shape.ts'
 import { publicKeyOf } from './node-id.ts'
@@ -62,6 +62,44 @@ const STATEMENT: Form = {
   },
 }
 
+const artifact = matches(/^a[a-z2-7]{32}$/)
+const commit = matches(/^[0-9a-f]{40}$/)
+const ref = matches(/^refs\/[\x21-\x7e]{1,512}$/)
+
+const COMMITS: Form = {
+  _type: oneOf('https://in-toto.io/Statement/v1'),
+  subject: [{ name: artifact, digest: { gitCommit: commit } }],
+  predicateType: oneOf('https://manyhands.dev/commits/v1'),
+  predicate: {
+    task: matches(/^[^]{1,128}$/),
+    node,
+    work: digest,
+    'input?': { artifact, commit },
+    'output?': { artifact, ref, commit },
+    chain: { sequence: (value) => count(value) && value !== 0, previous: matches(/^([0-9a-f]{64})?$/) },
+    at: time,
+  },
+}
+
+interface CommitAt {
+  readonly artifact: string
+  readonly commit: string
+}
+
+/** Of the commits that a task read and gave. */
+export interface CommitsStatement {
+  readonly subject: readonly [{ readonly name: string; readonly digest: { readonly gitCommit: string } }]
+  readonly predicate: {
+    readonly task: string
+    readonly node: string
+    readonly work: Digest
+    readonly input?: CommitAt
+    readonly output?: CommitAt & { readonly ref: string }
+    readonly chain: { readonly sequence: number; readonly previous: string }
+  }
+}
+
+/** Of work. */
 export interface ReceiptStatement {
   readonly subject: readonly [{ readonly name: 'output' | 'program'; readonly digest: Digest }]
   readonly predicate: {
@@ -81,18 +119,20 @@ interface Digest {
 }
 
 /** The statement, or a string that says what is wrong with it. */
-export function readStatement(text: string): ReceiptStatement | string {
+export function readStatement(text: string): ReceiptStatement | CommitsStatement | string {
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch {
     return 'the payload is not JSON'
   }
-  const wrong = misfit(STATEMENT, value, '')
+  const isOfCommits = isObject(value) && value['predicateType'] === 'https://manyhands.dev/commits/v1'
+  const form = isOfCommits ? COMMITS : STATEMENT
+  const wrong = misfit(form, value, '')
   if (wrong !== undefined) return `the statement is not one this version knows: ${wrong || 'the whole'} is wrong`
-  if (JSON.stringify(inOrder(STATEMENT, value)) !== text)
-    return 'the statement is not written in its one canonical form'
+  if (JSON.stringify(inOrder(form, value)) !== text) return 'the statement is not written in its one canonical form'
   // Every field was checked above
+  if (isOfCommits) return faultOfCommits(value as CommitsStatement) ?? (value as CommitsStatement)
   const statement = value as ReceiptStatement
   return inconsistency(statement) ?? statement
 }
@@ -132,6 +172,15 @@ function inconsistency({ subject: [subject], predicate: said }: ReceiptStatement
   if ((subject.name === 'output') !== completed) return 'it has an output if and only if the work completed'
   if (!completed && subject.digest.sha256 !== said.program.sha256) return 'its subject is not its program'
   if ((said.error === undefined) !== completed) return 'it has an error if and only if the work did not complete'
+  if ((said.chain.sequence === 1) !== (said.chain.previous === '')) return 'only the first receipt has none before it'
+  return undefined
+}
+
+function faultOfCommits({ subject: [subject], predicate: said }: CommitsStatement): string | undefined {
+  const about = said.output ?? said.input
+  if (about === undefined) return 'it names no commit'
+  if (subject.name !== about.artifact || subject.digest.gitCommit !== about.commit)
+    return 'its subject is not the commit it is about'
   if ((said.chain.sequence === 1) !== (said.chain.previous === '')) return 'only the first receipt has none before it'
   return undefined
 }

@@ -7,7 +7,7 @@ import type { ReceiptCheck, ReceiptEnvelope } from '../../../protocol/api.ts'
 import { receiptEnvelope } from '../replies.ts'
 import { isObject } from '../shape.ts'
 import { publicKeyOf } from './node-id.ts'
-import { type ReceiptStatement, readStatement } from './receipt-form.ts'
+import { type CommitsStatement, type ReceiptStatement, readStatement } from './receipt-form.ts'
 
 const PAYLOAD_TYPE = 'application/vnd.in-toto+json'
 const MAX_PAYLOAD_BYTES = 16 << 10
@@ -16,7 +16,14 @@ const MAX_PAYLOAD_BYTES = 16 << 10
 export function verifyReceipt(value: unknown): ReceiptCheck {
   const opened = openReceipt(value)
   if (typeof opened === 'string') return { valid: false, reason: `Cannot trust the receipt: ${opened}` }
-  const { predicate, subject } = opened
+  return isOfWork(opened) ? checkOfWork(opened) : checkOfCommits(opened)
+}
+
+function isOfWork(opened: ReceiptStatement | CommitsStatement): opened is ReceiptStatement {
+  return !('work' in opened.predicate)
+}
+
+function checkOfWork({ predicate, subject }: ReceiptStatement): ReceiptCheck {
   return {
     valid: true,
     node: predicate.node,
@@ -31,7 +38,20 @@ export function verifyReceipt(value: unknown): ReceiptCheck {
   }
 }
 
-function openReceipt(value: unknown): ReceiptStatement | string {
+function checkOfCommits({ predicate }: CommitsStatement): ReceiptCheck {
+  const { node, task, work, input, output, chain } = predicate
+  return {
+    valid: true,
+    node,
+    task,
+    work: work.sha256,
+    commits: { ...(input === undefined ? {} : { input }), ...(output === undefined ? {} : { output }) },
+    sequence: chain.sequence,
+    previous: chain.previous,
+  }
+}
+
+function openReceipt(value: unknown): ReceiptStatement | CommitsStatement | string {
   if (!isEnvelope(value)) return 'it is not a DSSE envelope of an in-toto statement'
   const [signature, ...others] = value.signatures
   if (!signature || others.length > 0) return 'it must have exactly one signature'

@@ -1,0 +1,9 @@
+import type { Watchdog } from '../replicate/watchdog.ts'
+
+/** Tells the watchdog of everything that comes. */
+export async function* alive(chunks: AsyncIterable<Uint8Array>, dog: Watchdog): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    dog.alive()
+    yield chunk
+  }
+}

@@ -1,0 +1,317 @@
+/**
+ * Large files (Git LFS) are on every node that holds the commits that name them.
+ *
+ * L1  What a commit's pointers name and is not here is wanted: a row says so until the file has come, checked against its name.
+ * L2  Only artifacts of which a large file was ever seen are searched for pointers: uploaded here, or a holder said it has some. Who has files says so to the other
+ *     holders when files come, when a holder states what it holds, and on every new link.
+ * L3  Wanted files are asked of every linked holder in turn: when a holder says it has some, when refs move, on a new link, and again after `retryMs`.
+ * L4  A file that is damaged here is wanted like one that never came.
+ * L5  A collection keeps what anything left in the repository names, and what came lately: its push may follow.
+ */
+import { FILES_METHOD, filesNotice } from '../../../protocol/artifact/file-messages.ts'
+import { decodeMessage, encodeMessage } from '../../../protocol/artifact/replication-messages.ts'
+import { MeshError, toMeshError } from '../../../protocol/errors.ts'
+import type { Journal } from '../../journal/journal.ts'
+import type { MeshNet } from '../../net/mesh-net.ts'
+import type { LfsStore } from '../git-door/lfs-store.ts'
+import type { Replication } from '../replicate/replication.ts'
+import type { ArtifactEvent, ArtifactStore, CollectOptions } from '../store/artifact-store.ts'
+import { KEEP_MS } from '../store/collect-policy.ts'
+import { askFiles } from './ask-files.ts'
+import { Notices } from './notices.ts'
+import { allPointers, pointersBetween } from './pointers.ts'
+import { FileServer } from './serve-files.ts'
+import { UseBook } from './use-book.ts'
+
+export interface LargeFilesOptions {
+  readonly net: MeshNet
+  readonly store: ArtifactStore
+  /** Must know `LFS_RECORDS` */
+  readonly journal: Journal
+  readonly files: LfsStore
+  readonly replicas: Pick<Replication, 'isFor' | 'knows' | 'linkedHolders' | 'restate' | 'on'>
+  readonly note: (what: string, facts: Readonly<Record<string, unknown>>) => void
+  /** Files that nobody had, or that could not be taken, are asked for again after this. @default 30,000 */
+  readonly retryMs?: number
+  /** @default 30,000 */
+  readonly idleMs?: number
+}
+
+/** Uploads and moves of a push come one after the other: they are looked at together. */
+const GATHER_MS = 150
+/** Artifacts worked on at once. */
+const WORKERS = 3
+const PAGE = 1_000
+/** Files of one peer that may fail before the next peer is asked. */
+const MAX_FAILURES = 8
+/** What a collection now leaves alone: an upload whose push is still to come, milliseconds. */
+const FRESH_MS = 3_600_000
+/** What is wrong with one file, not with the peer. */
+const OF_ONE_FILE: ReadonlySet<string> = new Set(['E_SIGNATURE', 'E_TOO_LARGE', 'E_QUOTA'])
+
+export class LargeFiles {
+  readonly #options: LargeFilesOptions
+  readonly #book: UseBook
+  readonly #server: FileServer
+  readonly #notices: Notices
+  readonly #stopping = new AbortController()
+  readonly #ends: (() => void)[] = []
+  readonly #running = new Set<Promise<void>>()
+  /** By artifact, the peers that said they have files of it */
+  readonly #due = new Map<string, Set<string>>()
+  readonly #working = new Set<string>()
+  /** Artifacts of which files came that the other holders were not told of */
+  readonly #news = new Set<string>()
+  readonly #lacks = new Map<string, number>()
+  /** What was said last of it, since the start */
+  readonly #stated = new Map<string, number | undefined>()
+  /** Artifacts whose refs moved since they were searched */
+  readonly #unsearched = new Set<string>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: LargeFilesOptions) {
+    const { net, files, journal, replicas, idleMs } = options
+    this.#options = options
+    this.#book = new UseBook(journal)
+    this.#notices = new Notices(net)
+    const isFor = (artifact: string, peer: string): boolean => replicas.isFor(artifact, peer)
+    this.#server = new FileServer({ net, files, isFor, ...(idleMs === undefined ? {} : { idleMs }) })
+  }
+
+  /** Answers and acts from now on. Call once. */
+  start(): void {
+    const { net, store, files, replicas, retryMs = 30_000 } = this.#options
+    net.handle(FILES_METHOD, (body, { peer }) => this.#answerNotice(body, peer))
+    this.#server.attach()
+    store.onCollected((id, options) => this.#collect(id, options))
+    this.#ends.push(store.on((event) => this.#onStore(event)))
+    this.#ends.push(files.on((artifact) => this.#came(artifact)))
+    this.#ends.push(
+      replicas.on((event) => {
+        if (event.type === 'held') this.#tellHolder(event.artifact, event.peer)
+      }),
+    )
+    const timer = setInterval(() => {
+      for (const artifact of this.#lacks.keys()) this.#schedule(artifact)
+    }, retryMs)
+    timer.unref()
+    this.#ends.push(() => clearInterval(timer))
+    this.#run(() => this.#recover())
+  }
+
+  /** A peer is served from now on. */
+  ready(peer: string): void {
+    this.#run(async () => {
+      for await (const artifact of this.#book.all()) {
+        this.#tell(artifact, peer)
+        if (this.#lacks.has(artifact)) this.#schedule(artifact)
+      }
+    })
+  }
+
+  expelled(peer: string): void {
+    this.#server.end(new MeshError('E_REVOKED', 'The node was put out of the mesh'), peer)
+  }
+
+  /**
+   * Files that commits held here name and that are not here; at least one while new commits are still to be looked at. Undefined for an artifact of which no large file
+   * was seen.
+   */
+  lacks(artifact: string): number | undefined {
+    const lacks = this.#lacks.get(artifact) ?? (this.#unsearched.has(artifact) ? 1 : 0)
+    return lacks > 0 || this.#book.get(artifact) !== undefined ? lacks : undefined
+  }
+
+  async close(): Promise<void> {
+    for (const end of this.#ends.splice(0)) end()
+    clearTimeout(this.#timer)
+    const reason = new MeshError('E_STOPPING', 'The daemon is shutting down')
+    this.#stopping.abort(reason)
+    this.#notices.close()
+    this.#server.end(reason)
+    await Promise.allSettled([...this.#running])
+  }
+
+  async #recover(): Promise<void> {
+    for await (const artifact of this.#book.all()) {
+      await this.#count(artifact)
+      if (this.#lacks.has(artifact)) this.#schedule(artifact)
+    }
+  }
+
+  /** One answer, whatever is known here of what is named. */
+  async #answerNotice(body: Uint8Array, peer: string): Promise<Uint8Array> {
+    const { artifacts } = decodeMessage(filesNotice, body, 'a notice of large files')
+    for (const artifact of artifacts) {
+      if (!this.#options.replicas.isFor(artifact, peer)) continue
+      if (this.#book.get(artifact) === undefined) this.#unsearched.add(artifact)
+      await this.#book.begin(artifact)
+      this.#schedule(artifact, peer)
+    }
+    return encodeMessage({})
+  }
+
+  #onStore({ type, artifact, forkOf }: ArtifactEvent): void {
+    if (type === 'removed') {
+      this.#lacks.delete(artifact)
+      this.#stated.delete(artifact)
+      this.#due.delete(artifact)
+      this.#unsearched.delete(artifact)
+      this.#run(() => this.#book.forget(artifact))
+    } else if (forkOf !== undefined && this.#book.get(forkOf) !== undefined) {
+      this.#run(async () => {
+        await this.#book.begin(artifact, forkOf)
+        this.#schedule(artifact)
+      })
+    } else if ((type === 'moved' || type === 'adopted') && this.#book.get(artifact) !== undefined) {
+      this.#unsearched.add(artifact)
+      this.#schedule(artifact)
+    }
+  }
+
+  #came(artifact: string): void {
+    this.#news.add(artifact)
+    this.#run(async () => {
+      await this.#book.begin(artifact)
+      this.#schedule(artifact)
+    })
+  }
+
+  #tell(artifact: string, peer: string): void {
+    if (this.#options.replicas.knows(artifact, peer)) this.#tellHolder(artifact, peer)
+  }
+
+  #tellHolder(artifact: string, peer: string): void {
+    if (this.#book.get(artifact) === undefined) return
+    if (this.#options.replicas.isFor(artifact, peer)) this.#notices.tell(peer, artifact)
+  }
+
+  #schedule(artifact: string, peer?: string): void {
+    const peers = this.#due.get(artifact) ?? new Set()
+    this.#due.set(artifact, peer === undefined ? peers : peers.add(peer))
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#pump()
+    }, GATHER_MS).unref()
+  }
+
+  #pump(): void {
+    for (const [artifact, peers] of this.#due) {
+      if (this.#working.size >= WORKERS) return
+      if (this.#working.has(artifact)) continue
+      this.#due.delete(artifact)
+      this.#working.add(artifact)
+      this.#run(async () => {
+        try {
+          await this.#bring(artifact, peers)
+        } finally {
+          this.#working.delete(artifact)
+          this.#pump()
+        }
+      })
+    }
+  }
+
+  /** Looks for what is wanted, and fetches what can be had now. */
+  async #bring(artifact: string, peers: ReadonlySet<string>): Promise<void> {
+    const { store, replicas } = this.#options
+    if (store.get(artifact) === undefined) return
+    const isNew = this.#unsearched.has(artifact)
+    const source = await this.#search(artifact)
+    if (source !== undefined) await this.#share(artifact, source)
+    for (const peer of new Set([...peers, ...(await replicas.linkedHolders(artifact))])) {
+      if (!(await this.#isShort(artifact))) break
+      await this.#fetch(artifact, peer)
+    }
+    await this.#count(artifact)
+    const lacks = this.lacks(artifact)
+    if (this.#stated.get(artifact) !== lacks || isNew) await replicas.restate(artifact)
+    this.#stated.set(artifact, lacks)
+    if (this.#news.delete(artifact))
+      for (const peer of await replicas.linkedHolders(artifact)) this.#tell(artifact, peer)
+  }
+
+  /** L1. @returns the artifact it was forked from */
+  async #search(artifact: string): Promise<string | undefined> {
+    const { store, files } = this.#options
+    const use = this.#book.get(artifact)
+    this.#unsearched.delete(artifact)
+    const tips = tipsOf(store, artifact)
+    if (use === undefined || tips.join() === use.tips.join()) return use?.source
+    const repository = await store.repository(artifact)
+    const walk = { tips, known: use.tips }
+    const named = await pointersBetween(repository, walk, this.#stopping.signal)
+    await files.want(artifact, named, [this.#book.row(artifact, { ...use, tips })])
+    return use.source
+  }
+
+  async #share(artifact: string, source: string): Promise<void> {
+    const { files } = this.#options
+    for (let page = await files.list(artifact, 'wanted', undefined, PAGE); page.length > 0; ) {
+      for (const { oid } of page) if (files.size(source, oid) !== undefined) await files.share(artifact, oid, source)
+      page = await files.list(artifact, 'wanted', page.at(-1)?.oid, PAGE)
+    }
+  }
+
+  /** What this peer has of what is wanted. */
+  async #fetch(artifact: string, peer: string): Promise<void> {
+    const { net, files, idleMs } = this.#options
+    const options = { net, files, signal: this.#stopping.signal, ...(idleMs === undefined ? {} : { idleMs }) }
+    let failures = 0
+    for (let after: string | undefined; ; ) {
+      const wanted = await files.list(artifact, 'wanted', after, PAGE)
+      if (wanted.length === 0) return
+      const { failed } = await askFiles({ peer, artifact, wanted }, options).catch((error: unknown) => {
+        this.#stopping.signal.throwIfAborted()
+        return { failed: { oid: '', error } }
+      })
+      after = failed?.oid ?? wanted.at(-1)?.oid
+      if (failed === undefined) continue
+      const { code, message } = toMeshError(failed.error)
+      this.#options.note('fetching a large file', { artifact, peer, code, reason: message })
+      if (!OF_ONE_FILE.has(code) || ++failures === MAX_FAILURES) return
+    }
+  }
+
+  async #isShort(artifact: string): Promise<boolean> {
+    return (await this.#options.files.list(artifact, 'wanted', undefined, 1)).length > 0
+  }
+
+  async #count(artifact: string): Promise<void> {
+    const { files } = this.#options
+    let count = 0
+    for (let page = await files.list(artifact, 'wanted'); page.length > 0; ) {
+      count += page.length
+      page = await files.list(artifact, 'wanted', page.at(-1)?.oid)
+    }
+    if (count === 0) this.#lacks.delete(artifact)
+    else this.#lacks.set(artifact, count)
+  }
+
+  /** L5 */
+  async #collect(artifact: string, { keepRecent = false }: CollectOptions): Promise<void> {
+    const { store, files } = this.#options
+    if (this.#book.get(artifact) === undefined) return
+    const named = new Set<string>()
+    for (const { oid } of await allPointers(await store.repository(artifact), this.#stopping.signal)) named.add(oid)
+    const before = Date.now() - (keepRecent ? KEEP_MS : FRESH_MS)
+    await files.sweep(artifact, (oid) => named.has(oid), before)
+    await this.#count(artifact)
+  }
+
+  #run(work: () => Promise<void>): void {
+    if (this.#stopping.signal.aborted) return
+    const running = work()
+      .catch((error: unknown) => {
+        const { code, message } = toMeshError(error)
+        if (!this.#stopping.signal.aborted) this.#options.note('large files', { code, reason: message })
+      })
+      .finally(() => this.#running.delete(running))
+    this.#running.add(running)
+  }
+}
+
+function tipsOf(store: ArtifactStore, artifact: string): string[] {
+  const views = [null, ...store.heads(artifact).keys()].map((as) => store.refs(artifact, { as }))
+  return [...new Set(views.flatMap((refs) => [...refs.values()]))].sort()
+}

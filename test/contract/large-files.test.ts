@@ -1,0 +1,216 @@
+/** Large files (Git LFS) are wherever the commits are that name them: real stores and real Git, over both networks. */
+import { createHash, randomBytes } from 'node:crypto'
+import { readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { Content } from '../../daemon/artifacts/content/content.ts'
+import { askFiles } from '../../daemon/artifacts/large-files/ask-files.ts'
+import { FILES_STREAM } from '../../protocol/artifact/file-messages.ts'
+import { FLUSH, packet } from '../../protocol/artifact/pkt-line.ts'
+import { ArtifactMesh, type Wire } from '../support/artifact-mesh.ts'
+import { type ArtifactNode, commitFile, eventually } from '../support/artifact-node.ts'
+
+const TIMES = { graceMs: 400, pauseMs: 50, maxPauseMs: 400 }
+let mesh: ArtifactMesh
+afterEach(async () => mesh.close())
+
+async function meshOf(wire: Wire, count: number): Promise<[ArtifactNode, ArtifactNode, ArtifactNode]> {
+  mesh = await ArtifactMesh.start(wire, count, { times: TIMES, checkMs: 300 })
+  const [a, b = a, c = b] = mesh.nodes
+  if (!a || !b || !c) throw new Error('no nodes')
+  return [a, b, c]
+}
+
+interface Large {
+  readonly oid: string
+  readonly bytes: Buffer
+  readonly pointer: string
+}
+
+function large(size: number): Large {
+  const bytes = randomBytes(size)
+  const oid = createHash('sha256').update(bytes).digest('hex')
+  return { oid, bytes, pointer: `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${size}\n` }
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield await Promise.resolve(bytes)
+}
+
+const upload = ({ files }: ArtifactNode, id: string, { oid, bytes }: Large) =>
+  files.put(id, oid, bytes.length, once(bytes))
+
+async function contentOf({ files }: ArtifactNode, id: string, oid: string): Promise<Buffer> {
+  const parts: Buffer[] = []
+  for await (const chunk of (await files.read(id, oid)).chunks) parts.push(Buffer.from(chunk))
+  return Buffer.concat(parts)
+}
+
+const has = (id: string, { oid }: Large, ...nodes: ArtifactNode[]) =>
+  eventually('all have the file', () => nodes.every(({ files }) => files.size(id, oid) !== undefined))
+const copies = (min: number) => ({ replicas: { min, max: 8, mustInclude: [] } })
+const pathOf = async ({ store }: ArtifactNode, id: string, oid: string) =>
+  join(await store.repository(id), 'lfs', oid.slice(0, 2), oid)
+
+describe.each<Wire>(['memory', 'libp2p'])('over %s', (wire) => {
+  test('a file follows its commit to every holder, and to a later one after the first is gone', async () => {
+    const [a, b, c] = await meshOf(wire, 3)
+    const { id } = await a.store.create({ name: 'notes', settings: copies(2) })
+    const file = large(3 << 20)
+    await upload(a, id, file)
+    await commitFile(a, id, file.pointer)
+    const holder = () => [b, c].find(({ store }) => store.get(id) !== undefined)
+    await eventually('there is a copy', () => holder() !== undefined)
+    const second = holder() ?? b
+    await has(id, file, second)
+    await eventually('it is told', async () => (await a.replication.status(id)).state === 'healthy')
+    await mesh.down(a)
+    const third = second === b ? c : b
+    await third.replication.clone(id)
+    await has(id, file, third)
+    expect((await contentOf(third, id, file.oid)).equals(file.bytes)).toBe(true)
+  })
+})
+
+test('a commit may come before its file; until then holders say what they lack, also after a restart', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await a.store.create({ name: 'notes', settings: copies(2) })
+  const [first, later] = [large(1000), large(2000)]
+  await upload(a, id, first)
+  await commitFile(a, id, first.pointer)
+  await has(id, first, b)
+  await commitFile(a, id, later.pointer)
+  await eventually('both lack it', () => [a, b].every((node) => node.large.lacks(id) === 1))
+  await eventually('and say so', async () => {
+    const { state, holders } = await a.replication.status(id)
+    return state === 'catching-up' && holders.every(({ lacks, current }) => lacks === 1 && !current)
+  })
+  await mesh.crash(b)
+  const again = await mesh.again(b)
+  await eventually('it knows', () => again.large.lacks(id) === 1)
+  await upload(a, id, later)
+  await has(id, later, again)
+  await eventually('nothing is lacking', async () => (await a.replication.status(id)).state === 'healthy')
+})
+
+test('F22 F23 a file that is damaged or gone here is fetched again from another holder', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await a.store.create({ name: 'notes', settings: copies(2) })
+  const file = large(100_000)
+  await upload(a, id, file)
+  await commitFile(a, id, file.pointer)
+  await has(id, file, b)
+  writeFileSync(await pathOf(a, id, file.oid), Buffer.concat([file.bytes.subarray(1), Buffer.of(7)]))
+  await expect(contentOf(a, id, file.oid)).rejects.toMatchObject({ code: 'E_STORAGE' })
+  await has(id, file, a)
+  expect((await contentOf(a, id, file.oid)).equals(file.bytes)).toBe(true)
+})
+
+test('what a writer who is not the owner adds comes to the owner, after a partition too', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await a.store.create({ name: 'notes', settings: { ...copies(2), delegates: [b.id] } })
+  const base = await commitFile(a, id, 'base')
+  const isThere = () => b.store.get(id) && b.store.refs(id, { as: null }).get('refs/heads/main') === base.oid
+  await eventually('it holds it', () => isThere() === true)
+  mesh.network.partition([[a.id], [b.id]])
+  const file = large(50_000)
+  await upload(b, id, file)
+  const { oid } = await commitFile(b, id, file.pointer)
+  mesh.network.heal()
+  await mesh.connect()
+  await has(id, file, a)
+  await eventually('the owner follows', () => a.store.refs(id, { as: null }).get('refs/heads/main') === oid)
+})
+
+test('GIT-12 a holder that sends other bytes is not believed, and the next one is asked', async () => {
+  const [a, b, c] = await meshOf('memory', 3)
+  const { id } = await a.store.create({ name: 'notes', settings: copies(3) })
+  const file = large(200_000)
+  await eventually('both hold it', () => [b, c].every(({ store }) => store.get(id) !== undefined))
+  // from now on it lies
+  c.net.handleStream(FILES_STREAM, (stream) => {
+    void (async () => {
+      for await (const _ of stream.chunks()) break
+      const size = Buffer.from(JSON.stringify({ size: 200_000 }))
+      const lie = Array.from({ length: 4 }, () => packet(Buffer.alloc(50_000)))
+      await stream.write(Buffer.concat([packet(size), ...lie, FLUSH]))
+      await stream.end()
+    })().catch(() => undefined)
+  })
+  const wanted = [{ oid: file.oid, size: file.bytes.length }]
+  const { got, failed } = await askFiles(
+    { peer: c.id, artifact: id, wanted },
+    { net: b.net, files: b.files, signal: AbortSignal.timeout(10_000) },
+  )
+  expect([got, failed?.error]).toEqual([0, expect.objectContaining({ code: 'E_SIGNATURE' })])
+  expect(readdirSync(join(await b.store.repository(id), 'lfs', 'incoming'))).toEqual([])
+  await upload(a, id, file)
+  await commitFile(a, id, file.pointer)
+  await has(id, file, b)
+  expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
+})
+
+test('GIT-17 nobody gets a file of an artifact that is not for him, or learns that there is one', async () => {
+  const [a, b, c] = await meshOf('memory', 3)
+  const settings = { ...copies(1), readers: [b.id] }
+  const { id } = await a.store.create({ name: 'secret', visibility: 'private', settings })
+  const open = await a.store.create({ name: 'open' })
+  const file = large(1000)
+  await upload(a, id, file)
+  await commitFile(a, id, file.pointer)
+  await b.replication.clone(id)
+  await has(id, file, b)
+  const wanted = [{ oid: file.oid, size: 1000 }]
+  const ask = (artifact: string) =>
+    askFiles(
+      { peer: a.id, artifact, wanted },
+      {
+        net: c.net,
+        files: { put: () => Promise.reject(new Error('it came')), refusal: () => undefined },
+        signal: AbortSignal.timeout(10_000),
+      },
+    )
+  for (const artifact of [id, open.id, `a${'b'.repeat(32)}`]) expect(await ask(artifact)).toEqual({ got: 0 })
+})
+
+test('large files count for quotas, and give their room back', async () => {
+  const [a] = await meshOf('memory', 1)
+  const { id } = await a.store.create({ name: 'notes' })
+  const before = a.store.usage().bytes
+  const room = a.store.room(id)
+  const file = large(5_000)
+  await upload(a, id, file)
+  expect([a.store.usage().bytes - before, room - a.store.room(id), a.store.require(id).bytes]).toEqual([
+    5_000,
+    5_000,
+    expect.any(Number),
+  ])
+  expect(a.files.refusal(id, a.store.room(id) + 1)).toMatchObject({ code: 'E_TOO_LARGE' })
+  await a.store.remove(id, {})
+  expect(a.store.usage().bytes).toBeLessThanOrEqual(before)
+})
+
+test('a fork has the files its commits name, and a collection keeps them and drops what nothing names', async () => {
+  const [a] = await meshOf('memory', 1)
+  const { id } = await a.store.create({ name: 'notes' })
+  const [kept, other] = [large(3_000), large(4_000)]
+  await upload(a, id, kept)
+  await upload(a, id, other)
+  await commitFile(a, id, kept.pointer)
+  await eventually('it is known', () => a.large.lacks(id) === 0)
+  const fork = await new Content(a.store).fork(id, { name: 'copy', by: {} })
+  await has(fork.id, kept, a)
+  expect(a.files.size(fork.id, other.oid)).toBeUndefined()
+  await a.store.remove(id, {})
+  expect((await contentOf(a, fork.id, kept.oid)).equals(kept.bytes)).toBe(true)
+  await upload(a, fork.id, other)
+  await a.files.touch(fork.id, other.oid)
+  const sizes = await a.store.collect(fork.id)
+  expect(a.files.size(fork.id, other.oid)).toBe(4_000)
+  utimesSync(await pathOf(a, fork.id, other.oid), 1, 1)
+  utimesSync(await pathOf(a, fork.id, kept.oid), 1, 1)
+  const after = await a.store.collect(fork.id)
+  expect([a.files.size(fork.id, other.oid), a.files.size(fork.id, kept.oid)]).toEqual([undefined, 3_000])
+  expect(after.bytesBefore - after.bytesAfter).toBe(4_000)
+  expect(sizes.bytesAfter).toBe(after.bytesBefore)
+})
