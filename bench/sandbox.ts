@@ -51,7 +51,7 @@ const samples = {
   ...{ snapshot: [] as number[], commit: [] as number[], restore: [] as number[] },
 }
 
-/** A container with the options of a sandbox but for its mounts, made and started by the library alone. */
+/** A container with the options of a sandbox but for its mounts, and with the engine's own way to no network, made and started by the library alone. */
 async function plainContainer(): Promise<Dockerode.Container> {
   const { digest } = await executor.images.resolve(TEST_IMAGE)
   const { limits } = first.view()
@@ -66,9 +66,10 @@ async function plainContainer(): Promise<Dockerode.Container> {
       rootQuota: false,
     },
     agent: { argv: ['/bin/sh', '-c', 'sleep 600'], env: {}, init: true, folder: kit.folder },
+    etc: `${kit.folder}/.etc`,
     labels: { node: kit.nodeId, sandbox: 'plain', lease: 'bench' },
   })
-  const container = await docker.createContainer(body)
+  const container = await docker.createContainer({ ...body, NetworkDisabled: false })
   await container.start()
   return container
 }

@@ -81,6 +81,26 @@ describe.skipIf(!engine)('a hostile guest', () => {
     expect(Object.entries(refused).filter(([, code]) => code !== '1' && code !== '38')).toEqual([])
     expect((await sh(box, 'unshare -U true || unshare -r true')).end).not.toEqual({ kind: 'exit', code: 0 })
   })
+
+  it('SBX-07, SBX-03: its own loopback is all it has, and the files that say so are not its to fill, not even as root', async () => {
+    const builder = await kit.open({ nodeId: `${kit.nodeId}-b`, folder: `${kit.folder}/.b`, buildInContainers: true })
+    const box = await builder.create({ ...SPEC, profile: 'build' })
+    const host = readFileSync('/etc/resolv.conf', 'utf8').split('\n')
+    const { out } = await sh(
+      box,
+      'nc -l -p 900 -e echo hi & sleep 0.3; nc localhost 900; hostname; cat /etc/resolv.conf',
+    )
+    expect(out).toMatch(/^hi\nsandbox\n#/)
+    expect(host.filter((line) => line.startsWith('nameserver') && out.includes(line))).toEqual([])
+    const filled = await sh(
+      box,
+      'id -u; for f in hosts hostname resolv.conf; do echo x >> /etc/$f; rm -f /etc/$f; done',
+    )
+    expect([filled.out, filled.err.match(/Read-only file system/g)?.length]).toEqual(['0\n', 3])
+    expect((await sh(box, 'cat /etc/hosts')).out).toContain('127.0.0.1\tlocalhost')
+    await box.remove()
+    await builder.close()
+  })
 })
 
 for (const grade of gvisor ? (['jailed', 'gvisor'] as const) : (['jailed'] as const)) {

@@ -161,16 +161,22 @@ describe.skipIf(!engine || !root)('when the daemon goes', () => {
     expect((await sh(second.get(id) as Sandbox, 'cat a')).out).toBe('kept\n')
   })
 
-  it('SBX-27: after a crash what is known is taken up as it runs, and what nobody owns is removed within 10 s', async () => {
-    const at = kit()
-    const { nodeId, folder } = at
+  /** @returns the id of its sandbox */
+  const crashed = async ({ nodeId, folder }: SandboxKit, state = 'running'): Promise<string> => {
     const script = fileURLToPath(new URL('../support/sandbox-crasher.ts', import.meta.url))
-    const child = spawn(process.execPath, [script, engine?.socket ?? '', nodeId, folder], {
+    const child = spawn(process.execPath, [script, engine?.socket ?? '', nodeId, folder, state], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     const [first] = (await once(child.stdout, 'data')) as [Buffer]
     child.kill('SIGKILL')
     await once(child, 'exit')
+    return first.toString().trim()
+  }
+
+  it('SBX-27: after a crash what is known is taken up as it runs, and what nobody owns is removed within 10 s', async () => {
+    const at = kit()
+    const { folder } = at
+    const id = await crashed(at)
     expect(await at.containers()).toHaveLength(2)
 
     const journal = await openLevelJournal({ ...journalPlace(folder), types: SANDBOX_RECORDS })
@@ -178,7 +184,7 @@ describe.skipIf(!engine || !root)('when the daemon goes', () => {
     const next = await at.open({ journal, folder: boxesIn(folder) })
     await until(async () => (await at.containers()).length === 1, 'the orphan to go', 10_000)
     expect(performance.now() - start).toBeLessThan(10_000)
-    const taken = next.get(first.toString().trim())
+    const taken = next.get(id)
     expect(taken?.view().state).toBe('running')
     expect((await sh(taken as Sandbox, 'cat a')).out).toBe('kept\n')
     const background = await (await (taken as Sandbox).guest()).processes()
@@ -188,6 +194,41 @@ describe.skipIf(!engine || !root)('when the daemon goes', () => {
     await taken?.remove()
     await next.close()
     await journal.close()
+  })
+
+  it('SBX-27: what stood still at a crash is taken up so, and goes on when it is used', async () => {
+    const at = kit()
+    const id = await crashed(at, 'paused')
+    const journal = await openLevelJournal({ ...journalPlace(at.folder), types: SANDBOX_RECORDS })
+    const next = await at.open({ journal, folder: boxesIn(at.folder) })
+    const taken = next.get(id) as Sandbox
+    await until(() => taken.view().state === 'paused', 'its state to be seen')
+    expect((await sh(taken, 'cat a')).out).toBe('kept\n')
+    expect(await (await taken.guest()).processes()).toMatchObject([{ name: 'server', running: true }])
+    await taken.sleep('pause')
+    await taken.sleep('stop')
+    expect((await sh(taken, 'cat a')).out).toBe('kept\n')
+    await taken.remove()
+    await next.close()
+    await journal.close()
+  })
+
+  it('one that stands still, which the engine need not know, is ended by whoever asks the engine to', async () => {
+    const at = kit()
+    const executor = await at.open()
+    for (const [method, path] of [
+      ['POST', '/stop?t=1'],
+      ['DELETE', '?force=1'],
+    ] as const) {
+      const box = await executor.create(SPEC)
+      await sh(box, 'echo kept > a; sync')
+      await box.sleep('pause')
+      const [container] = await at.containers()
+      await ask(engine?.socket ?? '', method, `/containers/${container}${path}`)
+      await until(() => box.view().state === 'stopped', 'the end to be seen')
+      expect((await sh(box, 'cat a')).out).toBe('kept\n')
+      await box.remove()
+    }
   })
 
   it('a container that somebody removed is made again when nothing was in it', async () => {

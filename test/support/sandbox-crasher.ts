@@ -1,6 +1,6 @@
 /**
  * A process that makes a sandbox with something running in it, keeps another ready, says so, and waits to be killed.
- * Arguments: the engine's socket, node id, folder
+ * Arguments: the engine's socket, node id, folder, and `paused` for a sandbox that stands still by then
  */
 import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import { createSandboxExecutor } from '../../daemon/exec/sandbox/sandbox-executor.ts'
@@ -8,7 +8,7 @@ import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
 import { boxesIn, journalPlace, SPEC } from './sandbox-kit.ts'
 
 process.stdin.on('end', () => process.exit(3)).resume()
-const [socket = '', nodeId = '', folder = ''] = process.argv.slice(2)
+const [socket = '', nodeId = '', folder = '', state = ''] = process.argv.slice(2)
 const journal = await openLevelJournal({ ...journalPlace(folder), types: SANDBOX_RECORDS })
 const executor = await createSandboxExecutor({
   ...{ nodeId, folder: boxesIn(folder), journal, engine: `unix://${socket}`, env: {}, home: '/nowhere' },
@@ -20,4 +20,5 @@ await guest.files.write('/workspace/a', 'kept\n')
 guest.exec({ argv: ['/bin/sh', '-c', 'sleep 600'], background: true, name: 'server' })
 while ((await guest.processes()).length === 0);
 await executor.warm(SPEC)
+if (state === 'paused') await box.sleep('pause')
 process.stdout.write(`${box.id}\n`)

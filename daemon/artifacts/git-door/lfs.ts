@@ -15,17 +15,10 @@ export interface LfsParts {
 
 const TYPE = 'application/vnd.git-lfs+json'
 
-/** Where the client finds the files, and what it shows there. */
-export interface BatchPlace {
-  /** URL of the repository, without a final slash */
-  readonly repository: string
-  readonly header: Readonly<Record<string, string>>
-}
-
-/** @param admit throws unless the caller may do what the batch is for. @throws MeshError */
+/** @param repository its URL as the client has it, without a final slash. @param admit throws unless the caller may do what the batch is for. @throws MeshError */
 export async function serveBatch(
   { files, limits }: LfsParts,
-  { repository, header }: BatchPlace,
+  repository: string,
   request: IncomingMessage,
   response: ServerResponse,
   admit: (wanted: 'read' | 'write') => ArtifactView,
@@ -44,7 +37,7 @@ export async function serveBatch(
     )
   const view = admit(batch.operation === 'upload' ? 'write' : 'read')
   const base = `${repository}/info/lfs/objects`
-  const objects = batch.objects.map((object) => answerTo(files, view, batch, object, base, header))
+  const objects = batch.objects.map((object) => answerTo(files, view, batch, object, base))
   // A client does not send again what is here: until its push names it, it must not be collected
   if (batch.operation === 'upload')
     for (const { oid } of batch.objects) if (files.size(view.id, oid) !== undefined) await files.touch(view.id, oid)

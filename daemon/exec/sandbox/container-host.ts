@@ -8,6 +8,7 @@ import { attachedTransport } from './engine/attached-stream.ts'
 import type { EngineClient } from './engine/engine-client.ts'
 import { engineText } from './engine/engine-error.ts'
 import type { EngineLink } from './engine/engine-link.ts'
+import { installEtcFiles } from './etc-files.ts'
 import { type CgroupFiles, cgroupFiles, readEvidence } from './evidence.ts'
 import type { GuestConnection, GuestTransport } from './guest/guest-connection.ts'
 import type { GuestAgent } from './guest-agent.ts'
@@ -15,6 +16,7 @@ import { SANDBOX_BOUNDS } from './limits.ts'
 import { containerBody, GUEST_UID, WORKSPACE_PATH, type WorkspaceSource } from './profile.ts'
 import type { Recipe } from './recipe.ts'
 import type { GuestEvidence } from './sandbox.ts'
+import { type Freezer, freezerOf } from './standstill.ts'
 import { diskPaths, isDiskFull, makeDisk, mountDisk, removeDisk, reserveDisk } from './workspace/loop-disk.ts'
 
 /** The part of a row that its container depends on. */
@@ -24,6 +26,8 @@ export type Made = Recipe & Pick<SandboxRow, 'id' | 'container' | 'disk' | 'toke
 export interface Awake {
   readonly guest: GuestConnection
   readonly pid: number
+  /** Absent where the engine must be asked: on another host, or under a runtime that has its own way to stand still */
+  readonly freezer: Freezer | undefined
   evidence(): Promise<GuestEvidence | undefined>
 }
 
@@ -42,6 +46,7 @@ export class ContainerHost {
   readonly #options: ContainerHostOptions
   /** Sandboxes whose container or disk is being made: what has no row yet is not an orphan */
   readonly making = new Set<string>()
+  #etc: Promise<string> | undefined
 
   constructor(options: ContainerHostOptions) {
     this.#options = options
@@ -111,11 +116,21 @@ export class ContainerHost {
       digest: made.root,
       workspace: this.#source(made),
       agent: await agent.install(made.id, made.token),
+      etc: await this.#etcFiles(),
       labels: { node: nodeId, sandbox: made.id, lease },
       rootQuota: made.rootQuota === 'hard',
       ...(doorFolder === undefined ? {} : { door: doorFolder }),
     })
     return client.create(`manyhands-${made.id}-${randomBytes(3).toString('hex')}`, body)
+  }
+
+  /** Written once; tried again after a failure. */
+  #etcFiles(): Promise<string> {
+    this.#etc ??= installEtcFiles(join(this.#options.folder, '.etc')).catch((error: unknown) => {
+      this.#etc = undefined
+      throw error
+    })
+    return this.#etc
   }
 
   #source(made: Made): WorkspaceSource {
@@ -148,7 +163,10 @@ export class ContainerHost {
   }
 
   async #connect(client: EngineClient, made: Made, transport: GuestTransport): Promise<Awake> {
-    const facts = client.inspect(made.container).then(async ({ pid }) => ({ pid, files: await this.#cgroup(pid) }))
+    const facts = client.inspect(made.container).then(async ({ pid }) => {
+      const [files, freezer] = await Promise.all([this.#cgroup(pid), this.freezerFor(made, pid)])
+      return { pid, files, freezer }
+    })
     facts.catch(() => {})
     const evidence = async (): Promise<GuestEvidence | undefined> => {
       const { files } = await facts
@@ -173,7 +191,8 @@ export class ContainerHost {
       const local = this.#options.link.info()?.local === true
       const about = { token, cwd: WORKSPACE_PATH, evidence: evident, signal, local }
       guest = await this.#options.agent.connect(made.id, watched, about)
-      return { guest, pid: (await facts).pid, evidence: evident }
+      const { pid, freezer } = await facts
+      return { guest, pid, freezer, evidence: evident }
     } catch (error) {
       guest?.close()
       transport.close()
@@ -196,6 +215,11 @@ export class ContainerHost {
     const names = disks ?? (await readdir(folder).catch(() => []))
     for (const name of names) await removeDisk(join(folder, name))
     if (disks === undefined) await rm(folder, { recursive: true, force: true })
+  }
+
+  async freezerFor({ container, grade }: Pick<Made, 'container' | 'grade'>, pid: number): Promise<Freezer | undefined> {
+    const usable = this.#options.link.info()?.local === true && pid > 0 && grade === 'jailed'
+    return usable ? freezerOf(pid, container) : undefined
   }
 
   async #cgroup(pid: number): Promise<CgroupFiles | undefined> {

@@ -24,15 +24,24 @@ export async function cgroupFiles(pid: number): Promise<CgroupFiles | undefined>
 
 /** @param table the text of `/proc/<pid>/cgroup` */
 export function filesOf(table: string): CgroupFiles | undefined {
-  const lines = table.split('\n').map((line) => /^\d+:([^:]*):(\/.*)$/.exec(line))
-  const pathOf = (controller: string): string | undefined =>
-    lines.find((line) => line?.[1]?.split(',').includes(controller))?.[2]
-  const [memory, pids] = [pathOf('memory'), pathOf('pids')]
+  const { of, unified } = cgroupPaths(table)
+  const [memory, pids] = [of('memory'), of('pids')]
   if (memory !== undefined && pids !== undefined)
     return { memory: join(ROOT, 'memory', memory, 'memory.oom_control'), pids: join(ROOT, 'pids', pids, 'pids.events') }
-  const unified = lines.find((line) => line?.[1] === '')?.[2]
   if (unified === undefined || unified === '/') return undefined
   return { memory: join(ROOT, unified, 'memory.events'), pids: join(ROOT, unified, 'pids.events') }
+}
+
+/** Paths of a process: by controller in v1, and in the unified hierarchy of v2. @param table the text of `/proc/<pid>/cgroup` */
+export function cgroupPaths(table: string): {
+  of(controller: string): string | undefined
+  readonly unified: string | undefined
+} {
+  const lines = table.split('\n').map((line) => /^\d+:([^:]*):(\/.*)$/.exec(line))
+  return {
+    of: (controller) => lines.find((line) => line?.[1]?.split(',').includes(controller))?.[2],
+    unified: lines.find((line) => line?.[1] === '')?.[2],
+  }
 }
 
 export async function readEvidence(files: CgroupFiles, isDiskFull: () => Promise<boolean>): Promise<GuestEvidence> {

@@ -13,6 +13,7 @@ import type { GuestEvidence, Sandbox, SandboxState, SandboxView, SnapshotView } 
 import type { SandboxStore } from './sandbox-store.ts'
 import { Serial } from './serial.ts'
 import { SnapshotKeeper } from './snapshot-keeper.ts'
+import { type Freezer, letGo, Standstill } from './standstill.ts'
 import { unmountDisk } from './workspace/loop-disk.ts'
 
 /** A sandbox that is not used is paused after its time, and stopped after so many times that. */
@@ -39,6 +40,7 @@ export interface ForkOptions {
 export class LiveSandbox implements Sandbox {
   readonly #context: LiveContext
   readonly #serial = new Serial()
+  readonly #standstill: Standstill
   readonly #listeners = new Set<(state: SandboxState | 'removed') => void>()
   #row: SandboxRow
   #state: SandboxState
@@ -55,6 +57,7 @@ export class LiveSandbox implements Sandbox {
     this.#context = context
     this.#row = row
     this.#state = state
+    this.#standstill = new Standstill(() => context.link.client())
     if (awake) this.#isAwake(awake)
   }
 
@@ -149,11 +152,16 @@ export class LiveSandbox implements Sandbox {
         throw error
       }
       this.#awake?.guest.lost('sandbox-lost')
+      const stood = this.#standstill.unknownToEngine
+      this.#standstill.forget()
       this.#isAwake(awake)
       this.#changed('running')
       // Nothing of the old can reach the new; whoever comes next waits until it is gone.
       void this.#serial
-        .run(() => this.#context.snapshots.forget(before))
+        .run(async () => {
+          if (stood) await letGo(this.#context.link.client(), before.container).catch(() => undefined)
+          await this.#context.snapshots.forget(before)
+        })
         .catch((error: unknown) => {
           this.#context.trouble('Something of before a restore could not be removed', error)
         })
@@ -186,6 +194,7 @@ export class LiveSandbox implements Sandbox {
       this.#changed('removed')
       this.#awake?.guest.close()
       this.#awake = undefined
+      if (this.#standstill.unknownToEngine) await this.#standstill.end(this.#row.container).catch(() => undefined)
       await this.#context.host.discard(this.#row)
       await this.#context.snapshots.removeImages(this.#row)
     })
@@ -193,12 +202,12 @@ export class LiveSandbox implements Sandbox {
 
   /** Runs `job` while nothing in the sandbox moves; one that was awake goes on after. For whoever is in turn already. */
   async frozen<T>(job: () => Promise<T>): Promise<T> {
-    const running = this.#state === 'running'
-    if (running) await this.#context.link.client().pause(this.#row.container)
+    if (this.#state !== 'running') return job()
+    await this.#standstill.begin(this.#row.container, this.#awake?.freezer)
     try {
       return await job()
     } finally {
-      if (running) await this.#context.link.client().unpause(this.#row.container)
+      await this.#standstill.end(this.#row.container)
     }
   }
 
@@ -251,6 +260,7 @@ export class LiveSandbox implements Sandbox {
   died(oom: boolean, exitCode: number): void {
     if (this.#ending || this.#removed) return
     this.#awake = undefined
+    this.#standstill.forget()
     // gVisor ends with all its guests when it has no memory (137) or no thread (2) left.
     this.#lastEnd = oom ? 'memory' : this.#row.grade === 'gvisor' && exitCode === 2 ? 'pids' : 'exit'
     this.#changed('stopped')
@@ -263,8 +273,17 @@ export class LiveSandbox implements Sandbox {
 
   /** What the engine says it is, after the engine was found (again). */
   found(state: SandboxState): void {
+    if (state === 'running' && this.#state === 'paused' && this.#standstill.unknownToEngine) return
+    this.#standstill.forget()
     if (this.#state === 'running' && state === 'stopped') this.#lastEnd = 'engine'
     this.#changed(state)
+  }
+
+  /** It was brought to stand by the daemon of before, which the engine does not know. */
+  foundStanding(freezer: Freezer): void {
+    if (this.#state !== 'running' || this.#awake !== undefined || this.#removed) return
+    this.#standstill.found(freezer)
+    this.#changed('paused')
   }
 
   /** The daemon goes; the sandbox stays. */
@@ -281,7 +300,7 @@ export class LiveSandbox implements Sandbox {
     this.#idleSince = performance.now()
     if (this.#state === 'running' && this.#awake) return this.#awake
     if (this.#state === 'paused' && this.#awake) {
-      await this.#context.link.client().unpause(this.#row.container)
+      await this.#standstill.end(this.#row.container)
       this.#changed('running')
       return this.#awake
     }
@@ -305,7 +324,8 @@ export class LiveSandbox implements Sandbox {
       return host.start(this.#row)
     }
     if (!found.running) return host.start(this.#row)
-    if (found.paused) await client.unpause(this.#row.container)
+    this.#standstill.forget()
+    await letGo(client, this.#row.container)
     try {
       return await host.resume(this.#row)
     } catch (error) {
@@ -333,7 +353,7 @@ export class LiveSandbox implements Sandbox {
 
   async #pause(): Promise<void> {
     if (this.#state !== 'running') return
-    await this.#context.link.client().pause(this.#row.container)
+    await this.#standstill.begin(this.#row.container, this.#awake?.freezer)
     this.#changed('paused')
     // Somebody may have begun something in the meantime.
     if ((this.#awake?.guest.activity.active ?? 0) > 0) await this.#wakeUp()
@@ -356,7 +376,7 @@ export class LiveSandbox implements Sandbox {
     this.#ending = true
     try {
       const client = link.client()
-      if (this.#state === 'paused') await client.unpause(container).catch(onlyMissing)
+      if (this.#state === 'paused') await this.#standstill.end(container).catch(onlyMissing)
       await client.stop(container, SANDBOX_BOUNDS.stopSeconds).catch(onlyMissing)
       this.#awake?.guest.close()
       this.#awake = undefined

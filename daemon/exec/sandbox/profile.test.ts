@@ -11,6 +11,7 @@ const valid: ProfileInput = {
   digest: `sha256:${'a'.repeat(64)}`,
   workspace: { kind: 'loop', workspace: '/data/s/d1/mnt/workspace', home: '/data/s/d1/mnt/home' },
   agent: { argv: ['/run/manyhands/agent', '0'.repeat(32)], env: {}, folder: '/data/agents/s', init: false },
+  etc: '/data/etc',
   labels: { node: 'n', sandbox: 's', lease: 'l' },
   rootQuota: false,
 }
@@ -35,6 +36,7 @@ function outsideProfile(body: ReturnType<typeof containerBody>): string[] {
   want(['', 'SETUID,SETGID,CHOWN,DAC_OVERRIDE,FOWNER'].includes(host.CapAdd.join()), 'CapAdd')
   want(host.CapAdd.length === 0 || !host.ReadonlyRootfs, 'CapAdd in strict')
   want(host.SecurityOpt.join() === 'no-new-privileges', 'SecurityOpt')
+  want(body.NetworkDisabled, 'network')
   want(host.NetworkMode === 'none' && host.IpcMode === 'private' && host.CgroupnsMode === 'private', 'namespaces')
   want(
     [host.PidMode, host.UTSMode, host.UsernsMode, host.CgroupParent].every((mode) => mode === ''),
@@ -50,7 +52,8 @@ function outsideProfile(body: ReturnType<typeof containerBody>): string[] {
     'maps',
   )
   const targets = host.Mounts.map(({ Target, ReadOnly }) => `${Target}${ReadOnly ? ' ro' : ''}`)
-  const mounts = ['/workspace', '/home/agent', '/run/manyhands ro', '/run/mesh ro']
+  const etc = ['/etc/hosts ro', '/etc/hostname ro', '/etc/resolv.conf ro']
+  const mounts = ['/workspace', '/home/agent', '/run/manyhands ro', '/run/mesh ro', ...etc]
   want(targets.every((target) => mounts.includes(target)) && new Set(targets).size === targets.length, 'Mounts')
   want(
     host.Mounts.every(({ Type, Source }) => Type === 'bind' && Source.startsWith('/')),
@@ -159,6 +162,7 @@ describe('the profile of containers', () => {
     ['a relative source', { agent: { ...valid.agent, folder: 'x' } }],
     ['a source with ..', { door: '/a/../etc' }],
     ['a source with a comma', { door: '/a,b' }],
+    ['files of /etc from a relative folder', { etc: 'etc' }],
     ['a runtime that is a path', { runtime: '/bin/sh' }],
     ['no command', { agent: { ...valid.agent, argv: [] } }],
     ['limits out of range', { limits: { ...DEFAULT_LIMITS, pids: -1 } }],

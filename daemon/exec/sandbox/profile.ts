@@ -16,6 +16,9 @@ export const HOME_PATH = '/home/agent'
 /** Where the folder with the door's socket is seen in the guest */
 export const DOOR_PATH = '/run/mesh'
 export const GUEST_UID = 10_001
+export const SANDBOX_HOSTNAME = 'sandbox'
+/** Files of `/etc` that are ours, whatever the image has */
+export const ETC_FILES = ['hosts', 'hostname', 'resolv.conf'] as const
 
 /** What a package manager running as root inside needs; without the first, apt fails at `setgroups` with a misleading message. */
 const BUILD_CAPABILITIES = ['SETUID', 'SETGID', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'] as const
@@ -44,6 +47,8 @@ export interface ProfileInput {
     /** It collects no orphans: the engine's own first process stands above it */
     readonly init: boolean
   }
+  /** Folder on the host with `ETC_FILES`, shown read-only */
+  readonly etc: string
   /** Folder on the host with the egress door's socket, shown read-only */
   readonly door?: string
   readonly labels: { readonly node: string; readonly sandbox: string; readonly lease: string }
@@ -67,8 +72,10 @@ export function containerBody(input: ProfileInput) {
     Env: environment(input.agent.env, profile),
     User: user,
     WorkingDir: WORKSPACE_PATH,
-    Hostname: 'sandbox',
+    Hostname: SANDBOX_HOSTNAME,
     Domainname: '',
+    // A network namespace with loopback and nothing else, made by the runtime: the engine's own way there starts a process of the engine at each start.
+    NetworkDisabled: true,
     Healthcheck: { Test: ['NONE'] },
     Volumes: {},
     ExposedPorts: {},
@@ -154,7 +161,7 @@ interface Mount {
   readonly BindOptions: { readonly Propagation: 'rprivate' }
 }
 
-function mounts({ workspace, agent, door }: ProfileInput): Mount[] {
+function mounts({ workspace, agent, etc, door }: ProfileInput): Mount[] {
   const bind = (source: string, target: string, readOnly: boolean): Mount => ({
     Type: 'bind',
     Source: hostPath(source),
@@ -166,6 +173,7 @@ function mounts({ workspace, agent, door }: ProfileInput): Mount[] {
   if (workspace.kind === 'loop')
     list.push(bind(workspace.workspace, WORKSPACE_PATH, false), bind(workspace.home, HOME_PATH, false))
   list.push(bind(agent.folder, AGENT_FOLDER, true))
+  for (const name of ETC_FILES) list.push(bind(`${hostPath(etc)}/${name}`, `/etc/${name}`, true))
   if (door !== undefined) list.push(bind(door, DOOR_PATH, true))
   return list
 }

@@ -325,9 +325,20 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     const busy = new Set([...this.#host.making, ...this.#pool.ids()])
     const { states, orphans } = adoption(containers, rows, busy)
     for (const [id, state] of states) this.#sandboxes.get(id)?.found(state)
+    this.#inBackground(this.#findStanding(client))
     const trouble = (error: unknown): void => this.#trouble('What nobody owns could not be removed', error)
     this.#inBackground(removeOrphans(client, orphans, trouble).then(() => this.#removeStrays().catch(trouble)))
     for (const listener of this.#listeners) listener(info)
+  }
+
+  /** What a daemon before this one brought to stand is running to the engine. */
+  async #findStanding(client: EngineClient): Promise<void> {
+    for (const sandbox of this.#sandboxes.values()) {
+      if (sandbox.view().state !== 'running') continue
+      const found = await client.inspect(sandbox.row.container).catch(() => undefined)
+      const freezer = found && (await this.#host.freezerFor(sandbox.row, found.pid))
+      if (freezer && (await freezer.frozen())) sandbox.foundStanding(freezer)
+    }
   }
 
   async #removeStrays(): Promise<void> {

@@ -132,6 +132,8 @@ describe('content streams', () => {
       { path: '/etc/a', kind: 1 },
       { path: '/workspace/x', kind: 1 },
       { path: '/run/manyhands', kind: 1 },
+      { path: '/etc/hosts', kind: 1 },
+      { path: '/etc/resolv.conf', kind: 2 },
       { path: '/usr/bin/old', kind: 2 },
       { path: 'relative', kind: 1 },
     ]

@@ -11,8 +11,8 @@ export interface RootChange {
   readonly kind: number
 }
 
-/** Places that are not the root's, or made anew at each start. */
-const ELSEWHERE = /^\/(?:workspace|home\/agent|run|tmp|dev|proc|sys)(?:\/|$)/
+/** Places that are not the root's, or made anew at each start; the files of `/etc` are those of `etc-files.ts`. */
+const ELSEWHERE = /^\/(?:workspace|home\/agent|run|tmp|dev|proc|sys|etc\/(?:hosts|hostname|resolv\.conf))(?:\/|$)/
 const MAX_CHANGES = 1_000_000
 
 /** Pure: what to pack and what is gone. */
