@@ -154,8 +154,7 @@ class Daemon implements RunningDaemon {
       onAlarm: (what, detail) => this.#events.add({ type: 'alarm', what, detail }),
     })
     const { net, joins, dialed } = await this.#joinNetwork(membership, directory)
-    // Loading the rest would hold up the handshakes: they go first, as long as they do not take long.
-    await Promise.race([dialed, this.#firstPeer.promise, new Promise((resolve) => setTimeout(resolve, FIRST_PEER_MS))])
+    await this.#greeted(net, dialed)
     const { serve } = await import('./serve.ts')
     this.#served = await serve({
       setting: this.#setting,
@@ -176,6 +175,12 @@ class Daemon implements RunningDaemon {
       onClose: (name, close) => this.#closers.push({ name, close }),
     })
     logger.info({ id: this.id, mesh: mesh.meshId, addresses: net.addresses(), socket: paths.socket }, 'the node is up')
+  }
+
+  /** Loading the rest would hold up handshakes and hellos: they go first, where somebody answers at all and as long as they do not take long. */
+  async #greeted(net: MeshNet, dialed: Promise<void>): Promise<void> {
+    const alone = dialed.then(() => (net.connections().length > 0 ? this.#firstPeer.promise : undefined))
+    await Promise.race([alone, this.#firstPeer.promise, new Promise((resolve) => setTimeout(resolve, FIRST_PEER_MS))])
   }
 
   /** Listens, and dials whom it knows; does not wait for them. */
