@@ -13,7 +13,7 @@ import { admit, type Admitted, CHALLENGE, type CallerOf } from './door-access.ts
 import { type DoorTarget, doorTarget } from './door-path.ts'
 import { GitTokens } from './git-tokens.ts'
 import { Intakes } from './intake.ts'
-import { type BatchPlace, receiveFile, sendFile, sendLfsError, serveBatch, verifyFile } from './lfs.ts'
+import { receiveFile, sendFile, sendLfsError, serveBatch, verifyFile } from './lfs.ts'
 import { LfsStore } from './lfs-store.ts'
 import { DOOR_LIMITS, type DoorLimits } from './limits.ts'
 import { serveReceive } from './receive.ts'
@@ -56,14 +56,9 @@ interface Entry {
   readonly way: GitWay | undefined
 }
 
-/** What a batch repeats to the client for its next requests: of a caller by another way, no credential. */
-function batchPlace(name: string, request: IncomingMessage, way: GitWay | undefined): BatchPlace {
-  if (way !== undefined) return { repository: `${way.repositories}${name}.git`, header: {} }
-  const { authorization, host = 'localhost' } = request.headers
-  return {
-    repository: `http://${host}/git/${name}.git`,
-    header: authorization === undefined ? {} : { Authorization: authorization },
-  }
+/** URL of the repository as the client has it. */
+function repositoryUrl(name: string, request: IncomingMessage, way: GitWay | undefined): string {
+  return `${way?.repositories ?? `http://${request.headers.host ?? 'localhost'}/git/`}${name}.git`
 }
 
 /** After an answer that came early, for the client to take it before the connection ends, milliseconds */
@@ -226,7 +221,7 @@ class Door implements GitDoor {
     const parts = { files: this.files, limits: this.#limits }
     switch (target.kind) {
       case 'lfs-batch':
-        return serveBatch(parts, batchPlace(target.name, request, way), request, response, enter)
+        return serveBatch(parts, repositoryUrl(target.name, request, way), request, response, enter)
       case 'lfs-object':
         if (request.method === 'PUT') return receiveFile(parts, enter('write'), target.oid, request, response)
         return sendFile(parts, enter('read'), target.oid, response)
