@@ -4,6 +4,7 @@ import type { Context } from './context.ts'
 export interface Leaf {
   readonly usage: string
   readonly about: string
+  /** `!` before the flags: it must be given; `+` after them: it may be given again, one value each, and what follows is an argument */
   readonly options?: readonly (readonly [flags: string, about: string, choices?: readonly string[]])[]
   readonly examples?: readonly string[]
   /** What follows the first argument is not ours: the words of a command to be run elsewhere */

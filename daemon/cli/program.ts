@@ -292,8 +292,9 @@ function addLeaf(parent: Command, leaf: Leaf, io: Io, exit: (code: number) => vo
   const command = parent.command(leaf.usage).description(leaf.about)
   if (leaf.passThrough) command.passThroughOptions()
   for (const [flags, about, choices] of leaf.options ?? []) {
-    const option = new Option(flags.replace('!', ''), about)
+    const option = new Option(flags.replace(/^!|\+$/g, ''), about)
     if (choices) option.choices([...choices])
+    if (flags.endsWith('+')) option.argParser((text: string, before: string[] = []) => [...before, text])
     if (flags.startsWith('!')) option.makeOptionMandatory()
     command.addOption(option)
   }

@@ -13,7 +13,7 @@ const ON: NonNullable<Leaf['options']>[number] = ['--on <node>', 'name or id of 
 
 const EXEC_OPTIONS: NonNullable<Leaf['options']> = [
   ['--cwd <folder>', 'folder to run in (default: the workspace)'],
-  ['--env <name=value...>', 'environment of the command'],
+  ['--env <name=value>+', 'environment of the command; may be given again'],
   ['--timeout <duration>', 'end it after'],
 ]
 
@@ -152,7 +152,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
   },
   'sandbox move': {
     usage: 'move <sandbox>',
-    about: 'move it to another node with its files; its id stays, its processes end',
+    about: 'move it to another node with its files; its id stays, its processes and snapshots end',
     options: [['!--to <node>', 'name or id of a node']],
     run: async (context, [id = ''], flags) => (await sandbox()).move(context, id, { to: '', ...flags }),
   },
@@ -253,7 +253,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     usage: 'explain <url>',
     about: 'what would happen to a request, and why',
     options: [
-      ['--for <subject...>', 'agent/<name>, task/<id>, sandbox/<name>, node/<id>'],
+      ['--for <subject>+', 'agent/<name>, task/<id>, sandbox/<name>, node/<id>; may be given again'],
       ['--method <method>', 'of the request (default: only what is known of a tunnel)'],
     ],
     examples: ['manyhands policy explain https://api.github.com/user --for agent/ci --method GET'],

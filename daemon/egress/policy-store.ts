@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import * as z from 'zod'
 import { evaluate, type Explanation, type Target } from '../../protocol/egress/evaluate.ts'
 import { canonicalHost } from '../../protocol/egress/host.ts'
 import { EGRESS_LIMITS } from '../../protocol/egress/limits.ts'
 import { type EgressSubject, Rule, type RuleInput } from '../../protocol/egress/rule.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { parseRange } from './addresses.ts'
-import { ListDocument } from './document.ts'
+import { ListDocument, whatIsWrong } from './document.ts'
 import type { PolicyStore } from './egress.ts'
 
 /** The rules of this node, in a private file. */
@@ -31,7 +30,7 @@ export class StoredPolicy implements PolicyStore {
 
   async put(input: Omit<RuleInput, 'id'> & { readonly id?: string }): Promise<Rule> {
     const parsed = Rule.safeParse({ ...input, id: input.id ?? `r${randomBytes(5).toString('hex')}` })
-    if (!parsed.success) throw new MeshError('E_BAD_REQUEST', `The rule is not valid: ${z.prettifyError(parsed.error)}`)
+    if (!parsed.success) throw new MeshError('E_BAD_REQUEST', `The rule is not valid: ${whatIsWrong(parsed.error)}`)
     const rule = parsed.data
     const wrong = rule.addresses?.find((range) => parseRange(range) === undefined)
     if (wrong !== undefined)

@@ -35,7 +35,10 @@ export class SandboxPlacer {
   /** Why nobody is able. */
   hopeless(order: SandboxOrder, on: string): MeshError {
     const ranked = this.#rank(order, on)
-    const reasons = ranked.map(({ name, reason }) => `${name}: ${reason}`).slice(0, 5)
+    const image = order.image === undefined ? 'the default image' : `the image ${order.image}`
+    const reasons = ranked
+      .map(({ name, reason }) => `${name}: ${reason.replace(/ carry the label image\/.*/, ` have ${image}`)}`)
+      .slice(0, 5)
     const onlyGrade = order.isolation !== undefined && ranked.some(({ reason }) => reason.includes('isolation grade'))
     return new MeshError(
       onlyGrade ? 'E_GRADE' : 'E_NO_CANDIDATE',

@@ -255,7 +255,7 @@ export class Sandbox {
     return new Sandbox(this.#parts, await this.#parts.client.call('POST /v0/sandboxes/:id/fork', call))
   }
 
-  /** To another node, with its files and under the same id; its processes end. @param to name or id of a node */
+  /** To another node, with its files and under the same id; its processes and snapshots end. @param to name or id of a node */
   move(to: string, options: Options = {}): Promise<SandboxView> {
     return this.#keep(
       this.#parts.client.call('POST /v0/sandboxes/:id/move', { ...this.#waiting(options), body: { to } }),

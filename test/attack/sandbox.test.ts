@@ -174,7 +174,7 @@ for (const grade of gvisor ? (['jailed', 'gvisor'] as const) : (['jailed'] as co
       await ask(socket, 'DELETE', `/images/${encodeURIComponent(name)}?force=1`)
     })
 
-    it('SBX-07, SBX-18: no engine and no network is there to be found', async () => {
+    it('SBX-07, SBX-09, SBX-18: no engine, no sibling and no network is there to be found', async () => {
       const box = await make({ grade })
       const script = [
         'find / -name "*docker*.sock" 2>/dev/null',

@@ -75,7 +75,7 @@ describe.skipIf(!able)('sandboxes on a peer', { timeout: 120_000 }, () => {
     const code = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : error)
     await until(async () => (await box.exec(['true']).then(() => '', code)) === 'E_ENGINE_LOST', 'the loss to be told')
     await expect(make('another')).rejects.toMatchObject({
-      code: expect.stringMatching(/^E_ENGINE_LOST$|^E_NO_CANDIDATE$/),
+      code: expect.stringMatching(/^E_ENGINE_LOST$|^E_NO_CANDIDATE$/) as string,
     })
 
     // It serves, and does not spin while it waits for the engine

@@ -10,6 +10,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
 import { connect } from 'node:net'
 import { join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Mesh, PolicyRuleInput, Sandbox, SandboxOptions } from '../../sdk/src/index.ts'
@@ -24,6 +25,7 @@ const found = await findTestEngine()
 const able = found.engine !== undefined && process.geteuid?.() === 0
 const LIMITS = { memoryBytes: 512 << 20, diskBytes: 64 << 20, tmpBytes: 32 << 20, inodes: 5_000, pids: 256 }
 
+const EXAMPLE = fileURLToPath(new URL('../../examples/sandbox/main.ts', import.meta.url))
 const CANARY = `canary-${randomBytes(12).toString('hex')}`
 /** Stands in the project: what the search for the other must find */
 const MARK = `mark-${randomBytes(12).toString('hex')}`
@@ -158,6 +160,14 @@ describe.skipIf(!able)('work in sandboxes', { timeout: 120_000 }, () => {
     }
     // What no rule names stays shut
     expect((await box.exec(['curl', '-sS', 'https://other.test/'])).stderr).toContain('403')
+  })
+
+  test('examples/sandbox does what it says', async () => {
+    const [node = ''] = alice.command()
+    const { stdout } = await run(node, [EXAMPLE, image.name], { env: alice.environment(), timeout: 60_000 })
+    expect(stdout).toContain('6. A request left with a key that is nowhere inside')
+    expect(await sdk.sandboxes.list()).toEqual([])
+    expect(await sdk.services.list()).toEqual([])
   })
 
   test.skipIf(!existsSync('/usr/bin/npm'))(
@@ -295,10 +305,11 @@ async function spoken(url: string, texts: readonly string[]): Promise<unknown[]>
   await once(socket, 'open')
   const heard: unknown[] = []
   for (const text of texts) {
-    const next = once(socket, 'message')
+    const next = new Promise<unknown>((resolve) => {
+      socket.addEventListener('message', ({ data }) => resolve(data), { once: true })
+    })
     socket.send(text)
-    const [{ data }] = (await next) as [MessageEvent]
-    heard.push(data)
+    heard.push(await next)
   }
   socket.close()
   await once(socket, 'close')

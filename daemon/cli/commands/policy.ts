@@ -54,8 +54,14 @@ export async function deny(context: Context, flags: DenyFlags): Promise<undefine
 }
 
 async function put({ mesh, output }: Context, rule: Rule): Promise<undefined> {
-  const kept = await (await mesh()).policy.put(rule)
+  const { policy, secrets } = await mesh()
+  const kept = await policy.put(rule)
   await output.answer(kept, () => `${safeLine(kept.id)}  ${safeLine(ruleText(kept))}`)
+  const wanted = [...(rule.inject ?? []), ...(rule.replace ?? [])].map(({ secret }) => secret)
+  const known = new Set(wanted.length === 0 ? [] : (await secrets.list()).map(({ name }) => name))
+  for (const name of new Set(wanted))
+    if (!known.has(name))
+      output.note(`There is no secret "${safeLine(name)}" yet: manyhands secret set ${safeLine(name)}`)
 }
 
 function common({ host, for: subjects = ['any'], port, method, path, id, note }: DenyFlags): Omit<Rule, 'effect'> {
@@ -105,7 +111,7 @@ export async function list({ mesh, output }: Context): Promise<undefined> {
         { title: 'EFFECT', of: (rule) => rule.effect },
         { title: 'FOR', of: (rule) => rule.for.join(' ') },
         { title: 'HOST', of: (rule) => rule.host },
-        { title: 'WHAT', of: (rule) => whatText(rule) },
+        { title: 'WHAT', of: (rule) => whatText(rule) || undefined },
         { title: 'NOTE', of: (rule) => rule.note },
       ],
       rules,

@@ -34,11 +34,16 @@ interface Target {
 }
 
 async function targetOf({ mesh }: Context, args: readonly string[], flags: ExecFlags): Promise<Target> {
-  const [id = '', ...argv] = args
+  const [id = '', ...rest] = args
   const { cwd, env, timeout } = flags
+  const argv = rest[0] === '--' ? rest.slice(1) : rest
+  if (argv === rest && argv[0]?.startsWith('-') === true)
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot run "${argv[0]}": that is an option`, {
+      hint: 'Options go before the name of the sandbox: manyhands sandbox exec --timeout 5s dev -- make',
+    })
   return {
     box: await (await mesh()).sandboxes.get(id),
-    argv: argv[0] === '--' ? argv.slice(1) : argv,
+    argv,
     options: {
       cwd,
       env: env === undefined ? undefined : parseEnv(env),

@@ -8,6 +8,7 @@ import type { Context } from '../context.ts'
 import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { formatSize } from '../units.ts'
+import { countOf } from '../views.ts'
 
 /** "dev:/path" names a file inside; a single letter before the colon is no sandbox, nor is what begins with a dot or a slash. */
 function insideOf(text: string): { readonly sandbox: string; readonly path: string } | undefined {
@@ -55,7 +56,7 @@ export async function copy(context: Context, from: string, to: string): Promise<
   else if (source) await copyOut(await sandboxes.get(source.sandbox), source.path, to, context, copied)
   // Out to standard output, the content is the answer
   if (to === '-' && !context.output.json) return 0
-  await context.output.answer(copied, () => `copied ${copied.files} files, ${formatSize(copied.bytes)}`)
+  await context.output.answer(copied, () => `copied ${countOf(copied.files, 'file')}, ${formatSize(copied.bytes)}`)
   for (const path of copied.skipped) context.output.note(`left out: ${safeLine(path)}`)
   return 0
 }

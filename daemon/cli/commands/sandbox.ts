@@ -11,6 +11,7 @@ import type { Context } from '../context.ts'
 import { pairs, table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { formatSize, parseCount, parseDuration, parseSandboxLimits } from '../units.ts'
+import { countOf } from '../views.ts'
 
 export interface CreateFlags {
   readonly image?: string
@@ -93,7 +94,7 @@ function sandboxText(view: SandboxView): string {
     ['isolation', `${view.grade}, profile ${view.profile}`],
     [
       'limits',
-      `${formatSize(limits.memoryBytes)} memory, ${limits.cpus} CPUs, ${limits.pids} processes, ${formatSize(limits.diskBytes)} disk, ${limits.inodes} inodes`,
+      `${formatSize(limits.memoryBytes)} memory, ${countOf(limits.cpus, 'CPU')}, ${limits.pids} processes, ${formatSize(limits.diskBytes)} disk, ${limits.inodes} inodes`,
     ],
     ['workspace', `${view.workspace}${view.survivesStop ? '' : ' (in memory)'}`],
     ['agent', view.agent],

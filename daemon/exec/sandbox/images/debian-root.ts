@@ -20,6 +20,7 @@ export const DEBIAN_PACKAGES = [
   'curl',
   'g++',
   'git',
+  'git-lfs',
   'jq',
   'less',
   'make',
