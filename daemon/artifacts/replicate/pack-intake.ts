@@ -106,7 +106,9 @@ export class PackIntake {
     const extent = isSmall ? 'small' : complete.length === 0 ? 'whole' : 'part'
     const told = collect(this.#git, wants.length * LINE_BYTES)
     const known = complete.map((oid) => `^${oid}`)
-    this.#git.stdin.write(`${extent} ${maxBytes} ${count > MANY_OBJECTS ? 0 : 1} ${wants.join(' ')}\n${known.join(' ')}\n`)
+    this.#git.stdin.write(
+      `${extent} ${maxBytes} ${count > MANY_OBJECTS ? 0 : 1} ${wants.join(' ')}\n${known.join(' ')}\n`,
+    )
     await pipeIn(bytes, this.#git, this.#signal)
     const { code, stderr } = await this.#git.ended
     this.#signal.throwIfAborted()
