@@ -128,7 +128,10 @@ async function connect(
     nameOf: (node) => membership.member(node)?.name,
     rttMs: (node) => net.rttMs(node),
   })
-  const figures = new Figures(() => store.usage())
+  const figures = new Figures(
+    () => store.usage(),
+    () => replication.figures(),
+  )
   const ends = [
     store.on((event: ArtifactEvent) => {
       figures.happened(event)

@@ -1,7 +1,8 @@
 /** Counts what happens to artifacts, for `/metrics`. */
+import type { ReplicationFigures } from './replicate/replication.ts'
 import type { ArtifactEvent } from './store/artifact-store.ts'
 
-/** Since the daemon started, but for `artifacts` and `bytes`, which are as of now. */
+/** Since the daemon started, but for `artifacts`, `bytes` and what runs, which are as of now. */
 export interface ArtifactFigures {
   readonly artifacts: number
   readonly bytes: number
@@ -11,16 +12,22 @@ export interface ArtifactFigures {
   readonly git: { readonly fetch: number; readonly push: number }
   /** Records that came from other nodes, as far as they were new */
   readonly fetchedRecords: number
+  readonly replication: ReplicationFigures
 }
 
 export class Figures {
   readonly #usage: () => { readonly artifacts: number; readonly bytes: number }
+  readonly #replication: () => ReplicationFigures
   #moves = { own: 0, adopted: 0 }
   #git = { fetch: 0, push: 0 }
   #fetchedRecords = 0
 
-  constructor(usage: () => { readonly artifacts: number; readonly bytes: number }) {
+  constructor(
+    usage: () => { readonly artifacts: number; readonly bytes: number },
+    replication: () => ReplicationFigures,
+  ) {
     this.#usage = usage
+    this.#replication = replication
   }
 
   happened({ type, moves }: Pick<ArtifactEvent, 'type' | 'moves'>): void {
@@ -40,6 +47,12 @@ export class Figures {
   }
 
   read(): ArtifactFigures {
-    return { ...this.#usage(), moves: { ...this.#moves }, git: { ...this.#git }, fetchedRecords: this.#fetchedRecords }
+    return {
+      ...this.#usage(),
+      moves: { ...this.#moves },
+      git: { ...this.#git },
+      fetchedRecords: this.#fetchedRecords,
+      replication: this.#replication(),
+    }
   }
 }

@@ -2,6 +2,7 @@ import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/inter
 import { MeshError } from '../../protocol/errors.ts'
 import { Fifo } from './fifo.ts'
 import type { ByteStream } from './mesh-net.ts'
+import { bytesPassed } from './reclaim.ts'
 
 /**
  * The two ways this project waits on a libp2p stream, and the byte stream made of them. The stream's own ways do not hold:
@@ -43,8 +44,10 @@ export async function* chunks(stream: Stream): AsyncGenerator<Uint8Array> {
   try {
     for (;;) {
       const chunk = inbox.take()
-      if (chunk !== undefined) yield chunk
-      else if (inbox.error !== undefined) throw lost(inbox.error)
+      if (chunk !== undefined) {
+        bytesPassed(chunk.byteLength)
+        yield chunk
+      } else if (inbox.error !== undefined) throw lost(inbox.error)
       else if (inbox.ended) return
       else await inbox.changed()
     }
@@ -146,6 +149,7 @@ export class Libp2pByteStream implements ByteStream {
   async write(chunk: Uint8Array, signal?: AbortSignal): Promise<void> {
     if (this.#endedHere) throw new MeshError('E_CONFLICT', 'Writing to a stream: its writing half was ended')
     await drained(this.#stream, signal)
+    bytesPassed(chunk.byteLength)
     try {
       this.#stream.send(chunk)
     } catch (cause) {

@@ -35,6 +35,15 @@ export interface MetricSources {
         readonly moves: Readonly<Record<'own' | 'adopted', number>>
         readonly git: Readonly<Record<'fetch' | 'push', number>>
         readonly fetchedRecords: number
+        readonly replication: {
+          /** As of now, like what is running */
+          readonly active: number
+          readonly heard: number
+          readonly running: Readonly<Record<'fetch' | 'serve', number>>
+          readonly fetches: Readonly<Record<'ok' | 'failed', number>>
+          readonly serves: Readonly<Record<'ok' | 'failed', number>>
+          readonly bytes: Readonly<Record<'in' | 'out', number>>
+        }
       }
     | undefined
   /** Event streams and duplexes of the local API */
@@ -144,15 +153,60 @@ function addArtifacts(registry: Registry, { artifacts }: MetricSources): void {
     'service',
     () => artifacts()?.git ?? { fetch: 0, push: 0 },
   )
-  const fetched: Counter = new Counter({
-    name: 'manyhands_artifact_fetched_records_total',
-    help: 'Signed records of artifacts that came from other nodes and were new here',
+  const single = (name: string, help: string, read: () => number): void => {
+    const made: Counter = new Counter({
+      name: `manyhands_${name}`,
+      help,
+      registers: [registry],
+      collect: () => {
+        made.reset()
+        made.inc(read())
+      },
+    })
+  }
+  single(
+    'artifact_fetched_records_total',
+    'Signed records of artifacts that came from other nodes and were new here',
+    () => artifacts()?.fetchedRecords ?? 0,
+  )
+  const replication = (): NonNullable<ReturnType<MetricSources['artifacts']>>['replication'] | undefined =>
+    artifacts()?.replication
+  const running: Gauge = new Gauge({
+    name: 'manyhands_artifact_replication',
+    help: 'Artifacts in which replication is under way or waits for a node, and fetches from and for other nodes that run',
+    labelNames: ['what'],
     registers: [registry],
     collect: () => {
-      fetched.reset()
-      fetched.inc(artifacts()?.fetchedRecords ?? 0)
+      const { active = 0, running: { fetch, serve } = { fetch: 0, serve: 0 } } = replication() ?? {}
+      running.set({ what: 'artifacts' }, active)
+      running.set({ what: 'fetches' }, fetch)
+      running.set({ what: 'serves' }, serve)
     },
   })
+  single(
+    'artifact_holdings_heard_total',
+    'Signed statements of other nodes on what they hold of an artifact',
+    () => replication()?.heard ?? 0,
+  )
+  const none = { ok: 0, failed: 0 }
+  counter(
+    'artifact_fetches_total',
+    'Fetches of artifacts from other nodes that have ended',
+    'outcome',
+    () => replication()?.fetches ?? none,
+  )
+  counter(
+    'artifact_serves_total',
+    'Fetches of artifacts by other nodes that have ended; one that was refused counts as failed',
+    'outcome',
+    () => replication()?.serves ?? none,
+  )
+  counter(
+    'artifact_replication_bytes_total',
+    'Bytes of artifacts that came from other nodes and went to them',
+    'direction',
+    () => replication()?.bytes ?? { in: 0, out: 0 },
+  )
 }
 
 const TASK_STATES: readonly TaskState[] = [

@@ -16,12 +16,14 @@ import { PackIntake, type TakenPack } from './pack-intake.ts'
 import { FLUSH, packet, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { readPack } from './read-pack.ts'
 import { readRecords } from './record-stream.ts'
+import type { Transfers } from './transfers.ts'
 import { Watchdog } from './watchdog.ts'
 
 export interface FetchOptions {
   readonly net: MeshNet
   readonly store: ArtifactStore
   readonly isMember: (node: string) => boolean
+  readonly transfers: Transfers
   /** @default 30,000 */
   readonly idleMs?: number
 }
@@ -56,12 +58,14 @@ interface Taken {
  */
 export async function fetchArtifact(order: FetchOrder, options: FetchOptions): Promise<Adopted> {
   const suspects = new Set(suspected(order, options.store))
-  try {
-    return await attempt(order, options, suspects)
-  } catch (error) {
-    if (!(error instanceof Forked)) throw error
-    return attempt(order, options, suspects.add(error.writer))
-  }
+  return options.transfers.during('fetch', async () => {
+    try {
+      return await attempt(order, options, suspects)
+    } catch (error) {
+      if (!(error instanceof Forked)) throw error
+      return attempt(order, options, suspects.add(error.writer))
+    }
+  })
 }
 
 /** Writers whose chains must be compared from the start, since the heads show that there are two. */
@@ -147,7 +151,7 @@ class Fetch {
     this.#stream = stream
     this.#dog = dog
     this.#intake = intake
-    this.#packets = new PacketReader(alive(stream.chunks(), dog))
+    this.#packets = new PacketReader(alive(stream.chunks(), dog, options.transfers))
   }
 
   async run(): Promise<Adopted> {
@@ -284,9 +288,14 @@ class Fetch {
   }
 }
 
-async function* alive(chunks: AsyncIterable<Uint8Array>, dog: Watchdog): AsyncGenerator<Uint8Array> {
+async function* alive(
+  chunks: AsyncIterable<Uint8Array>,
+  dog: Watchdog,
+  transfers: Transfers,
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     dog.alive()
+    transfers.moved('in', chunk.length)
     yield chunk
   }
 }

@@ -16,6 +16,7 @@ import { fetchArtifact } from './ask-fetch.ts'
 import type { HeldArtifacts } from './held.ts'
 import type { HoldingBook } from './holding-book.ts'
 import type { Links } from './links.ts'
+import type { Transfers } from './transfers.ts'
 
 export interface CopiesOptions {
   readonly net: MeshNet
@@ -24,6 +25,7 @@ export interface CopiesOptions {
   readonly held: HeldArtifacts
   readonly links: Links
   readonly isMember: (node: string) => boolean
+  readonly transfers: Transfers
   /** Copies for others are taken only above this much room, bytes. @default 64 MiB */
   readonly minRoomBytes?: number
   /** Whether this node takes copies for others. @default true */
@@ -149,11 +151,11 @@ export class Copies {
   }
 
   async #take({ peer, text, holding, holders }: Found, signal: AbortSignal): Promise<void> {
-    const { store, net, isMember, book, onCopy, idleMs } = this.#options
+    const { store, net, isMember, book, onCopy, idleMs, transfers } = this.#options
     const { artifact } = holding
     await fetchArtifact(
       { peer, artifact, theirs: holding.heads, signal },
-      { net, store, isMember, ...(idleMs === undefined ? {} : { idleMs }) },
+      { net, store, isMember, transfers, ...(idleMs === undefined ? {} : { idleMs }) },
     )
     await book.keep(holding, text)
     onCopy(artifact, { holding, text }, holders)

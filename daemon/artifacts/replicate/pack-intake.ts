@@ -11,7 +11,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
 import { readLoose } from '../store/loose-objects.ts'
-import { headed } from './read-pack.ts'
+import { begun } from './read-pack.ts'
 
 export interface IncomingPack {
   readonly pack: AsyncIterable<Uint8Array>
@@ -55,7 +55,8 @@ esac
 
 /** The store makes what it takes durable, and nothing in a quarantine need be. */
 const CONFIG = { 'core.fsync': 'none' }
-/** Objects in a pack that is unpacked, a file each. */
+/** A pack of so many bytes and objects is unpacked, into a file each. */
+const SMALL_BYTES = 128 << 10
 const SMALL_OBJECTS = 256
 /** Of fewer objects a second thread costs more than it brings: half as much time again of all processors, for the same wait. */
 const MANY_OBJECTS = 100_000
@@ -101,8 +102,8 @@ export class PackIntake {
 
   /** Once. @throws MeshError E_PROTOCOL when an object is bad or missing, E_TIMEOUT, E_QUOTA, and what the stream throws */
   async take({ pack, wants, complete, maxBytes }: IncomingPack): Promise<TakenPack> {
-    const { count, bytes } = await headed(pack)
-    const isSmall = count <= SMALL_OBJECTS
+    const { count, isShort, bytes } = await begun(pack, SMALL_BYTES)
+    const isSmall = isShort && count <= SMALL_OBJECTS
     const extent = isSmall ? 'small' : complete.length === 0 ? 'whole' : 'part'
     const told = collect(this.#git, wants.length * LINE_BYTES)
     const known = complete.map((oid) => `^${oid}`)

@@ -38,24 +38,32 @@ export async function* readPack(packets: PacketReader): AsyncGenerator<Uint8Arra
 const HEADER_BYTES = 12
 const SIGNATURE = 0x5041434b
 
-export interface HeadedPack {
+export interface BegunPack {
   /** Objects in it, as it says */
   readonly count: number
+  /** Whether it is no longer than was read */
+  readonly isShort: boolean
   /** The whole pack; each piece is valid until the next is asked for */
   readonly bytes: AsyncIterable<Uint8Array>
 }
 
-/** Reads as much as tells how many objects come. @throws MeshError E_PROTOCOL when it does not begin as a pack does, and what the pack throws */
-export async function headed(pack: AsyncIterable<Uint8Array>): Promise<HeadedPack> {
+/** Reads the beginning of a pack, about `most` bytes. @throws MeshError E_PROTOCOL when it does not begin as a pack does, and what the pack throws */
+export async function begun(pack: AsyncIterable<Uint8Array>, most: number): Promise<BegunPack> {
   const source = pack[Symbol.asyncIterator]()
-  let first = Buffer.alloc(0)
-  while (first.length < HEADER_BYTES) {
+  const parts: Buffer[] = []
+  let length = 0
+  let isShort = false
+  while (length <= most && !isShort) {
     const next = await source.next()
-    if (next.done === true) throw broken('the pack is cut off')
-    first = Buffer.concat([first, next.value])
+    if (next.done === true) isShort = true
+    else {
+      parts.push(Buffer.from(next.value))
+      length += next.value.length
+    }
   }
-  if (first.readUInt32BE(0) !== SIGNATURE) throw broken('what comes is no pack')
-  return { count: first.readUInt32BE(8), bytes: joined(first, source) }
+  const first = Buffer.concat(parts)
+  if (length < HEADER_BYTES || first.readUInt32BE(0) !== SIGNATURE) throw broken('what comes is no pack')
+  return { count: first.readUInt32BE(8), isShort, bytes: joined(first, source) }
 }
 
 async function* joined(first: Buffer, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {

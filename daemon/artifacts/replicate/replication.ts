@@ -2,34 +2,31 @@
  * Artifacts replicate between nodes: feeds the state machine of `protocol/artifact/replication.ts` with what the store, the links and other nodes say, and carries its
  * decisions out.
  */
-import { type Holding, openHolding } from '../../../protocol/artifact/holding.ts'
+import type { Holding } from '../../../protocol/artifact/holding.ts'
 import { REPLICA_TIMES, type ReplicaTimes, type Surroundings } from '../../../protocol/artifact/replication.ts'
 import { MeshError } from '../../../protocol/errors.ts'
-import {
-  ARTIFACT_METHODS,
-  decodeMessage,
-  encodeMessage,
-  holdingsMessage,
-} from '../../../protocol/artifact/replication-messages.ts'
-import { mayKnow } from '../../../protocol/artifact/visibility.ts'
 import type { Signer } from '../../../protocol/signing/signing.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { MeshNet, NetEvent } from '../../net/mesh-net.ts'
 import type { ArtifactEvent } from '../store/artifact-store.ts'
 import type { OpenStore } from '../store/journal-store.ts'
 import { type Acknowledgement, Acknowledgements } from './acknowledgements.ts'
+import { Background, type Note } from './background.ts'
+import { CHECK_TIMEOUT_MS, CheckSchedule } from './check-schedule.ts'
 import { Checks } from './checks.ts'
 import { Copies } from './copies.ts'
 import { Errands } from './errands.ts'
 import { HeldArtifacts } from './held.ts'
+import { Hearing } from './hearing.ts'
 import { HoldingBook } from './holding-book.ts'
 import { labelOf, Labels } from './labels.ts'
 import { Links } from './links.ts'
 import { Replicas } from './replicas.ts'
-import { pause, Rounds } from './rounds.ts'
+import { Rounds } from './rounds.ts'
 import { FetchServer } from './serve-fetch.ts'
 import { type ReplicationStatus, statusOf } from './status.ts'
 import { Teller } from './teller.ts'
+import { type TransferFigures, Transfers } from './transfers.ts'
 
 export interface ReplicationOptions {
   readonly net: MeshNet
@@ -49,8 +46,7 @@ export interface ReplicationOptions {
   readonly checkMs?: number
   /** A stream on which nothing moves ends after this. @default 30,000 */
   readonly idleMs?: number
-  /** For the log: what failed and is tried again, or was refused */
-  readonly note?: (what: string, facts: Readonly<Record<string, unknown>>) => void
+  readonly note?: Note
   /** Monotonic milliseconds. @default performance.now */
   readonly now?: () => number
   /** Large files that commits held here name and that are not here yet; undefined where there are none at all. @default none */
@@ -65,35 +61,41 @@ export type ReplicationEvent =
   /** Records of others came and were taken */
   | { readonly type: 'fetched'; readonly artifact: string; readonly peer: string; readonly records: number }
 
+export interface ReplicationFigures extends TransferFigures {
+  /** Artifacts in which something is under way or waited for: a copy that is missing, a peer that lags */
+  readonly active: number
+  /** Signed statements of other nodes on what they hold that were heard since the start */
+  readonly heard: number
+}
+
 const TICK_MS = 250
-const CHECK_TIMEOUT_MS = 60_000
-/** A peer may serve us later than we serve it, by the time of a hello. */
-const CHECK_RETRY_MS = 500
-const CHECK_TRIES = 6
+const CHECK_MS = 30_000
 
 export class Replication {
   readonly #options: ReplicationOptions
   readonly #now: () => number
   readonly #random: () => number
   readonly #times: ReplicaTimes
-  readonly #stopping = new AbortController()
+  readonly #background: Background
   readonly #links: Links
   readonly #book: HoldingBook
   readonly #held: HeldArtifacts
   readonly #replicas: Replicas
   readonly #teller: Teller
+  readonly #hearing: Hearing
   readonly #checks: Checks
+  readonly #schedule: CheckSchedule
   readonly #copies: Copies
   readonly #server: FetchServer
   readonly #errands: Errands
   readonly #rounds: Rounds
   readonly #labels: Labels
   readonly #acknowledgements = new Acknowledgements()
+  readonly #transfers = new Transfers()
   readonly #listeners = new Set<(event: ReplicationEvent) => void>()
-  readonly #checkAt = new Map<string, number>()
   readonly #lostTimers = new Map<string, NodeJS.Timeout>()
   readonly #ends: (() => void)[] = []
-  readonly #running = new Set<Promise<void>>()
+  #heard = 0
 
   constructor(options: ReplicationOptions) {
     const { net, store, journal, signer, isMember } = options
@@ -101,6 +103,9 @@ export class Replication {
     this.#now = options.now ?? (() => performance.now())
     this.#random = options.random ?? Math.random
     this.#times = { ...REPLICA_TIMES, ...options.times }
+    this.#background = new Background(options.note)
+    const background = this.#background
+    const { signal } = background
     this.#links = new Links(this.#now)
     this.#book = new HoldingBook(journal)
     const book = this.#book
@@ -113,12 +118,20 @@ export class Replication {
       holders: async (artifact) => new Map((await book.of(artifact)).map(({ holding }) => [holding.holder, holding])),
       around: (artifact) => this.#around(artifact),
       act: (artifact, effect) => this.#errands.run(artifact, effect),
-      onFault: (what, error) => this.#fault(what, error),
+      onFault: (what, error) => background.fault(what, error),
     })
     this.#teller = new Teller({
       net,
       holding: (artifact, peer) => (held.isFor(artifact, peer) ? held.holding(artifact) : undefined),
       onTold: (artifact, peer, told) => this.#told(artifact, peer, told),
+    })
+    this.#hearing = new Hearing({
+      ...{ net, store, book, held, acknowledgements: this.#acknowledgements },
+      input: (artifact, input) => this.#replicas.input(artifact, input),
+      onHeld: (artifact, peer) => {
+        this.#heard++
+        this.#emit({ type: 'held', artifact, peer })
+      },
     })
     this.#checks = new Checks({
       net,
@@ -126,40 +139,43 @@ export class Replication {
       held,
       onDiffers: (holding, text) => {
         this.#replicas.input(holding.artifact, { type: 'untold', peer: holding.holder })
-        this.#run(() => this.#heard(holding, text))
+        background.run(() => this.#hearing.heard(holding, text))
       },
-      onAbsent: (artifact, peer) => this.#run(() => this.#gone(artifact, peer)),
+      onAbsent: (artifact, peer) => background.run(() => this.#hearing.gone(artifact, peer)),
+    })
+    this.#schedule = new CheckSchedule({
+      ...{ checks: this.#checks, links: this.#links, background, now: this.#now, random: this.#random },
+      everyMs: options.checkMs ?? CHECK_MS,
     })
     this.#copies = new Copies({
-      ...{ net, store, book, held, links: this.#links, isMember },
+      ...{ net, store, book, held, links: this.#links, isMember, transfers: this.#transfers, signal },
       ...(options.lends === undefined ? {} : { lends: options.lends }),
       ...(options.minRoomBytes === undefined ? {} : { minRoomBytes: options.minRoomBytes }),
       ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
       onCopy: (artifact, from, others) => this.#copied(artifact, from.holding, others),
       providers: (artifact, signal) => net.findProviders(labelOf(artifact), signal),
-      onFailure: (what, error) => this.#fault(what, error),
-      signal: this.#stopping.signal,
+      onFailure: (what, error) => background.fault(what, error),
     })
     const idle = options.idleMs === undefined ? {} : { idleMs: options.idleMs }
-    const { signal } = this.#stopping
     this.#errands = new Errands({
-      ...{ net, store, isMember, book, signal, ...idle },
+      ...{ net, store, isMember, book, signal, transfers: this.#transfers, ...idle },
       copies: this.#copies,
       teller: this.#teller,
       theirs: (artifact, peer) => this.#replicas.heads(artifact, peer),
       input: (artifact, input) => this.#replicas.input(artifact, input),
       onFetched: (artifact, peer, records) => this.#emit({ type: 'fetched', artifact, peer, records }),
-      onFailure: (what, error, facts) => this.#fault(what, error, facts),
+      onFailure: (what, error, facts) => background.fault(what, error, facts),
     })
     this.#rounds = new Rounds({ store, book, busy: () => this.#replicas.size, signal })
     this.#labels = new Labels({ net, store, rounds: this.#rounds, signal })
-    this.#server = new FetchServer({ net, store, mayKnow: (peer, artifact) => held.isFor(artifact, peer), ...idle })
+    const mayKnow = (peer: string, artifact: string): boolean => held.isFor(artifact, peer)
+    this.#server = new FetchServer({ net, store, mayKnow, transfers: this.#transfers, ...idle })
   }
 
   /** Answers and acts from now on. Call once, before the network listens. */
   start(): void {
     const { net, store } = this.#options
-    net.handle(ARTIFACT_METHODS.holding, (body, { peer }) => this.#answerHoldings(body, peer))
+    this.#hearing.attach()
     this.#checks.attach()
     this.#copies.attach()
     this.#server.attach()
@@ -169,7 +185,7 @@ export class Replication {
     timer.unref()
     this.#ends.push(() => clearInterval(timer))
     // Contracts that were not fulfilled when this node stopped
-    this.#run(() => this.#rounds.contracted((artifact) => this.#replicas.input(artifact, { type: 'tick' })))
+    this.#background.run(() => this.#rounds.contracted((artifact) => this.#replicas.input(artifact, { type: 'tick' })))
   }
 
   /** Says that a peer is served from now on: hellos were exchanged. */
@@ -177,16 +193,16 @@ export class Replication {
     clearTimeout(this.#lostTimers.get(peer))
     this.#lostTimers.delete(peer)
     this.#links.up(peer)
-    this.#run(() => this.#labels.begin())
+    this.#background.run(() => this.#labels.begin())
     this.#replicas.inputActive({ type: 'tick' })
-    this.#check(peer)
+    this.#schedule.begin(peer)
   }
 
   /** Fences a node that was put out of the mesh: it counts as no holder, is served nothing more, and what it signs from now on is not taken. */
   expelled(peer: string): void {
     this.#server.end(new MeshError('E_REVOKED', 'The node was put out of the mesh'), peer)
     this.#links.down(peer)
-    this.#run(() => this.#rounds.shared(peer, (artifact) => this.#gone(artifact, peer)))
+    this.#background.run(() => this.#rounds.shared(peer, (artifact) => this.#hearing.gone(artifact, peer)))
   }
 
   /** Brings an artifact here from the nearest holder. @throws MeshError E_NOT_FOUND, E_QUOTA, E_UNREACHABLE, E_PROTOCOL; the reason of `signal` */
@@ -221,6 +237,10 @@ export class Replication {
     return this.#checks.check(peer, signal)
   }
 
+  figures(): ReplicationFigures {
+    return { ...this.#transfers.read(), active: this.#replicas.size, heard: this.#heard }
+  }
+
   on(listener: (event: ReplicationEvent) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -252,11 +272,11 @@ export class Replication {
     for (const end of this.#ends.splice(0)) end()
     for (const timer of this.#lostTimers.values()) clearTimeout(timer)
     const reason = new MeshError('E_STOPPING', 'The daemon is shutting down')
-    this.#stopping.abort(reason)
+    this.#background.stop(reason)
     this.#server.end(reason)
     this.#replicas.close()
     this.#acknowledgements.close(reason)
-    await Promise.allSettled([...this.#running])
+    await this.#background.idle()
   }
 
   #facts(artifact: string) {
@@ -283,40 +303,12 @@ export class Replication {
   }
 
   #told(artifact: string, peer: string, told: 'known' | 'unknown' | 'lost'): void {
-    if (told === 'unknown') this.#run(() => this.#gone(artifact, peer))
+    if (told === 'unknown') this.#background.run(() => this.#hearing.gone(artifact, peer))
     // A broken link is noticed by itself; on one that stands it is tried again when the next tick comes
     if (told === 'lost' && this.#links.link(peer) !== undefined) {
       const timer = setTimeout(() => this.#replicas.input(artifact, { type: 'untold', peer }), this.#times.pauseMs)
       timer.unref()
     }
-  }
-
-  async #answerHoldings(body: Uint8Array, peer: string): Promise<Uint8Array> {
-    const { holdings } = decodeMessage(holdingsMessage, body, 'holdings')
-    const unknown: number[] = []
-    for (const [index, text] of holdings.entries()) {
-      const holding = openHolding(text)
-      if (holding.holder !== peer) throw new MeshError('E_PROTOCOL', 'Cannot take a holding: it is of another node')
-      if (this.#held.isFor(holding.artifact, peer)) await this.#heard(holding, text)
-      else unknown.push(index)
-    }
-    return encodeMessage({ unknown })
-  }
-
-  async #heard(holding: Holding, text: string): Promise<void> {
-    const { artifact, holder: peer, heads, placed } = holding
-    if (!this.#held.isFor(artifact, peer)) return
-    // The holder's word is about its own disk; that it was heard may reach ours meanwhile
-    const kept = this.#book.keep(holding, text)
-    this.#acknowledgements.heard(holding)
-    this.#replicas.input(artifact, { type: 'holding', peer, heads, placed })
-    this.#emit({ type: 'held', artifact, peer })
-    await kept
-  }
-
-  async #gone(artifact: string, peer: string): Promise<void> {
-    await this.#book.forget(artifact, peer)
-    this.#replicas.input(artifact, { type: 'gone', peer })
   }
 
   /** Others that hold a new copy's artifact are told of it; they answer for themselves. */
@@ -341,72 +333,31 @@ export class Replication {
     this.#held.changed(artifact)
     if (type === 'removed') {
       this.#replicas.forget(artifact)
-      return this.#run(() => this.#book.forgetAll(artifact))
+      return this.#background.run(() => this.#book.forgetAll(artifact))
     }
-    if (type === 'updated') this.#run(() => this.#keepToAudience(artifact))
+    if (type === 'updated') this.#background.run(() => this.#hearing.keepToAudience(artifact))
     if (type !== 'moved' && type !== 'frozen') this.#labels.add(artifact)
     this.#changed(artifact)
-  }
-
-  /** Who may no longer know of it is no holder any more, whatever it keeps. */
-  async #keepToAudience(artifact: string): Promise<void> {
-    const view = this.#options.store.get(artifact)
-    if (view === undefined) return
-    for (const { holding } of await this.#book.of(artifact)) {
-      if (!mayKnow(holding.holder, view.owner, view.settings)) await this.#gone(artifact, holding.holder)
-    }
   }
 
   #onNet(event: NetEvent): void {
     if (event.type !== 'peer-down' || !this.#links.down(event.peer)) return
     const { peer } = event
-    this.#checkAt.delete(peer)
+    this.#schedule.forget(peer)
     this.#replicas.inputActive({ type: 'tick' })
     const timer = setTimeout(() => {
       this.#lostTimers.delete(peer)
-      this.#run(() => this.#rounds.shared(peer, async (artifact) => this.#replicas.input(artifact, { type: 'tick' })))
+      this.#background.run(() =>
+        this.#rounds.shared(peer, async (artifact) => this.#replicas.input(artifact, { type: 'tick' })),
+      )
     }, this.#times.graceMs + 1)
     timer.unref()
     this.#lostTimers.set(peer, timer)
   }
 
   #tick(): void {
-    const now = this.#now()
-    this.#replicas.tick(now)
-    for (const [peer, at] of this.#checkAt) if (at <= now) this.#check(peer)
-  }
-
-  #check(peer: string): void {
-    const { checkMs = 30_000 } = this.#options
-    this.#checkAt.set(peer, this.#now() + checkMs * (0.75 + this.#random() / 2))
-    this.#run(async () => {
-      const link = this.#links.link(peer)
-      for (let tries = 1; link !== undefined && link === this.#links.link(peer); tries++) {
-        try {
-          return void (await this.checkNow(
-            peer,
-            AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(CHECK_TIMEOUT_MS)]),
-          ))
-        } catch (error) {
-          if (tries === CHECK_TRIES || this.#stopping.signal.aborted) throw error
-          await pause(CHECK_RETRY_MS * tries, this.#stopping.signal)
-        }
-      }
-    })
-  }
-
-  #run(work: () => Promise<void>): void {
-    if (this.#stopping.signal.aborted) return
-    const running = work()
-      .catch((error: unknown) => this.#fault('replication', error))
-      .finally(() => this.#running.delete(running))
-    this.#running.add(running)
-  }
-
-  #fault(what: string, error: unknown, facts: Readonly<Record<string, unknown>> = {}): void {
-    if (this.#stopping.signal.aborted) return
-    const known = error instanceof MeshError ? { code: error.code, reason: error.message } : { reason: String(error) }
-    this.#options.note?.(what, { ...facts, ...known })
+    this.#replicas.tick(this.#now())
+    this.#schedule.tick()
   }
 
   #emit(event: ReplicationEvent): void {

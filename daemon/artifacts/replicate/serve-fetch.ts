@@ -18,6 +18,7 @@ import { FLUSH, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { errorPacket, RECORD_BYTES_PER_FETCH, recordPackets, RECORDS_PER_FETCH } from './record-stream.ts'
 import { packPackets } from './read-pack.ts'
 import { smallPack } from './small-pack.ts'
+import type { Transfers } from './transfers.ts'
 import { Watchdog } from './watchdog.ts'
 
 export interface FetchServerOptions {
@@ -25,6 +26,7 @@ export interface FetchServerOptions {
   readonly store: OpenStore
   /** Whether the peer may know of the artifact, which may not exist here */
   readonly mayKnow: (peer: string, artifact: string) => boolean
+  readonly transfers: Transfers
   /** Fetches served at once. @default 16 */
   readonly slots?: number
   /** Of those, for one peer. @default 4 */
@@ -65,9 +67,11 @@ export class FetchServer {
     const isFull = this.#isFull(stream.peer)
     this.#served.set(stream, ending)
     try {
-      if (isFull) throw new MeshError('E_OVERLOADED', 'Cannot serve a fetch: too many run already')
-      await this.#answer(stream, dog)
-      await stream.end(dog.signal)
+      await this.#options.transfers.during('serve', async () => {
+        if (isFull) throw new MeshError('E_OVERLOADED', 'Cannot serve a fetch: too many run already')
+        await this.#answer(stream, dog)
+        await stream.end(dog.signal)
+      })
     } catch (error) {
       await this.#refuse(stream, toMeshError(error), dog)
     } finally {
@@ -97,6 +101,7 @@ export class FetchServer {
     const packets = new PacketReader(alive(stream.chunks(), dog))
     try {
       const header = await readHeader(packets)
+      const send = (bytes: Uint8Array): Promise<void> => this.#send(stream, bytes, dog)
       const { store, mayKnow } = this.#options
       // One answer for what is not here and for what the asker may not know of
       if (!mayKnow(stream.peer, header.artifact)) throw new MeshError('E_NOT_FOUND', 'There is no such artifact here')
@@ -105,13 +110,13 @@ export class FetchServer {
       git?.catch(() => undefined)
       try {
         const sent = new Map<string, number>()
-        for await (const packet of together(missingRecords(store, header, sent))) await stream.write(packet, dog.signal)
+        for await (const packet of together(missingRecords(store, header, sent))) await send(packet)
         const wanted = await readFetchRequest(packets)
         if (wanted === undefined) return
         await checkWants(store, header.artifact, sent, wanted.wants)
         const small = git === undefined ? await smallPack(store.reader, repository, wanted) : undefined
-        if (small !== undefined) await stream.write(packPackets(small), dog.signal)
-        else await this.#pack(git ?? uploadPack(repository, dog.signal), wanted, stream, dog)
+        if (small !== undefined) await send(packPackets(small))
+        else await pipeOut(await (git ?? uploadPack(repository, dog.signal)), wanted, { send, signal: dog.signal })
       } finally {
         await git?.then((child) => child.kill()).catch(() => undefined)
       }
@@ -120,14 +125,10 @@ export class FetchServer {
     }
   }
 
-  async #pack(starting: Promise<GitChild>, wanted: Wanted, stream: ByteStream, dog: Watchdog): Promise<void> {
-    const git = await starting
-    try {
-      git.stdin.end(fetchRequest(wanted))
-      await pipeOut(git, stream, dog)
-    } finally {
-      git.kill()
-    }
+  async #send(stream: ByteStream, bytes: Uint8Array, dog: Watchdog): Promise<void> {
+    await stream.write(bytes, dog.signal)
+    dog.alive()
+    this.#options.transfers.moved('out', bytes.length)
   }
 }
 
@@ -147,14 +148,21 @@ function uploadPack(repository: string, signal: AbortSignal): Promise<GitChild> 
   })
 }
 
-async function pipeOut(git: GitChild, stream: ByteStream, dog: Watchdog): Promise<void> {
-  for await (const chunk of gathered(git)) {
-    await stream.write(chunk, dog.signal)
-    dog.alive()
+interface Outlet {
+  readonly send: (bytes: Uint8Array) => Promise<void>
+  readonly signal: AbortSignal
+}
+
+async function pipeOut(git: GitChild, wanted: Wanted, { send, signal }: Outlet): Promise<void> {
+  try {
+    git.stdin.end(fetchRequest(wanted))
+    for await (const chunk of gathered(git)) await send(chunk)
+    const { code } = await git.ended
+    signal.throwIfAborted()
+    if (code !== 0) throw new MeshError('E_INTERNAL', 'Cannot serve a fetch: Git could not make the pack')
+  } finally {
+    git.kill()
   }
-  const { code } = await git.ended
-  dog.signal.throwIfAborted()
-  if (code !== 0) throw new MeshError('E_INTERNAL', 'Cannot serve a fetch: Git could not make the pack')
 }
 
 /** Records and the flush after them, in pieces of some kilobytes: few are sent in one. */
