@@ -177,7 +177,7 @@ const triggerView = describes<TriggerView>()(
   z.object({
     artifact: text,
     name: text,
-    on: z.literal('push'),
+    on: z.enum(['push', 'proposal', 'merge']),
     branch: text,
     perMinute: number,
     paths: texts.exactOptional(),

@@ -164,7 +164,7 @@ export const undoRequest = describes<UndoRequest>()(z.strictObject({ dryRun: z.b
 export const triggerRequest = describes<TriggerRequest>()(
   z.strictObject({
     name: label,
-    on: z.literal('push'),
+    on: z.enum(['push', 'proposal', 'merge']),
     branch: ref.exactOptional(),
     program: programInput,
     perMinute: z.int().min(1).max(600).exactOptional(),

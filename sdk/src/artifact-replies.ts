@@ -149,7 +149,7 @@ const proposal = object<ProposalView>({
 const trigger = object<TriggerView>({
   artifact: text,
   name: text,
-  on: oneOf('push'),
+  on: oneOf('push', 'proposal', 'merge'),
   branch: text,
   perMinute: number,
   paths: optional(texts),
