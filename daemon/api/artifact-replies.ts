@@ -46,6 +46,7 @@ export const artifactView = describes<ArtifactView>()(
     visibility: z.enum(['private', 'mesh']),
     readers: texts,
     delegates: texts,
+    threshold: number.exactOptional(),
     review,
     replicas: contract,
     sequence: number,

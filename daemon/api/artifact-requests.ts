@@ -70,9 +70,11 @@ export const artifactPatch = describes<ArtifactPatch>()(
   z.strictObject({
     name: label.exactOptional(),
     description: description.exactOptional(),
+    defaultBranch: ref.exactOptional(),
     visibility: visibility.exactOptional(),
     readers: z.array(node).max(LIMITS.readers).exactOptional(),
     delegates: z.array(node).max(LIMITS.delegates).exactOptional(),
+    threshold: z.int().min(1).max(65).exactOptional(),
     review: review.exactOptional(),
   }),
 )

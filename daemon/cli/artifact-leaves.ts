@@ -84,9 +84,11 @@ export const ARTIFACT_LEAVES: Readonly<Record<string, Leaf>> = {
     options: [
       ['--name <name>', 'its name'],
       ['--description <text>', 'what it is'],
+      ['--branch <name>', 'its default branch'],
       ['--visibility <who>', 'who may read it', ['private', 'mesh']],
       ['--reader <node...>', 'ids of nodes that may read it while it is private; all of them'],
       ['--delegate <node...>', "ids of nodes whose pushes count like the owner's; all of them"],
+      ['--threshold <count>', 'how many of owner and delegates must agree on where a ref is; 1: the owner decides'],
       ['--check <name...>', 'checks a proposal needs; all of them'],
       ['--approvals <count>', 'approvals a proposal needs'],
     ],

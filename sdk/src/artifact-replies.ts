@@ -47,6 +47,7 @@ const artifact = object<ArtifactView>({
   visibility: oneOf('private', 'mesh'),
   readers: texts,
   delegates: texts,
+  threshold: optional(number),
   review: object<ReviewRules>({ checks: texts, approvals: number }),
   replicas: contract,
   sequence: number,
