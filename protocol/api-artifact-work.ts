@@ -113,12 +113,18 @@ export interface UndoView {
   }[]
 }
 
-/** Starts a task when a ref of an artifact moves. The program gets {artifact, name, ref, old, new} as its input. */
+/** What starts a task: a branch was pushed, a proposal was made, a proposal was merged. */
+export type TriggerOn = 'push' | 'proposal' | 'merge'
+
+/**
+ * Starts a task when something happens to an artifact. The program gets {artifact, name, on} and, of a push, {ref, old, new}; of a proposal
+ * {proposal, from, into, title, head}, and {commit} when it was merged.
+ */
 export interface TriggerRequest {
   /** 1 to 64 of a-z 0-9 . _ - */
   readonly name: string
-  readonly on: 'push'
-  /** Branch name, or a prefix ending in "*". @default "*" */
+  readonly on: TriggerOn
+  /** The branch that is pushed, or merged into: a name, or a prefix ending in "*". @default "*" */
   readonly branch?: string
   readonly program: {
     readonly source?: string
@@ -128,14 +134,14 @@ export interface TriggerRequest {
   }
   /** At most so many starts in a minute; further pushes are dropped and counted. @default 10 */
   readonly perMinute?: number
-  /** Give the program the pushed files as input: see RunRequest.artifacts. @default none */
+  /** Give the program these files of the pushed, proposed or merged commit as input: see RunRequest.artifacts. @default none */
   readonly paths?: readonly string[]
 }
 
 export interface TriggerView {
   readonly artifact: string
   readonly name: string
-  readonly on: 'push'
+  readonly on: TriggerOn
   readonly branch: string
   readonly perMinute: number
   readonly paths?: readonly string[]

@@ -60,6 +60,8 @@ export interface ArtifactView {
   readonly readers: readonly string[]
   /** Node ids whose pushes the owner takes over by itself */
   readonly delegates: readonly string[]
+  /** How many of owner and delegates must agree on where a ref is; absent: the owner alone decides */
+  readonly threshold?: number
   readonly review: ReviewRules
   readonly replicas: ReplicaContract
   /** Of the newest record of this node in it */
@@ -94,9 +96,13 @@ export interface ArtifactCreate {
 export interface ArtifactPatch {
   readonly name?: string
   readonly description?: string
+  /** The branch that HEAD points to */
+  readonly defaultBranch?: string
   readonly visibility?: Visibility
   readonly readers?: readonly string[]
   readonly delegates?: readonly string[]
+  /** How many of owner and delegates must agree on where a ref is; 1: the owner alone decides */
+  readonly threshold?: number
   readonly review?: Partial<ReviewRules>
 }
 

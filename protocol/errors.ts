@@ -175,5 +175,16 @@ export class MeshError extends Error {
 /** `error` itself if it is typed, else an `E_INTERNAL` that keeps it as cause and shows nothing of it. */
 export function toMeshError(error: unknown): MeshError {
   if (error instanceof MeshError) return error
+  if (isOfDisk(error))
+    return new MeshError('E_STORAGE', 'Cannot store it: the disk of this node is full or cannot be written', {
+      hint: 'Free space there; what was stored before stays, and nothing of this was kept',
+      retryAfterMs: 1_000,
+      cause: error,
+    })
   return new MeshError('E_INTERNAL', 'Something went wrong inside the daemon', { cause: error })
+}
+
+/** As a system call fails on a disk without room, or without permission to write. */
+function isOfDisk(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EROFS'].some((code) => code === error.code)
 }

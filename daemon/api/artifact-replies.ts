@@ -46,6 +46,7 @@ export const artifactView = describes<ArtifactView>()(
     visibility: z.enum(['private', 'mesh']),
     readers: texts,
     delegates: texts,
+    threshold: number.exactOptional(),
     review,
     replicas: contract,
     sequence: number,
@@ -177,7 +178,7 @@ const triggerView = describes<TriggerView>()(
   z.object({
     artifact: text,
     name: text,
-    on: z.literal('push'),
+    on: z.enum(['push', 'proposal', 'merge']),
     branch: text,
     perMinute: number,
     paths: texts.exactOptional(),

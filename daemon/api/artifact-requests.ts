@@ -70,9 +70,11 @@ export const artifactPatch = describes<ArtifactPatch>()(
   z.strictObject({
     name: label.exactOptional(),
     description: description.exactOptional(),
+    defaultBranch: ref.exactOptional(),
     visibility: visibility.exactOptional(),
     readers: z.array(node).max(LIMITS.readers).exactOptional(),
     delegates: z.array(node).max(LIMITS.delegates).exactOptional(),
+    threshold: z.int().min(1).max(65).exactOptional(),
     review: review.exactOptional(),
   }),
 )
@@ -164,7 +166,7 @@ export const undoRequest = describes<UndoRequest>()(z.strictObject({ dryRun: z.b
 export const triggerRequest = describes<TriggerRequest>()(
   z.strictObject({
     name: label,
-    on: z.literal('push'),
+    on: z.enum(['push', 'proposal', 'merge']),
     branch: ref.exactOptional(),
     program: programInput,
     perMinute: z.int().min(1).max(600).exactOptional(),

@@ -106,13 +106,20 @@ export class ArtifactService implements ArtifactServices {
 
   async update(id: string, patch: ArtifactPatch, subject: Subject): Promise<ApiView> {
     const { review, readers, delegates, ...plain } = patch
+    const found = this.#find(id)
+    const writers = 1 + (delegates ?? found.settings.delegates).length
+    if ((plain.threshold ?? found.settings.threshold) > writers)
+      throw new MeshError(
+        'E_BAD_REQUEST',
+        `Cannot change the artifact: the threshold is more than the ${writers} who count, the owner and the delegates`,
+      )
     const settings = {
       ...plain,
       ...reviewSettings(review),
       ...(readers === undefined ? {} : { readers: [...readers] }),
       ...(delegates === undefined ? {} : { delegates: [...delegates] }),
     }
-    return this.#view(await this.#parts.store.update(this.#find(id).id, settings, { subject }))
+    return this.#view(await this.#parts.store.update(found.id, settings, { subject }))
   }
 
   async remove(id: string, subject: Subject): Promise<void> {

@@ -23,6 +23,7 @@ export function apiView(view: ArtifactView, head: string | undefined, base: stri
     visibility: settings.visibility,
     readers: settings.readers,
     delegates: settings.delegates,
+    ...(settings.threshold === 1 ? {} : { threshold: settings.threshold }),
     review: { checks: settings.checks, approvals: settings.approvals },
     replicas: settings.replicas,
     sequence,

@@ -15,7 +15,7 @@ const TEXT: NonNullable<Leaf['options']> = [['--text <text>', 'what to say with 
 export const ARTIFACT_GROUPS: Readonly<Record<string, string>> = {
   artifact: 'Git repositories that replicate between nodes',
   'artifact token': 'tokens for Git clients of one artifact',
-  'artifact trigger': 'programs that pushes start',
+  'artifact trigger': 'programs that pushes and proposals start',
   proposal: 'proposals to merge one branch of an artifact into another',
 }
 
@@ -84,9 +84,11 @@ export const ARTIFACT_LEAVES: Readonly<Record<string, Leaf>> = {
     options: [
       ['--name <name>', 'its name'],
       ['--description <text>', 'what it is'],
+      ['--branch <name>', 'its default branch'],
       ['--visibility <who>', 'who may read it', ['private', 'mesh']],
       ['--reader <node...>', 'ids of nodes that may read it while it is private; all of them'],
       ['--delegate <node...>', "ids of nodes whose pushes count like the owner's; all of them"],
+      ['--threshold <count>', 'how many of owner and delegates must agree on where a ref is; 1: the owner decides'],
       ['--check <name...>', 'checks a proposal needs; all of them'],
       ['--approvals <count>', 'approvals a proposal needs'],
     ],
@@ -180,18 +182,19 @@ export const ARTIFACT_LEAVES: Readonly<Record<string, Leaf>> = {
   },
   'artifact trigger add': {
     usage: 'add <artifact> <file>',
-    about: 'start a program whenever a branch is pushed',
+    about: 'start a program whenever a branch is pushed, or a proposal made or merged',
     options: [
-      ['--name <name>', 'what it is called (default: on-push)'],
-      ['--branch <name>', 'a branch, or a prefix ending in "*" (default: *)'],
+      ['--name <name>', 'what it is called (default: on-push and so on)'],
+      ['--on <what>', 'what starts it (default: push)', ['push', 'proposal', 'merge']],
+      ['--branch <name>', 'pushed, or merged into: a branch, or a prefix ending in "*" (default: *)'],
       ['--per-minute <count>', 'starts in a minute; more are dropped (default: 10)'],
-      ['--path <path...>', 'give it these files of the pushed commit'],
+      ['--path <path...>', 'give it these files of the commit it is about'],
     ],
     run: async (context, [name = '', file = ''], flags) => (await trigger()).add(context, name, file, flags),
   },
   'artifact trigger ls': {
     usage: 'ls <artifact>',
-    about: 'what its pushes start',
+    about: 'what its pushes and proposals start',
     run: async (context, [name = '']) => (await trigger()).list(context, name),
   },
   'artifact trigger rm': {

@@ -57,6 +57,7 @@ export function artifactText(view: ArtifactView, refs: readonly RefView[]): stri
         : `${countOf(view.review.approvals, 'approval')}${view.review.checks.map((name) => `, check ${name}`).join('')}`,
     ],
     ['delegates', view.delegates.join(' ') || undefined],
+    ['threshold', view.threshold === undefined ? undefined : `${view.threshold} of owner and delegates must agree`],
     ['FROZEN', view.frozen.join(' ') || undefined],
     ...refs.map(
       (ref) => ['ref', `${short(ref.oid)}  ${ref.ref}${ref.writer === undefined ? '' : `  of ${ref.writer}`}`] as const,

@@ -47,6 +47,7 @@ const artifact = object<ArtifactView>({
   visibility: oneOf('private', 'mesh'),
   readers: texts,
   delegates: texts,
+  threshold: optional(number),
   review: object<ReviewRules>({ checks: texts, approvals: number }),
   replicas: contract,
   sequence: number,
@@ -149,7 +150,7 @@ const proposal = object<ProposalView>({
 const trigger = object<TriggerView>({
   artifact: text,
   name: text,
-  on: oneOf('push'),
+  on: oneOf('push', 'proposal', 'merge'),
   branch: text,
   perMinute: number,
   paths: optional(texts),

@@ -223,11 +223,22 @@ describe('artifacts', () => {
     await made.commit({ message: 'Three', files: [{ path: 'a', text: '5' }] })
     await until(async () => (await made.triggers.list())[0]?.dropped === 2, 'the rate is kept')
     expect((await made.triggers.list())[0]).toMatchObject({ started: 2, dropped: 2 })
+    for (const on of ['proposal', 'merge'] as const)
+      await made.triggers.add({
+        ...{ name: `on-${on}`, on, branch: 'main', paths: ['b'] },
+        program: { source: 'export default ({ input, files }) => [input.on, input.proposal, input.title, files.b]' },
+      })
     await made.commit({ branch: 'next', from: 'main', message: 'Next', files: [{ path: 'b', text: '6' }] })
     const proposal = await made.propose({ from: 'next' })
     await proposal.merge()
     const said = ['artifact-pushed', 'trigger', 'proposal create', 'proposal merge']
     await until(() => said.every((one) => events.includes(one)), `events came, not ${events.join()}`)
+    for (const on of ['proposal', 'merge'] as const) {
+      const one = async () => (await made.triggers.list()).find(({ name }) => name === `on-${on}`)
+      await until(async () => (await one())?.started === 1, `the ${on} started a task`)
+      const { output } = await sdk.tasks.wait((await one())?.lastTask ?? '')
+      expect(output).toEqual([on, proposal.id, 'Next', '6'])
+    }
     stop.abort()
     await watching
   })

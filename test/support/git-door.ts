@@ -36,6 +36,8 @@ export interface KitOptions {
   readonly limits?: Partial<DoorLimits>
   readonly quotas?: Partial<Quotas>
   readonly wallMs?: () => number
+  /** Folder of the repositories. @default one of its own */
+  readonly root?: string
 }
 
 export async function openDoor(options: KitOptions = {}): Promise<DoorKit> {
@@ -43,7 +45,7 @@ export async function openDoor(options: KitOptions = {}): Promise<DoorKit> {
   const journal = new MemoryJournal({ types: [...ARTIFACT_RECORDS, ...GIT_TOKEN_RECORDS, ...LFS_RECORDS] })
   const faults: unknown[] = []
   const store = await openArtifactStore({
-    root: join(folder, 'artifacts'),
+    root: options.root ?? join(folder, 'artifacts'),
     journal,
     signer: signerFromSeed(new Uint8Array(32).fill(7)),
     quotas: options.quotas ?? {},

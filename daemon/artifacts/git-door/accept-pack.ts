@@ -13,6 +13,7 @@ import { mkdir, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { GitObject } from '../store/git-object.ts'
+import { diskFault } from '../store/disk-fault.ts'
 import { type GitChild, type GitEnd, runGit } from '../store/git-process.ts'
 import { write } from './flow.ts'
 import { type Intake, LIST_ALL } from './intake.ts'
@@ -126,6 +127,8 @@ function failure({ code, cut, stderr }: GitEnd): MeshError {
       cause: new Error(stderr),
     })
   if (/exceeds maximum allowed size/.test(stderr)) return tooLarge('its pack is larger than there is room for')
+  const full = diskFault(stderr)
+  if (full !== undefined) return full
   const why =
     faultOf(stderr) ?? (code > 128 ? 'it needs more memory or time than it is allowed' : 'its pack is damaged')
   return new MeshError('E_OBJECT', `Cannot take the push: ${why}`, { cause: new Error(stderr) })

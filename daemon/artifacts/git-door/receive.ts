@@ -198,6 +198,9 @@ function notices(store: DoorStore, view: ArtifactView): string[] {
   if (view.mine) return []
   const isDelegate = view.settings.delegates.includes(store.writer)
   const first = `This node does not own ${view.name}: the push is kept under this node's own name and replicates from here.`
+  const { threshold } = view.settings
+  if (isDelegate && threshold > 1)
+    return [first, `A branch is where ${threshold} of the owner and its delegates agree.`]
   const then = isDelegate
     ? 'The owner takes a fast-forward of its branches over by itself when it hears of it.'
     : "Other nodes see it in the owner's branches when the owner merges it, e.g. from a proposal."

@@ -9,6 +9,7 @@
 import { isObjectType, type GitObject, type ObjectType } from '../store/git-object.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactStore, Staging } from '../store/artifact-store.ts'
+import { diskFault } from '../store/disk-fault.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
 import { readLoose } from '../store/loose-objects.ts'
 import { begun } from './read-pack.ts'
@@ -189,6 +190,8 @@ async function pipeIn(pack: AsyncIterable<Uint8Array>, git: GitChild, signal: Ab
 
 function refused(stderr: string): MeshError {
   const cause = new Error(stderr)
+  const full = diskFault(stderr)
+  if (full !== undefined) return full
   if (stderr.includes('pack exceeds maximum allowed size')) {
     return new MeshError('E_QUOTA', 'Cannot take a pack from a peer: it is larger than the room there is', { cause })
   }

@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { MeshError } from '../../../protocol/errors.ts'
+import { diskFault } from './disk-fault.ts'
 import { type GitTools, type JailView, jailedGit } from './git-jail.ts'
 import { probeGit } from './git-tools.ts'
 
@@ -147,6 +148,8 @@ export async function runGit(
 export async function gitOutput(call: GitCall, input?: Uint8Array | string): Promise<Buffer> {
   const { code, stdout, stderr } = await runGit(call, input)
   if (code === 0) return stdout
+  const full = diskFault(stderr)
+  if (full !== undefined) throw full
   throw new MeshError('E_INTERNAL', 'Something went wrong inside the daemon', {
     cause: new Error(`git ${call.args.join(' ').slice(0, 200)} ended with ${code}: ${stderr}`),
   })

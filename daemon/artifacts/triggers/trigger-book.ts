@@ -1,5 +1,5 @@
 /**
- * Programs that pushes start. A trigger is a row of the journal; so is how far it has looked, so that a push that was acknowledged just before the process ended
+ * Programs that pushes, and new and merged proposals, start. A trigger is a row of the journal; so is how far it has looked, so that a push that was acknowledged just before the process ended
  * still starts its task after the next start, once: the task's idempotency key names artifact, trigger, writer, record and ref.
  *
  * Against loops: what a task does that a trigger of the same artifact started, directly or through others, starts nothing below `MAX_DEPTH`, and never the same trigger
@@ -15,6 +15,7 @@ import { MeshError, toMeshError } from '../../../protocol/errors.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { Tasks } from '../../tasks/tasks.ts'
 import type { OpenStore } from '../store/journal-store.ts'
+import { causeOf, mayTrigger, type TriggerCause } from './trigger-cause.ts'
 
 const program = z.strictObject({
   source: z.string().exactOptional(),
@@ -24,6 +25,7 @@ const program = z.strictObject({
 })
 const triggerRow = z.strictObject({
   name: z.string(),
+  on: z.enum(['push', 'proposal', 'merge']).default('push'),
   branch: z.string(),
   program,
   perMinute: z.int(),
@@ -116,6 +118,7 @@ export class TriggerBook {
     const heads = this.#parts.store.heads(artifact)
     const row: TriggerRow = {
       name: request.name,
+      on: request.on,
       branch: request.branch ?? '*',
       program: request.program,
       perMinute: request.perMinute ?? 10,
@@ -163,7 +166,7 @@ export class TriggerBook {
   }
 
   #onPush(push: Push): void {
-    if (!this.#watched.has(push.artifact) || !push.moves.some(({ ref }) => ref.startsWith('refs/heads/'))) return
+    if (!this.#watched.has(push.artifact) || !push.moves.some(mayTrigger)) return
     this.#enqueue(() => this.#look(push))
   }
 
@@ -201,8 +204,9 @@ export class TriggerBook {
       if ((row.seen[push.writer] ?? 0) >= push.sequence) continue
       const next = { ...row, seen: { ...row.seen, [push.writer]: push.sequence } }
       for (const move of push.moves) {
-        if (!matches(row.branch, move)) continue
-        const started = await this.#start(push, row, move)
+        const cause = await causeOf(this.#parts.store, push.artifact, push.writer, move)
+        if (cause?.on !== row.on || !matches(row.branch, cause.branch)) continue
+        const started = await this.#start(push, row, cause, push.moves.indexOf(move))
         if (started === undefined) next.dropped++
         else {
           next.started++
@@ -216,7 +220,7 @@ export class TriggerBook {
   }
 
   /** @returns the task; undefined when none was started */
-  async #start(push: Push, row: TriggerRow, move: RefMove): Promise<string | undefined> {
+  async #start(push: Push, row: TriggerRow, cause: TriggerCause, index: number): Promise<string | undefined> {
     const { artifact, name } = push
     const tell = (rest: { readonly task?: string; readonly refused?: string }): void =>
       this.#parts.onEvent({ type: 'trigger', artifact, trigger: row.name, ...rest })
@@ -226,7 +230,7 @@ export class TriggerBook {
       tell({ refused })
       return undefined
     }
-    const input = { artifact, name, ref: move.ref, old: move.old, new: move.new }
+    const input = { artifact, name, ...cause.input }
     const key = `trigger/${artifact}/${row.name}/${push.writer.slice(-16)}/${push.sequence}`
     try {
       const task = await this.#parts.tasks.run(
@@ -235,11 +239,11 @@ export class TriggerBook {
           input,
           detach: true,
           name: `trigger ${row.name}`.slice(0, 64),
-          ...(row.paths === undefined || move.new === null
+          ...(row.paths === undefined || cause.rev === null
             ? {}
-            : { artifacts: { input: { artifact, rev: move.new, paths: row.paths } } }),
+            : { artifacts: { input: { artifact, rev: cause.rev, paths: row.paths } } }),
         },
-        { subject: row.subject, key: push.moves.length === 1 ? key : `${key}/${push.moves.indexOf(move)}` },
+        { subject: row.subject, key: push.moves.length === 1 ? key : `${key}/${index}` },
       )
       await this.#remember(task.id, artifact, [...chain, row.name])
       tell({ task: task.id })
@@ -302,9 +306,7 @@ function loopFault(chain: readonly string[], trigger: string): string | undefine
   return chain.length < MAX_DEPTH ? undefined : `a chain of more than ${MAX_DEPTH} triggers`
 }
 
-function matches(branch: string, { ref }: RefMove): boolean {
-  if (!ref.startsWith('refs/heads/')) return false
-  const name = ref.slice('refs/heads/'.length)
+function matches(branch: string, name: string): boolean {
   return branch.endsWith('*') ? name.startsWith(branch.slice(0, -1)) : name === branch
 }
 
@@ -312,11 +314,11 @@ const keyOf = (artifact: string, name: string): string => `${artifact}/${name}`
 const artifactOf = (key: string): string => key.slice(0, key.indexOf('/'))
 
 function viewOf(artifact: string, row: TriggerRow): TriggerView {
-  const { name, branch, perMinute, paths, started, dropped, lastTask, createdAt } = row
+  const { name, on, branch, perMinute, paths, started, dropped, lastTask, createdAt } = row
   return {
     artifact,
     name,
-    on: 'push',
+    on,
     branch,
     perMinute,
     ...(paths === undefined ? {} : { paths }),

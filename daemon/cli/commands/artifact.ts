@@ -236,9 +236,11 @@ export async function note(
 export interface SetFlags {
   readonly name?: string
   readonly description?: string
+  readonly branch?: string
   readonly visibility?: string
   readonly reader?: string[]
   readonly delegate?: string[]
+  readonly threshold?: string
   readonly check?: string[]
   readonly approvals?: string
 }
@@ -255,6 +257,8 @@ export async function set({ mesh, output }: Context, name: string, flags: SetFla
   const view = await artifact.update({
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.description === undefined ? {} : { description: flags.description }),
+    ...(flags.branch === undefined ? {} : { defaultBranch: flags.branch }),
+    ...(flags.threshold === undefined ? {} : { threshold: parseCount(flags.threshold) }),
     ...(visibility === undefined ? {} : { visibility }),
     ...(flags.reader === undefined ? {} : { readers: flags.reader.filter((one) => one !== '') }),
     ...(flags.delegate === undefined ? {} : { delegates: flags.delegate.filter((one) => one !== '') }),

@@ -1,11 +1,13 @@
-/** Programs that pushes start. */
+/** Programs that pushes and proposals start. */
 import type { Context } from '../context.ts'
 import { readProgram } from '../task-options.ts'
 import { safeLine } from '../terminal.ts'
 import { parseCount } from '../units.ts'
+import { chosen } from '../words.ts'
 
 export interface TriggerFlags {
   readonly name?: string
+  readonly on?: string
   readonly branch?: string
   readonly perMinute?: string
   readonly path?: string[]
@@ -17,10 +19,11 @@ export async function add(
   file: string,
   flags: TriggerFlags,
 ): Promise<undefined> {
+  const on = chosen('on', flags.on, ['push', 'proposal', 'merge']) ?? 'push'
   const { source, filename, modules, main } = await readProgram(file, output.io)
   const made = await (await (await mesh()).artifact(artifact)).triggers.add({
-    name: flags.name ?? 'on-push',
-    on: 'push',
+    name: flags.name ?? `on-${on}`,
+    on,
     program: {
       ...(source === undefined ? {} : { source }),
       ...(filename === undefined ? {} : { filename }),
@@ -42,7 +45,7 @@ export async function list({ mesh, output }: Context, name: string): Promise<und
       : triggers
           .map(
             (one) =>
-              `${safeLine(one.name)}  on push to ${safeLine(one.branch)}  started ${one.started}, dropped ${one.dropped}`,
+              `${safeLine(one.name)}  on ${one.on} ${one.on === 'push' ? 'to' : 'into'} ${safeLine(one.branch)}  started ${one.started}, dropped ${one.dropped}`,
           )
           .join('\n'),
   )
