@@ -1,7 +1,7 @@
 /** A peer as a place for ops: opens a carrier for each, passes the asker's data on, and believes nothing of what comes back that is not an answer. */
 import { MeshError } from '../../protocol/errors.ts'
 import { parseJsonText } from '../../protocol/json-text.ts'
-import { dataFrame, jsonFrame, OP_FRAME, readFailure } from '../../protocol/sandbox/op-frame.ts'
+import { jsonFrame, OP_FRAME, type OpFrame, readFailure } from '../../protocol/sandbox/op-frame.ts'
 import { BULK_OPS, opReply, type OpReply, type SandboxOp } from '../../protocol/sandbox/op.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import { type Carrier, channelCarrier, streamCarrier } from './carrier.ts'
@@ -52,7 +52,7 @@ function ask(carrier: Carrier, link: OpLink): Promise<OpReply> {
     }
   })
   link.receive({
-    data: (bytes) => carrier.send(dataFrame(0, bytes)),
+    data: (bytes) => carrier.sendData(0, bytes),
     finish: () => void carrier.send(new Uint8Array([OP_FRAME.finish])).catch(() => undefined),
     control: (control) => void carrier.send(jsonFrame(OP_FRAME.control, control)).catch(() => undefined),
   })
@@ -69,24 +69,23 @@ function ask(carrier: Carrier, link: OpLink): Promise<OpReply> {
   return answer.promise
 }
 
-async function onFrame(frame: Uint8Array, link: OpLink, answer: PromiseWithResolvers<OpReply>): Promise<void> {
-  const [type] = frame
+async function onFrame(frame: OpFrame, link: OpLink, answer: PromiseWithResolvers<OpReply>): Promise<void> {
+  const { type, lane, bytes } = frame
   switch (type) {
     case OP_FRAME.data: {
-      const lane = frame[1]
       if (lane !== 1 && lane !== 2)
         throw new MeshError('E_PROTOCOL', 'Cannot read an operation: data on an unknown lane')
-      return link.send(lane, frame.subarray(2))
+      return link.send(lane, bytes)
     }
     case OP_FRAME.finish:
       return link.finish()
     case OP_FRAME.done: {
-      const reply = opReply.safeParse(parseJsonText(frame.subarray(1), 'the answer of a peer'))
+      const reply = opReply.safeParse(parseJsonText(bytes, 'the answer of a peer'))
       if (!reply.success) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it is not one')
       return answer.resolve(reply.data)
     }
     case OP_FRAME.fail:
-      return answer.reject(readFailure(frame.subarray(1)))
+      return answer.reject(readFailure(bytes))
     default:
       throw new MeshError('E_PROTOCOL', `Cannot read an operation: a frame of type ${type} came`)
   }
