@@ -89,7 +89,8 @@ class BoxChannel implements Channel, OpLink {
   async send(lane: 1 | 2, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += BOX.pieceBytes) {
       const piece = bytes.subarray(at, at + BOX.pieceBytes)
-      while (this.#room < piece.length && !this.signal.aborted) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      while (this.#room < piece.length && !this.signal.aborted)
+        await new Promise<void>((resolve) => this.#waiting.push(resolve))
       this.signal.throwIfAborted()
       this.#room -= piece.length
       this.#out.data(lane, piece)
