@@ -4,7 +4,9 @@ import { parseJsonText } from '../../protocol/json-text.ts'
 import { jsonFrame, OP_FRAME, type OpFrame, readFailure } from '../../protocol/sandbox/op-frame.ts'
 import { BULK_OPS, opReply, type OpReply, type SandboxOp } from '../../protocol/sandbox/op.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import { type Carrier, channelCarrier, streamCarrier } from './carrier.ts'
+import { holdFirst } from './hold-first.ts'
 import type { OpLink, OpPlace } from './op-link.ts'
 
 export const SANDBOX_CHANNEL = 'sandbox'
@@ -23,6 +25,34 @@ export class RemotePlace implements OpPlace {
   async run(op: SandboxOp, link: OpLink): Promise<OpReply> {
     link.signal.throwIfAborted()
     if (!this.#net.isConnected(this.#peer)) await this.#net.connect(this.#peer, undefined, link.signal)
+    if (op.op === 'read') return this.#read(op, link)
+    if (op.op === 'write') return this.#write(op, link)
+    return this.#ask(op, link)
+  }
+
+  /** Most files are small: only one that is not costs a second question. */
+  async #read(op: Extract<SandboxOp, { op: 'read' }>, link: OpLink): Promise<OpReply> {
+    const { signal } = link
+    const once: OpLink = {
+      send: (lane, bytes) => link.send(lane, bytes),
+      finish: () => link.finish(),
+      receive: () => undefined,
+      signal,
+    }
+    try {
+      return await this.#ask({ ...op, op: 'read-small' }, once)
+    } catch (error) {
+      if (!(error instanceof MeshError) || error.code !== 'E_TOO_LARGE') throw error
+      return this.#ask(op, link)
+    }
+  }
+
+  async #write(op: Extract<SandboxOp, { op: 'write' }>, link: OpLink): Promise<OpReply> {
+    const first = await holdFirst(link, LIMITS.sandboxSmallBytes)
+    return this.#ask(first.whole ? { ...op, op: 'write-small' } : op, first.link)
+  }
+
+  async #ask(op: SandboxOp, link: OpLink): Promise<OpReply> {
     return ask(await this.#open(op, link.signal), link)
   }
 

@@ -1,6 +1,7 @@
 /** Files, folders and ports of a guest joined to their asker. */
 import type { FileReply } from '../../protocol/api-sandboxes.ts'
 import { MeshError } from '../../protocol/errors.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import type { OpReply, SandboxOp } from '../../protocol/sandbox/op.ts'
 import type { ByteDuplex, GuestConnection, GuestFiles } from '../exec/sandbox/guest/guest-connection.ts'
 import { fileEntry } from './guest-end.ts'
@@ -92,6 +93,13 @@ export async function fileOp(
       await files.remove(path, request.recursive === undefined ? {} : { recursive: request.recursive })
       return { entries: [] }
   }
+}
+
+/** @throws MeshError E_TOO_LARGE before anything was sent */
+export async function readSmall(files: GuestFiles, path: string, link: OpLink): Promise<OpReply> {
+  const bytes = await files.read(path, { maxBytes: LIMITS.sandboxSmallBytes, signal: link.signal })
+  if (bytes.length > 0) await link.send(1, bytes)
+  return {}
 }
 
 export async function watchOp(files: GuestFiles, path: string, link: OpLink): Promise<OpReply> {
