@@ -178,8 +178,8 @@ export interface ImageView {
  */
 export const BOX = {
   windowBytes: 1 << 20,
-  /** Data of one frame */
-  pieceBytes: 64 << 10,
+  /** Data of one frame: with the frame's header what a socket gives at once, so that frames are not cut on their way */
+  pieceBytes: (64 << 10) - 10,
 } as const
 
 export interface TerminalSize {

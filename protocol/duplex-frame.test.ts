@@ -68,9 +68,9 @@ describe('duplex frames', () => {
     const sizes = [10, 40_000, 60_000, 200_000, 5, 64 << 10]
     for (const [i, size] of sizes.entries()) {
       batch.text(i, DUPLEX.type.end, 'é'.repeat(size))
-      if (i % 2 === 0) for (const part of batch.take()) target.push(part)
+      if (i % 2 === 0) for (const part of batch.take()) target.push(Buffer.from(part))
     }
-    for (const part of batch.take()) target.push(part)
+    for (const part of batch.take()) target.push(Buffer.from(part))
     expect(seen.map(({ text }) => text.length)).toEqual(sizes)
   })
 

@@ -12,23 +12,43 @@ import { MeshError } from './errors.ts'
 
 export const FRAME_HEADER_BYTES = 9
 const AFTER_LENGTH = 5
+/** With the lane */
+const DATA_HEADER_BYTES = FRAME_HEADER_BYTES + 1
 const EMPTY = Buffer.alloc(0)
 const TYPES: ReadonlySet<number> = new Set(Object.values(DUPLEX.type))
 
 /** Gets each frame; `bytes[start..end)` is its payload, valid during the call only. */
 export type FrameSink = (channel: number, type: number, bytes: Buffer, start: number, end: number) => void
 
-/** Cuts a byte stream into frames. Holds at most one frame that is not complete. */
+/**
+ * Gets the bytes of `data` frames as they come, a frame in one piece or several; they are the receiver's to keep.
+ * @param lane the first byte of the payload
+ */
+export type DataSink = (channel: number, lane: number, bytes: Uint8Array) => void
+
+/** Smaller pieces are copied, so that they do not hold the much larger chunk they came in. */
+const LEAST_VIEW_BYTES = 4096
+
+/**
+ * Cuts a byte stream into frames. Holds at most one frame that is not complete; with a `data` sink none of type `data`, which then neither are joined nor
+ * copied. The chunks pushed must stay as they are.
+ */
 export class FrameReader {
   readonly #sink: FrameSink
+  readonly #data: DataSink | undefined
   /** The part of a frame that has come so far, in pieces: joined once when it is complete, so that a long frame is not copied again and again. */
   #parts: Buffer[] = []
   #held = 0
   /** Bytes that must be here before parsing makes sense */
   #wanted = FRAME_HEADER_BYTES
+  /** Of a `data` frame that was begun: bytes that are still to come */
+  #left = 0
+  #channel = 0
+  #lane = 0
 
-  constructor(sink: FrameSink) {
+  constructor(sink: FrameSink, data?: DataSink) {
     this.#sink = sink
+    this.#data = data
   }
 
   /** Bytes held back for a frame that is not complete */
@@ -49,7 +69,7 @@ export class FrameReader {
   }
 
   #parse(bytes: Buffer): void {
-    let at = 0
+    let at = this.#left > 0 ? this.#deliver(bytes, 0) : 0
     while (bytes.length - at >= FRAME_HEADER_BYTES) {
       const length = bytes.readUInt32LE(at)
       if (length < AFTER_LENGTH || length > DUPLEX.maxFrameBytes)
@@ -57,6 +77,15 @@ export class FrameReader {
       const type = bytes[at + 8] ?? 0
       if (!TYPES.has(type)) throw badFrame(`a known type is wanted: received ${type}`)
       const end = at + 4 + length
+      if (type === DUPLEX.type.data && this.#data !== undefined) {
+        if (length === AFTER_LENGTH) throw badFrame('data on a lane is wanted')
+        if (at + DATA_HEADER_BYTES > bytes.length) return this.#hold(bytes, at, DATA_HEADER_BYTES)
+        this.#channel = bytes.readUInt32LE(at + 4)
+        this.#lane = bytes[at + FRAME_HEADER_BYTES] ?? 0
+        this.#left = length - AFTER_LENGTH - 1
+        at = this.#deliver(bytes, at + DATA_HEADER_BYTES)
+        continue
+      }
       if (end > bytes.length) return this.#hold(bytes, at, 4 + length)
       this.#sink(bytes.readUInt32LE(at + 4), type, bytes, at + FRAME_HEADER_BYTES, end)
       at = end
@@ -64,11 +93,22 @@ export class FrameReader {
     this.#hold(bytes, at, FRAME_HEADER_BYTES)
   }
 
+  /** What is here of the `data` frame that was begun. @returns where it ends in `bytes` */
+  #deliver(bytes: Buffer, at: number): number {
+    const end = Math.min(bytes.length, at + this.#left)
+    this.#left -= end - at
+    const piece = bytes.subarray(at, end)
+    if (piece.length > 0)
+      this.#data?.(this.#channel, this.#lane, piece.length < LEAST_VIEW_BYTES ? new Uint8Array(piece) : piece)
+    return end
+  }
+
   #hold(bytes: Buffer, at: number, wanted: number): void {
     this.#wanted = wanted
     if (at === bytes.length) return
-    this.#parts = [bytes.subarray(at)]
-    this.#held = bytes.length - at
+    const rest = bytes.subarray(at)
+    this.#parts = [rest.length < LEAST_VIEW_BYTES ? Buffer.from(rest) : rest]
+    this.#held = rest.length
   }
 }
 
@@ -80,7 +120,7 @@ export class FrameBatch {
   /** Where the frames not yet taken begin, and where the next one goes */
   #start = 0
   #end = 0
-  #full: Buffer[] = []
+  #full: Uint8Array[] = []
   #bytes = 0
 
   /** Bytes of frames not yet taken */
@@ -98,19 +138,24 @@ export class FrameBatch {
     this.#add(channel, type, id, text)
   }
 
-  /** A payload of one byte and bytes, which are copied. @throws MeshError E_TOO_LARGE; nothing is added then */
+  /** A payload of one byte and bytes, which are copied when they are few and must stay as they are when not. @throws MeshError E_TOO_LARGE; nothing is added then */
   data(channel: number, type: number, first: number, bytes: Uint8Array): void {
-    const size = FRAME_HEADER_BYTES + 1 + bytes.length
+    const size = DATA_HEADER_BYTES + bytes.length
     if (size - 4 > DUPLEX.maxFrameBytes) throw tooLong(size - 4)
-    if (this.#slab.length - this.#end < size) this.#renew(size)
+    const copied = bytes.length < LEAST_VIEW_BYTES
+    const room = copied ? size : DATA_HEADER_BYTES
+    if (this.#slab.length - this.#end < room) this.#renew(room)
     const at = this.#end
     this.#slab[at + FRAME_HEADER_BYTES] = first
-    this.#slab.set(bytes, at + FRAME_HEADER_BYTES + 1)
-    this.#finish(at, channel, type, size)
+    if (copied) this.#slab.set(bytes, at + DATA_HEADER_BYTES)
+    this.#finish(at, channel, type, size, room)
+    if (copied) return
+    this.#full.push(this.#slab.subarray(this.#start, this.#end), bytes)
+    this.#start = this.#end
   }
 
   /** The frames added since the last take, in order. */
-  take(): Buffer[] {
+  take(): Uint8Array[] {
     if (this.#end > this.#start) this.#full.push(this.#slab.subarray(this.#start, this.#end))
     this.#start = this.#end
     const taken = this.#full
@@ -132,11 +177,12 @@ export class FrameBatch {
     this.#finish(at, channel, type, size)
   }
 
-  #finish(at: number, channel: number, type: number, size: number): void {
+  /** @param room what of it lies in the slab */
+  #finish(at: number, channel: number, type: number, size: number, room: number = size): void {
     this.#slab.writeUInt32LE(size - 4, at)
     this.#slab.writeUInt32LE(channel, at + 4)
     this.#slab[at + 8] = type
-    this.#end = at + size
+    this.#end = at + room
     this.#bytes += size
   }
 

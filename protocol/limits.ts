@@ -84,6 +84,8 @@ export const LIMITS = {
   sandboxArgBytes: 128 << 10,
   /** One frame of a sandbox's bulk stream: pieces of data are small, but results with images are not. */
   sandboxFrameBytes: 16 << 20,
+  /** A file up to this travels between nodes on a channel: to open a stream for it takes longer than to send it. */
+  sandboxSmallBytes: 64 << 10,
   /** Streams one peer may have open here on sandboxes at once: below what the muxer allows. */
   sandboxStreamsPerPeer: 48,
   /** Ops one peer may have running here on sandboxes at once. */

@@ -1,15 +1,24 @@
 /** What carries the frames of one op between two nodes: a channel of the control stream, or a stream of its own for bulk. In order, with backpressure. */
 import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
-import { OpFrameReader, withLength } from '../../protocol/sandbox/op-frame.ts'
+import {
+  dataFrame,
+  dataWithLength,
+  type OpFrame,
+  OpFrameReader,
+  readFrame,
+  withLength,
+} from '../../protocol/sandbox/op-frame.ts'
 import type { ByteStream, Channel } from '../net/mesh-net.ts'
 
 export interface Carrier {
   readonly peer: string
   /** Resolves when there is room for more. @throws MeshError once it has ended */
   send(frame: Uint8Array): Promise<void>
-  /** Set exactly one; `frame` is valid until the returned promise settles, which holds the other side back. */
-  onFrame(handler: (frame: Uint8Array) => void | Promise<void>): void
+  /** As `send` of a frame of data; `bytes` are copied at once. */
+  sendData(lane: number, bytes: Uint8Array): Promise<void>
+  /** Set exactly one; `frame` is valid until the returned promise settles, which holds the other side back. A frame of data may come as several. */
+  onFrame(handler: (frame: OpFrame) => void | Promise<void>): void
   /** Orderly end after what was sent. */
   close(): void
   /** The other side learns that it is over. */
@@ -26,18 +35,20 @@ export function channelCarrier(channel: Channel): Carrier {
   void channel.ended.then(() => {
     over = true
   })
+  const send = async (frame: Uint8Array): Promise<void> => {
+    if (over) throw lost()
+    if (frame.length > MESSAGE_BYTES)
+      throw new MeshError(
+        'E_TOO_LARGE',
+        `Cannot send ${frame.length} bytes in one answer: at most ${MESSAGE_BYTES} are possible`,
+      )
+    if (!channel.send(frame)) await channel.drained()
+  }
   return {
     peer: channel.peer,
-    async send(frame) {
-      if (over) throw lost()
-      if (frame.length > MESSAGE_BYTES)
-        throw new MeshError(
-          'E_TOO_LARGE',
-          `Cannot send ${frame.length} bytes in one answer: at most ${MESSAGE_BYTES} are possible`,
-        )
-      if (!channel.send(frame)) await channel.drained()
-    },
-    onFrame: (handler) => channel.onMessage(handler),
+    send,
+    sendData: (lane, bytes) => send(dataFrame(lane, bytes)),
+    onFrame: (handler) => channel.onMessage((message) => handler(readFrame(message))),
     close: () => channel.close(),
     abort: (error) => channel.abort(error),
     ended: channel.ended,
@@ -49,7 +60,7 @@ export function streamCarrier(stream: ByteStream): Carrier {
   // One write at a time: frames must not mix
   let last: Promise<void> = Promise.resolve()
   let over = false
-  const read = async (handler: (frame: Uint8Array) => void | Promise<void>): Promise<void> => {
+  const read = async (handler: (frame: OpFrame) => void | Promise<void>): Promise<void> => {
     const reader = new OpFrameReader()
     try {
       for await (const chunk of stream.chunks()) for (const frame of reader.push(chunk)) await handler(frame)
@@ -61,14 +72,16 @@ export function streamCarrier(stream: ByteStream): Carrier {
       over = true
     }
   }
+  const write = (bytes: Uint8Array): Promise<void> => {
+    if (over) return Promise.reject(lost())
+    last = last.then(() => stream.write(bytes))
+    last.catch(() => undefined)
+    return last
+  }
   return {
     peer: stream.peer,
-    send(frame) {
-      if (over) return Promise.reject(lost())
-      last = last.then(() => stream.write(withLength(frame)))
-      last.catch(() => undefined)
-      return last
-    },
+    send: (frame) => write(withLength(frame)),
+    sendData: (lane, bytes) => write(dataWithLength(lane, bytes)),
     onFrame: (handler) => void read(handler),
     close: () => void last.then(() => stream.end()).catch(() => undefined),
     abort: (error) => {

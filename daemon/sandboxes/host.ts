@@ -19,7 +19,7 @@ import type { Leases } from './leases.ts'
 import type { OpLink, OpPlace } from './op-link.ts'
 import { passLogs, runExec, signalProcess, startProcess, waitLog } from './run-exec.ts'
 import { runCode } from './run-code.ts'
-import { fileOp, passAll, portOp, received, waitPort, watchOp } from './run-stream.ts'
+import { fileOp, passAll, portOp, readSmall, received, waitPort, watchOp } from './run-stream.ts'
 
 export interface SandboxHostOptions {
   readonly executor: SandboxExecutor
@@ -259,7 +259,10 @@ export class SandboxHost {
       case 'read':
         await passAll(guest.files.readStream(inside(op.path), { signal: link.signal }), link)
         return {}
+      case 'read-small':
+        return readSmall(guest.files, inside(op.path), link)
       case 'write':
+      case 'write-small':
         await guest.files.write(inside(op.path), received(link), {
           signal: link.signal,
           ...(op.mode === undefined ? {} : { mode: op.mode }),
@@ -304,7 +307,9 @@ type GuestOp = Op<
   | 'wait-port'
   | 'port'
   | 'read'
+  | 'read-small'
   | 'write'
+  | 'write-small'
   | 'watch'
   | 'files'
   | 'processes'

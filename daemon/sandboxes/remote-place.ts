@@ -1,10 +1,12 @@
 /** A peer as a place for ops: opens a carrier for each, passes the asker's data on, and believes nothing of what comes back that is not an answer. */
 import { MeshError } from '../../protocol/errors.ts'
 import { parseJsonText } from '../../protocol/json-text.ts'
-import { dataFrame, jsonFrame, OP_FRAME, readFailure } from '../../protocol/sandbox/op-frame.ts'
+import { jsonFrame, OP_FRAME, type OpFrame, readFailure } from '../../protocol/sandbox/op-frame.ts'
 import { BULK_OPS, opReply, type OpReply, type SandboxOp } from '../../protocol/sandbox/op.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import { type Carrier, channelCarrier, streamCarrier } from './carrier.ts'
+import { holdFirst } from './hold-first.ts'
 import type { OpLink, OpPlace } from './op-link.ts'
 
 export const SANDBOX_CHANNEL = 'sandbox'
@@ -23,6 +25,34 @@ export class RemotePlace implements OpPlace {
   async run(op: SandboxOp, link: OpLink): Promise<OpReply> {
     link.signal.throwIfAborted()
     if (!this.#net.isConnected(this.#peer)) await this.#net.connect(this.#peer, undefined, link.signal)
+    if (op.op === 'read') return this.#read(op, link)
+    if (op.op === 'write') return this.#write(op, link)
+    return this.#ask(op, link)
+  }
+
+  /** Most files are small: only one that is not costs a second question. */
+  async #read(op: Extract<SandboxOp, { op: 'read' }>, link: OpLink): Promise<OpReply> {
+    const { signal } = link
+    const once: OpLink = {
+      send: (lane, bytes) => link.send(lane, bytes),
+      finish: () => link.finish(),
+      receive: () => undefined,
+      signal,
+    }
+    try {
+      return await this.#ask({ ...op, op: 'read-small' }, once)
+    } catch (error) {
+      if (!(error instanceof MeshError) || error.code !== 'E_TOO_LARGE') throw error
+      return this.#ask(op, link)
+    }
+  }
+
+  async #write(op: Extract<SandboxOp, { op: 'write' }>, link: OpLink): Promise<OpReply> {
+    const first = await holdFirst(link, LIMITS.sandboxSmallBytes)
+    return this.#ask(first.whole ? { ...op, op: 'write-small' } : op, first.link)
+  }
+
+  async #ask(op: SandboxOp, link: OpLink): Promise<OpReply> {
     return ask(await this.#open(op, link.signal), link)
   }
 
@@ -52,7 +82,7 @@ function ask(carrier: Carrier, link: OpLink): Promise<OpReply> {
     }
   })
   link.receive({
-    data: (bytes) => carrier.send(dataFrame(0, bytes)),
+    data: (bytes) => carrier.sendData(0, bytes),
     finish: () => void carrier.send(new Uint8Array([OP_FRAME.finish])).catch(() => undefined),
     control: (control) => void carrier.send(jsonFrame(OP_FRAME.control, control)).catch(() => undefined),
   })
@@ -69,24 +99,23 @@ function ask(carrier: Carrier, link: OpLink): Promise<OpReply> {
   return answer.promise
 }
 
-async function onFrame(frame: Uint8Array, link: OpLink, answer: PromiseWithResolvers<OpReply>): Promise<void> {
-  const [type] = frame
+async function onFrame(frame: OpFrame, link: OpLink, answer: PromiseWithResolvers<OpReply>): Promise<void> {
+  const { type, lane, bytes } = frame
   switch (type) {
     case OP_FRAME.data: {
-      const lane = frame[1]
       if (lane !== 1 && lane !== 2)
         throw new MeshError('E_PROTOCOL', 'Cannot read an operation: data on an unknown lane')
-      return link.send(lane, frame.subarray(2))
+      return link.send(lane, bytes)
     }
     case OP_FRAME.finish:
       return link.finish()
     case OP_FRAME.done: {
-      const reply = opReply.safeParse(parseJsonText(frame.subarray(1), 'the answer of a peer'))
+      const reply = opReply.safeParse(parseJsonText(bytes, 'the answer of a peer'))
       if (!reply.success) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it is not one')
       return answer.resolve(reply.data)
     }
     case OP_FRAME.fail:
-      return answer.reject(readFailure(frame.subarray(1)))
+      return answer.reject(readFailure(bytes))
     default:
       throw new MeshError('E_PROTOCOL', `Cannot read an operation: a frame of type ${type} came`)
   }

@@ -1,6 +1,7 @@
 /** Files, folders and ports of a guest joined to their asker. */
 import type { FileReply } from '../../protocol/api-sandboxes.ts'
 import { MeshError } from '../../protocol/errors.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import type { OpReply, SandboxOp } from '../../protocol/sandbox/op.ts'
 import type { ByteDuplex, GuestConnection, GuestFiles } from '../exec/sandbox/guest/guest-connection.ts'
 import { fileEntry } from './guest-end.ts'
@@ -20,8 +21,11 @@ export async function passAll(source: AsyncIterable<Uint8Array>, link: OpLink): 
   }
 }
 
-/** What the asker sends, pulled: the asker waits while nobody pulls. Ends with the asker's half. @throws the signal's reason */
-export async function* received(link: OpLink): AsyncGenerator<Uint8Array, void, undefined> {
+/**
+ * What the asker sends, pulled: the asker waits while nobody pulls. Ends with the asker's half, or when nobody wants it any more. @throws the signal's reason
+ * @param unwanted never rejects
+ */
+export async function* received(link: OpLink, unwanted?: Promise<void>): AsyncGenerator<Uint8Array, void, undefined> {
   const waiting: { bytes: Uint8Array; taken: () => void }[] = []
   let over = false
   let left = false
@@ -41,19 +45,24 @@ export async function* received(link: OpLink): AsyncGenerator<Uint8Array, void, 
     },
     control: () => undefined,
   })
+  let stopped = false
+  void unwanted?.then(() => {
+    stopped = true
+    wake()
+  })
   const onAbort = (): void => wake()
   link.signal.addEventListener('abort', onAbort, { once: true })
   try {
     for (;;) {
       link.signal.throwIfAborted()
-      const piece = waiting.shift()
+      const piece = stopped ? undefined : waiting.shift()
       if (piece) {
         try {
           yield piece.bytes
         } finally {
           piece.taken()
         }
-      } else if (over) return
+      } else if (over || stopped) return
       else await new Promise<void>((resolve) => (wake = resolve))
     }
   } finally {
@@ -86,6 +95,13 @@ export async function fileOp(
   }
 }
 
+/** @throws MeshError E_TOO_LARGE before anything was sent */
+export async function readSmall(files: GuestFiles, path: string, link: OpLink): Promise<OpReply> {
+  const bytes = await files.read(path, { maxBytes: LIMITS.sandboxSmallBytes, signal: link.signal })
+  if (bytes.length > 0) await link.send(1, bytes)
+  return {}
+}
+
 export async function watchOp(files: GuestFiles, path: string, link: OpLink): Promise<OpReply> {
   for await (const { kind, name } of files.watch(path, { signal: link.signal }))
     await link.send(1, Buffer.from(`${JSON.stringify({ kind, name })}\n`))
@@ -112,18 +128,8 @@ async function guestToAsker(connection: ByteDuplex, link: OpLink): Promise<void>
 }
 
 async function askerToGuest(connection: ByteDuplex, link: OpLink): Promise<void> {
-  const closed = connection.closed.then(() => 'closed' as const)
-  const pieces = received(link)
-  try {
-    for (;;) {
-      const next = await Promise.race([pieces.next(), closed])
-      if (next === 'closed') return
-      if (next.done) return connection.end()
-      await connection.write(next.value)
-    }
-  } finally {
-    void pieces.return()
-  }
+  for await (const bytes of received(link, connection.closed)) await connection.write(bytes)
+  connection.end()
 }
 
 /** Between tries: soon at first, as most servers take moments to start. */

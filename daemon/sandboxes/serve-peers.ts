@@ -2,7 +2,7 @@
 import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { parseJsonText } from '../../protocol/json-text.ts'
 import { LIMITS } from '../../protocol/limits.ts'
-import { dataFrame, failFrame, jsonFrame, OP_FRAME } from '../../protocol/sandbox/op-frame.ts'
+import { failFrame, jsonFrame, OP_FRAME, type OpFrame } from '../../protocol/sandbox/op-frame.ts'
 import { boxControl, BULK_OPS, type SandboxOp, sandboxOp } from '../../protocol/sandbox/op.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import { type Carrier, channelCarrier, streamCarrier } from './carrier.ts'
@@ -75,7 +75,8 @@ class ServedOp implements OpLink {
   readonly #carrier: Carrier
   readonly #place: () => OpPlace
   readonly #gone = new AbortController()
-  readonly #sink = Promise.withResolvers<OpSink>()
+  readonly #sink = Promise.withResolvers<OpSink | undefined>()
+  #ready: OpSink | undefined
   #opened = false
   #answered = false
 
@@ -83,6 +84,7 @@ class ServedOp implements OpLink {
     this.#carrier = carrier
     this.#place = place
     this.over = this.#over.promise
+    void this.over.then(() => this.#sink.resolve(undefined))
     // The listeners of a few helpers hang on it for as long as the op runs
     void carrier.ended.then((error) => {
       this.#gone.abort(error ?? new MeshError('E_CANCELED', 'The operation was canceled'))
@@ -103,9 +105,9 @@ class ServedOp implements OpLink {
     this.#carrier.onFrame((frame) => {
       if (this.#opened) return this.#onFrame(frame)
       clearTimeout(timer)
-      if (frame[0] !== OP_FRAME.open)
+      if (frame.type !== OP_FRAME.open)
         return this.stop(new MeshError('E_PROTOCOL', 'Cannot serve a stream: it does not begin with an opening'))
-      this.open(frame.subarray(1), true)
+      this.open(frame.bytes, true)
     })
     void this.#over.promise.then(() => clearTimeout(timer))
   }
@@ -144,7 +146,7 @@ class ServedOp implements OpLink {
 
   send(lane: 1 | 2, bytes: Uint8Array): Promise<void> {
     if (this.signal.aborted) return Promise.reject(toMeshError(this.signal.reason))
-    return this.#carrier.send(dataFrame(lane, bytes))
+    return this.#carrier.sendData(lane, bytes)
   }
 
   finish(): void {
@@ -152,13 +154,14 @@ class ServedOp implements OpLink {
   }
 
   receive(sink: OpSink): void {
+    this.#ready = sink
     this.#sink.resolve(sink)
   }
 
-  async #onFrame(frame: Uint8Array): Promise<void> {
+  async #onFrame(frame: OpFrame): Promise<void> {
     // Frames that crossed the answer
     if (this.#answered) return
-    const sink = await Promise.race([this.#sink.promise, this.#over.promise])
+    const sink = this.#ready ?? (await this.#sink.promise)
     if (!sink || this.#answered) return
     try {
       await deliver(frame, sink)
@@ -169,20 +172,20 @@ class ServedOp implements OpLink {
 }
 
 /** @throws MeshError E_PROTOCOL */
-function deliver(frame: Uint8Array, sink: OpSink): void | Promise<void> {
-  switch (frame[0]) {
+function deliver({ type, lane, bytes }: OpFrame, sink: OpSink): void | Promise<void> {
+  switch (type) {
     case OP_FRAME.data:
-      if (frame[1] !== 0) throw new MeshError('E_PROTOCOL', 'Cannot read an operation: data on an unknown lane')
-      return sink.data(frame.subarray(2))
+      if (lane !== 0) throw new MeshError('E_PROTOCOL', 'Cannot read an operation: data on an unknown lane')
+      return sink.data(bytes)
     case OP_FRAME.finish:
       return sink.finish()
     case OP_FRAME.control: {
-      const control = boxControl.safeParse(parseJsonText(frame.subarray(1), 'a control of a peer'))
+      const control = boxControl.safeParse(parseJsonText(bytes, 'a control of a peer'))
       if (!control.success) throw new MeshError('E_PROTOCOL', 'Cannot read an operation: its control is not one')
       return sink.control(control.data)
     }
     default:
-      throw new MeshError('E_PROTOCOL', `Cannot read an operation: a frame of type ${frame[0]} came`)
+      throw new MeshError('E_PROTOCOL', `Cannot read an operation: a frame of type ${type} came`)
   }
 }
 

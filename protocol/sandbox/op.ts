@@ -151,6 +151,10 @@ const callOps = [
     from: sandboxName.exactOptional(),
   }),
   z.strictObject({ op: z.literal('files'), ...of, request: fileRequest }),
+  /** As `read` of a file of at most `LIMITS.sandboxSmallBytes`; a larger one is E_TOO_LARGE before any of it is sent */
+  z.strictObject({ op: z.literal('read-small'), ...of, path }),
+  /** As `write` of at most so many bytes */
+  z.strictObject({ op: z.literal('write-small'), ...of, path, mode: whole(0o777).exactOptional() }),
   z.strictObject({ op: z.literal('processes'), ...of }),
   z.strictObject({ op: z.literal('signal'), ...of, process: whole(2 ** 32), signal: z.string().max(16) }),
   z.strictObject({ op: z.literal('images') }),

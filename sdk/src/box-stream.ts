@@ -49,15 +49,13 @@ export class BoxStream implements ChannelListener {
 
   /** Waits for room. @throws ManyhandsError once the operation is over */
   async write(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; ) {
-      while (this.#room === 0 && !this.#over) await new Promise<void>((resolve) => this.#writers.push(resolve))
+    for (let at = 0; at < bytes.length; at += BOX.pieceBytes) {
+      const piece = bytes.subarray(at, at + BOX.pieceBytes)
+      while (this.#room < piece.length && !this.#over) await new Promise<void>((resolve) => this.#writers.push(resolve))
       if (this.#over || this.#finished)
         throw this.#failure ?? new ManyhandsError('E_CONFLICT', 'Cannot write: the operation takes nothing more')
-      // A byte beyond the window would end the connection and all that is on it
-      const piece = bytes.subarray(at, at + Math.min(BOX.pieceBytes, this.#room))
       this.#room -= piece.length
       this.#channel.sendData(0, piece)
-      at += piece.length
     }
   }
 
@@ -113,17 +111,14 @@ export class BoxStream implements ChannelListener {
     }
   }
 
-  onBytes(type: number, bytes: Uint8Array): void {
-    if (type === FRAME.credit) {
-      if (bytes.length !== 4) throw protocolError('Cannot read the duplex: a credit is not four bytes')
-      this.#room += new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true)
-      for (const go of this.#writers.splice(0)) go()
-      return
-    }
-    const lane = bytes[0]
+  onCredit(bytes: number): void {
+    this.#room += bytes
+    for (const go of this.#writers.splice(0)) go()
+  }
+
+  onData(lane: number, bytes: Uint8Array): void {
     if (lane !== 1 && lane !== 2) throw protocolError('Cannot read the duplex: data on an unknown lane')
-    // The memory belongs to the connection: copied, which `slice` of a Buffer would not do
-    this.#inbox.push({ lane, bytes: new Uint8Array(bytes.subarray(1)) })
+    this.#inbox.push({ lane, bytes })
     this.#wake()
   }
 

@@ -35,7 +35,7 @@ export const DUPLEX: typeof Contract = {
 
 export const BOX: typeof BoxContract = {
   windowBytes: 1048576 as typeof BoxContract.windowBytes,
-  pieceBytes: 65536 as typeof BoxContract.pieceBytes,
+  pieceBytes: 65526 as typeof BoxContract.pieceBytes,
 }
 
 export const FRAME = DUPLEX.type
@@ -43,8 +43,10 @@ export const FRAME = DUPLEX.type
 export interface ChannelListener {
   /** `id` is 0 for frames that carry none. A throw is a breach of protocol and ends the whole connection. */
   onFrame(type: number, id: number, text: string): void
-  /** Frames of type `data` and `credit`; valid during the call only. Absent: they break the protocol. */
-  onBytes?(type: number, bytes: Uint8Array): void
+  /** Bytes of a frame of type `data`, which come in one piece or several and are the listener's to keep. Absent: they break the protocol. */
+  onData?(lane: number, bytes: Uint8Array): void
+  /** The other side takes as many more bytes. Absent: it breaks the protocol. */
+  onCredit?(bytes: number): void
   /** The connection is gone; nothing more comes. */
   onLost(error: ManyhandsError): void
 }

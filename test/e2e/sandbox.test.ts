@@ -77,6 +77,13 @@ describe.skipIf(!found.engine)('sandboxes of two daemons', { timeout: 120_000 },
       await box.files.write('data/big', content)
       expect(Buffer.compare(await box.files.read('data/big'), content)).toBe(0)
       expect(await box.files.list('data')).toMatchObject([{ name: 'big', type: 'file', bytes: content.length }])
+      // Little and much go different ways between nodes
+      for (const size of [0, 1, 64 << 10, (64 << 10) + 1]) {
+        const some = content.subarray(0, size)
+        await box.files.write('data/some', some)
+        expect(Buffer.compare(await box.files.read('data/some'), some)).toBe(0)
+      }
+      await box.files.remove('data/some')
       await expect(box.files.read('/workspace/../etc/passwd')).rejects.toMatchObject({ code: 'E_SYMLINK' })
 
       const shell = await box.runCode('shell', 'x=41')

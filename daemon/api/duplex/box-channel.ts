@@ -58,8 +58,6 @@ class BoxChannel implements Channel, OpLink {
 
   onFrame(frame: number, bytes: Buffer, start: number, end: number): void {
     switch (frame) {
-      case type.data:
-        return this.#onData(bytes, start, end)
       case type.credit:
         return this.#onCredit(bytes, start, end)
       case type.finish:
@@ -76,19 +74,26 @@ class BoxChannel implements Channel, OpLink {
     }
   }
 
+  onData(lane: number, bytes: Uint8Array): void {
+    if (lane !== 0) throw new MeshError('E_PROTOCOL', 'Cannot use data on an unknown lane')
+    if (bytes.length > this.#granted) throw new MeshError('E_PROTOCOL', 'Cannot take data beyond the window')
+    this.#granted -= bytes.length
+    this.#take({ kind: 'data', bytes })
+  }
+
   abandon(error: MeshError): void {
     this.#out.drop()
     this.#gone.abort(error)
   }
 
   async send(lane: 1 | 2, bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; ) {
-      while (this.#room === 0 && !this.signal.aborted) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    for (let at = 0; at < bytes.length; at += BOX.pieceBytes) {
+      const piece = bytes.subarray(at, at + BOX.pieceBytes)
+      while (this.#room < piece.length && !this.signal.aborted)
+        await new Promise<void>((resolve) => this.#waiting.push(resolve))
       this.signal.throwIfAborted()
-      const piece = bytes.subarray(at, at + Math.min(BOX.pieceBytes, this.#room))
       this.#room -= piece.length
       this.#out.data(lane, piece)
-      at += piece.length
     }
   }
 
@@ -101,15 +106,6 @@ class BoxChannel implements Channel, OpLink {
     const early = this.#early
     this.#early = []
     for (const one of early) this.#take(one)
-  }
-
-  #onData(bytes: Buffer, start: number, end: number): void {
-    const size = end - start - 1
-    if (size < 0 || bytes[start] !== 0) throw new MeshError('E_PROTOCOL', 'Cannot use data on an unknown lane')
-    if (size > this.#granted) throw new MeshError('E_PROTOCOL', 'Cannot take data beyond the window')
-    this.#granted -= size
-    // The memory belongs to the connection, and the operation may keep it until it has taken it
-    this.#take({ kind: 'data', bytes: Uint8Array.prototype.slice.call(bytes, start + 1, end) })
   }
 
   #take(one: Early): void {

@@ -10,6 +10,8 @@ import type { DuplexWire } from './wire.ts'
 export interface Channel {
   /** A frame of the client; `bytes` are valid during the call only. @throws MeshError when it breaks the protocol: the connection ends */
   onFrame(type: number, bytes: Buffer, start: number, end: number): void
+  /** Bytes of the client, to be kept. Absent: they break the protocol */
+  onData?(lane: number, bytes: Uint8Array): void
   /** The client is gone, or the daemon stops waiting. Sends nothing any more. */
   abandon(error: MeshError): void
 }
@@ -41,7 +43,7 @@ export class ChannelOutput {
       this.json(DUPLEX.type.log, { type: 'log', level: line.level, text: line.text, node: line.node })
   }
 
-  /** Bytes of an operation; copied. */
+  /** Bytes of an operation; they must stay as they are. */
   data(lane: number, bytes: Uint8Array): void {
     if (!this.#closed) this.wire.data(this.id, DUPLEX.type.data, lane, bytes)
   }

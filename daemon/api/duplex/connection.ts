@@ -42,6 +42,7 @@ export class DuplexConnection {
     this.#parts = parts
     this.#wire = new DuplexWire(socket, head, parts.heartbeatMs, {
       onFrame: (channel, frame, bytes, start, end) => this.#onFrame(channel, frame, bytes, start, end),
+      onData: (channel, lane, bytes) => this.#onData(channel, lane, bytes),
       onEnd: (error) => this.#onEnd(error),
     })
   }
@@ -62,6 +63,17 @@ export class DuplexConnection {
       else if (channel === 0) this.#onControl(frame)
       else if (channel > this.#highest) this.#open(channel, frame, bytes.subarray(start, end))
       else if (OPENS.has(frame)) throw new MeshError('E_PROTOCOL', `Cannot open channel ${channel}: numbers only grow`)
+    } catch (error) {
+      this.close(toMeshError(error))
+    }
+  }
+
+  #onData(channel: number, lane: number, bytes: Uint8Array): void {
+    const open = this.#channels.get(channel)
+    if (!open && channel <= this.#highest && channel > 0) return
+    try {
+      if (!open?.onData) throw new MeshError('E_PROTOCOL', `Cannot use data on channel ${channel}: it takes none`)
+      open.onData(lane, bytes)
     } catch (error) {
       this.close(toMeshError(error))
     }

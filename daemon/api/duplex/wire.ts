@@ -5,12 +5,14 @@
 import type { Duplex } from 'node:stream'
 import { DUPLEX } from '../../../protocol/api.ts'
 import { MeshError, toMeshError } from '../../../protocol/errors.ts'
-import { FrameBatch, FrameReader, type FrameSink } from '../../../protocol/duplex-frame.ts'
+import { type DataSink, FrameBatch, FrameReader, type FrameSink } from '../../../protocol/duplex-frame.ts'
 import { toProblem } from '../problem.ts'
 import { DUPLEX_LIMITS } from './limits.ts'
 
 export interface WireEvents {
   readonly onFrame: FrameSink
+  /** Bytes of `data` frames, which are the receiver's to keep */
+  readonly onData: DataSink
   /** Called once. Nothing can be sent any more. */
   onEnd(error: MeshError): void
 }
@@ -33,7 +35,7 @@ export class DuplexWire {
   constructor(socket: Duplex, head: Buffer, heartbeatMs: number, events: WireEvents) {
     this.#socket = socket
     this.#events = events
-    const reader = new FrameReader(events.onFrame)
+    const reader = new FrameReader(events.onFrame, events.onData)
     const onData = (bytes: Buffer): void => {
       this.#silent = 0
       if (this.#ended) return
@@ -72,7 +74,7 @@ export class DuplexWire {
     this.#added()
   }
 
-  /** One byte and bytes, which are copied. @throws MeshError E_TOO_LARGE when it does not fit in a frame */
+  /** One byte and bytes, which must stay as they are. @throws MeshError E_TOO_LARGE when it does not fit in a frame */
   data(channel: number, type: number, lane: number, bytes: Uint8Array): void {
     if (this.#ended) return
     this.#batch.data(channel, type, lane, bytes)

@@ -26,7 +26,10 @@ export class DuplexConnection implements Duplex {
   private constructor(socket: Socket, head: Buffer) {
     this.#socket = socket
     this.#writer = new FrameWriter((bytes) => socket.write(bytes))
-    const reader = new FrameReader((...frame) => this.#onFrame(...frame))
+    const reader = new FrameReader(
+      (...frame) => this.#onFrame(...frame),
+      (...data) => this.#onData(...data),
+    )
     const onData = (bytes: Buffer): void => {
       this.#heard = performance.now()
       this.#asked = false
@@ -110,15 +113,22 @@ export class DuplexConnection implements Duplex {
     // A channel released here may still have frames on their way
     const listener = this.#channels.get(channel)
     if (!listener) return
-    if (type === FRAME.data || type === FRAME.credit) {
-      if (!listener.onBytes) throw protocolError(`Cannot read the duplex: a frame of type ${type} came`)
-      return listener.onBytes(type, bytes.subarray(start, end))
+    if (type === FRAME.credit) {
+      if (!listener.onCredit || end - start !== 4) throw protocolError('Cannot read the duplex: a credit is none')
+      return listener.onCredit(bytes.readUInt32LE(start))
     }
     const withId = WITH_ID.has(type)
     if (withId && end - start < 4) throw protocolError('Cannot read the duplex: a frame lacks its id')
     const from = withId ? start + 4 : start
     if (!isUtf8(bytes.subarray(from, end))) throw protocolError('Cannot read the duplex: a payload is not UTF-8')
     listener.onFrame(type, withId ? bytes.readUInt32LE(start) : 0, bytes.toString('utf8', from, end))
+  }
+
+  #onData(channel: number, lane: number, bytes: Uint8Array): void {
+    const listener = this.#channels.get(channel)
+    if (this.#lost || !listener) return
+    if (!listener.onData) throw protocolError('Cannot read the duplex: data came on a channel that takes none')
+    listener.onData(lane, bytes)
   }
 
   #checkSilence(): void {

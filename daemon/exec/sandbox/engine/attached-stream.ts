@@ -2,7 +2,7 @@
  * The attached streams of a container without a terminal, taken apart. Each frame: 1 byte which stream (1 output, 2 error), 3 bytes zero, 4 bytes
  * length (big-endian), then the bytes (Engine API, "Attach to a container", stream format). Payloads are passed on as they come, never collected.
  */
-import type { Duplex } from 'node:stream'
+import type { Duplex, Writable } from 'node:stream'
 import type { GuestTransport } from '../guest/guest-connection.ts'
 
 const HEADER = 8
@@ -26,7 +26,7 @@ export function attachedTransport(stream: Duplex): GuestTransport {
   stream.once('close', () => end())
   stream.pause()
   return {
-    write: (bytes) => (stream.destroyed ? false : stream.write(bytes)),
+    write: (...parts) => (stream.destroyed ? false : writeParts(stream, parts)),
     onDrain: (listener) => void stream.on('drain', listener),
     onData(listener) {
       onData = listener
@@ -40,6 +40,15 @@ export function attachedTransport(stream: Duplex): GuestTransport {
     resume: () => void stream.resume(),
     close: () => void stream.destroy(),
   }
+}
+
+/** As one write where the stream can. @returns whether there is room for more */
+export function writeParts(stream: Writable, parts: readonly Uint8Array[]): boolean {
+  stream.cork()
+  let room = true
+  for (const part of parts) room = stream.write(part)
+  stream.uncork()
+  return room
 }
 
 /** @returns a function that takes bytes and says false once they are no frames */

@@ -5,8 +5,8 @@
 
 /** What connects the daemon with the agent inside: the attached standard streams of the container, or of a plain child process. */
 export interface GuestTransport {
-  /** Takes the bytes; false when no more should be written until `onDrain` */
-  write(bytes: Uint8Array): boolean
+  /** Takes the parts, one behind the other; they must stay as they are. False when no more should be written until `onDrain` */
+  write(...parts: readonly Uint8Array[]): boolean
   onDrain(listener: () => void): void
   /** Bytes the agent wrote on its standard output (1) or error (2) */
   onData(listener: (bytes: Uint8Array, fd: 1 | 2) => void): void

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { chmod, rm } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { writeParts } from '../../engine/attached-stream.ts'
 import type { GuestTransport } from '../guest-connection.ts'
 import type { Link } from './link.ts'
 import { TO_GUEST } from './wire.ts'
@@ -80,7 +81,7 @@ function socketTransport(socket: Socket, standby: GuestTransport): GuestTranspor
   standby.onEnd(end)
   standby.onData(() => {})
   return {
-    write: (bytes) => (socket.destroyed ? true : socket.write(bytes)),
+    write: (...parts) => (socket.destroyed ? true : writeParts(socket, parts)),
     onDrain: (listener) => void socket.on('drain', listener),
     onData: (listener) => void socket.on('data', (bytes: Buffer) => listener(bytes, 1)),
     onEnd(listener) {

@@ -11,6 +11,7 @@ import { END_HOW, FILE_OPS, INLINE_CONTENT, TO_GUEST } from './wire.ts'
 const INLINE_BYTES = 64 << 10
 
 interface Hooks {
+  readonly inPieces?: boolean
   onOpened?(body: Buffer): void
   onOut?(body: Buffer): void
 }
@@ -41,6 +42,7 @@ export class HelperFiles implements GuestFiles {
       operation.channel.close()
     }
     const hooks: Hooks = {
+      inPieces: true,
       onOpened(body) {
         const { bytes } = decodeStat(body)
         if (bytes > maxBytes) refuse(bytes)
@@ -166,6 +168,7 @@ export class HelperFiles implements GuestFiles {
       }
     })
     const handler = {
+      inPieces: hooks.inPieces === true,
       onOpened: (bytes: Buffer) => hooks.onOpened?.(bytes),
       onOut: (_fd: number, bytes: Buffer) => hooks.onOut?.(bytes),
       onEnd: (end: ChannelEnd) => {
@@ -191,7 +194,8 @@ export class HelperFiles implements GuestFiles {
       (bytes) => operation.channel.took(bytes),
       () => operation.channel.close(),
     )
-    const hooks: Hooks = { onOut: (bytes) => queue.push(keepBytes(bytes)) }
+    // Changes are told in whole frames
+    const hooks: Hooks = { inPieces: op === FILE_OPS.read, onOut: (bytes) => queue.push(keepBytes(bytes)) }
     const operation = this.#run(doing, op, body, hooks, signal)
     operation.done.then(
       () => queue.end(),

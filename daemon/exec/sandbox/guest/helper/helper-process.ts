@@ -69,6 +69,7 @@ export class HelperProcess implements GuestProcess {
     )
     this.output = this.#queue
     this.#channel = context.open({
+      inPieces: true,
       onOpened: () => this.#resolveOpened(true),
       onOut: (fd, body) => this.#onOut(fd, body),
       onEnd: (end) => this.#onEnd(end),

@@ -171,6 +171,7 @@ class GuestSocket implements ByteDuplex {
       0,
       body,
       {
+        inPieces: true,
         onOpened: () => opened(this),
         onOut: (flag, bytes) => (flag === OUT_OVER ? this.#queue.end() : this.#queue.push(keepBytes(bytes))),
         onEnd,

@@ -5,8 +5,9 @@ import { LIMITS } from '../../../../../protocol/limits.ts'
 import type { GuestTransport } from '../guest-connection.ts'
 import { FrameReader } from './frame-reader.ts'
 import { HelperConnection } from './helper-connection.ts'
-import { encodeFrame, END_HOW, type Frame, FROM_GUEST, GuestProtocolError, u32, HELPER_VERSION } from './wire.ts'
+import { END_HOW, frameParts, type Frame, FROM_GUEST, GuestProtocolError, HELPER_VERSION, u32 } from './wire.ts'
 
+const encodeFrame = (...frame: Parameters<typeof frameParts>): Buffer => Buffer.concat(frameParts(...frame))
 const TOKEN = '0123456789abcdef0123456789abcdef'
 
 class Pipe implements GuestTransport {

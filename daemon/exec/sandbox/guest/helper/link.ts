@@ -3,7 +3,7 @@ import { LIMITS } from '../../../../../protocol/limits.ts'
 import type { GuestTransport } from '../guest-connection.ts'
 import { decodeHello, decodeNumber } from './bodies.ts'
 import { FrameReader } from './frame-reader.ts'
-import { encodeFrame, type Frame, FROM_GUEST, GuestProtocolError, HELPER_VERSION, TO_GUEST, u32 } from './wire.ts'
+import { frameParts, type Frame, FROM_GUEST, GuestProtocolError, HELPER_VERSION, TO_GUEST, u32 } from './wire.ts'
 
 /** Bytes of input handed to the transport in one frame. */
 const PIECE_BYTES = 64 << 10
@@ -18,6 +18,8 @@ export interface ChannelEnd {
 
 /** What a channel does with what the guest says. Exceptions of these end the connection. */
 export interface ChannelHandler {
+  /** The body of an OUT frame may come in several calls. @default whole */
+  readonly inPieces?: boolean
   onOpened?(body: Buffer): void
   onOut?(flag: number, body: Buffer): void
   /** Once, last */
@@ -169,7 +171,8 @@ export class Link {
   private constructor(transport: GuestTransport, token: string, onOver: (error: Error) => void) {
     this.#transport = transport
     this.#onOver = onOver
-    const reader = new FrameReader(token, (frame) => this.#receive(frame))
+    const inPieces = (channel: number): boolean => this.#channels.get(channel)?.handler.inPieces === true
+    const reader = new FrameReader(token, (frame) => this.#receive(frame), inPieces)
     transport.onData((bytes, fd) => {
       if (fd !== 1 || this.#over !== undefined) return
       try {
@@ -247,7 +250,7 @@ export class Link {
 
   send(type: number, channel: number, flag: number, body?: Uint8Array): void {
     if (this.#over !== undefined) return
-    if (!this.#transport.write(encodeFrame(type, channel, flag, body))) this.#congested = true
+    if (!this.#transport.write(...frameParts(type, channel, flag, body))) this.#congested = true
   }
 
   ping(): Promise<void> {

@@ -107,14 +107,21 @@ export class GuestProtocolError extends Error {
   override readonly name = 'GuestProtocolError'
 }
 
-export function encodeFrame(type: number, channel: number, flag: number, body: Uint8Array | undefined): Buffer {
+/** Bodies from here on are not copied behind their header */
+const APART_BYTES = 4096
+
+/** The frame in one part, or in two, of which the second is the body itself. */
+export function frameParts(type: number, channel: number, flag: number, body: Uint8Array | undefined): Uint8Array[] {
   const length = body?.length ?? 0
-  const frame = Buffer.allocUnsafe(HEADER_BYTES + length)
+  const apart = length >= APART_BYTES
+  const frame = Buffer.allocUnsafe(apart ? HEADER_BYTES : HEADER_BYTES + length)
   frame.writeUInt32LE(length, 0)
   frame.writeUInt32LE(channel, 4)
   frame.writeUInt32LE(type | (flag << 8), 8)
-  if (body !== undefined) frame.set(body, HEADER_BYTES)
-  return frame
+  if (body === undefined) return [frame]
+  if (apart) return [frame, body]
+  frame.set(body, HEADER_BYTES)
+  return [frame]
 }
 
 export function u32(...values: readonly number[]): Buffer {

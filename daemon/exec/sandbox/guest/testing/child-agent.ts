@@ -1,5 +1,6 @@
 /** An agent as a plain child process, without an engine: the same transport as a container's, for tests and benches. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { writeParts } from '../../engine/attached-stream.ts'
 import type { GuestTransport } from '../guest-connection.ts'
 
 export interface ChildAgent {
@@ -29,7 +30,7 @@ export function startChildAgent(command: readonly string[], env: Readonly<Record
   const transport = (): GuestTransport => {
     let open = true
     return {
-      write: (bytes) => !open || stdin.write(bytes),
+      write: (...parts) => !open || writeParts(stdin, parts),
       onDrain: (listener) => void stdin.on('drain', () => open && listener()),
       onData(listener) {
         current = (bytes, fd) => open && listener(bytes, fd)
