@@ -1,5 +1,9 @@
-import { createNet } from '../../daemon/net/libp2p-net.ts'
+import { keepHeapSmall } from '../../daemon/cli/small-heap.ts'
 import type { MeshNet } from '../../daemon/net/mesh-net.ts'
+
+// As a daemon does at its start, before most of its code is there
+keepHeapSmall()
+const { createNet } = await import('../../daemon/net/libp2p-net.ts')
 
 const everyone = { admits: () => true, serves: () => true }
 

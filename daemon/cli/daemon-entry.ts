@@ -1,5 +1,5 @@
 /** What the CLI asks of the composition root: starting a node, and joining a mesh before the first start. Loaded only by `up` and `join`. */
-import { setFlagsFromString } from 'node:v8'
+import { keepHeapSmall } from './small-heap.ts'
 
 export interface DaemonOptions {
   /** Path of the configuration file. @default that of the node's folders */
@@ -36,16 +36,7 @@ export interface DaemonEntry {
   ): Promise<Joined>
 }
 
-/**
- * Keeps V8's nursery as small as it begins, 2 MiB. It would grow to 32 while modules load and never shrink in a process that is idle; and what a daemon
- * allocates lives for one message, so that a nursery which fits the processor's cache is no slower.
- */
-const SMALL_NURSERY = '--semi-space-growth-factor=1'
-/** Waking helper threads to collect a nursery of that size takes longer than collecting it; a start does that some twenty times. */
-const ALONE = '--no-parallel-scavenge'
-
 export async function daemonEntry(): Promise<DaemonEntry> {
-  setFlagsFromString(SMALL_NURSERY)
-  setFlagsFromString(ALONE)
+  keepHeapSmall()
   return import('../main.ts')
 }

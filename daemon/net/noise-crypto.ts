@@ -58,8 +58,12 @@ function decrypt(ciphertext: Bytes, nonce: Uint8Array, ad: Uint8Array, key: Uint
   const decipher = createDecipheriv(CIPHER, keyObject(key), nonce, OPTIONS)
   if (ad.length > 0) decipher.setAAD(ad, { plaintextLength: end })
   decipher.setAuthTag(ciphertext.subarray(end))
-  if (ciphertext instanceof Uint8Array)
-    return Buffer.concat([decipher.update(ciphertext.subarray(0, end)), decipher.final()])
+  if (ciphertext instanceof Uint8Array) {
+    const output = decipher.update(ciphertext.subarray(0, end))
+    // throws when the tag is wrong; has nothing left to give
+    decipher.final()
+    return output
+  }
   const output = ciphertext.sublist(0, 0)
   for (const part of ciphertext.sublist(0, end)) output.append(decipher.update(part))
   decipher.final()

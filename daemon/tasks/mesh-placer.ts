@@ -45,7 +45,7 @@ export class MeshPlacer implements Placer {
   }
 
   async offer(node: string, task: string, size: OfferSize, requires: Requirements): Promise<OfferAnswer> {
-    const ranked = this.#rank(requires, []).find((candidate) => candidate.node === node)
+    const [ranked] = this.#rank(requires, [], (facts) => facts.node === node)
     if (ranked === undefined) throw new MeshError('E_UNREACHABLE', 'The node is not known any more')
     if (ranked.isSelf) return this.#ownBid(ranked, requires)
     const body = manyhands.Offer.encode({
@@ -113,11 +113,16 @@ export class MeshPlacer implements Placer {
   }
 
   /** What this node says of itself is measured now, not read from its card. */
-  #rank(requires: Requirements, avoid: readonly string[]): readonly RankedCandidate[] {
+  #rank(
+    requires: Requirements,
+    avoid: readonly string[],
+    only?: (facts: NodeFacts) => boolean,
+  ): readonly RankedCandidate[] {
     const excluded = new Map(avoid.map((node) => [node, 'it refused or lost this task before']))
     const { net, nodes, hands } = this.#options
     const { own } = this.#options
-    const facts = nodes().map((node) => (node.node === net.self ? withLiveState(node, hands, own?.()) : node))
+    const asked = only === undefined ? nodes() : nodes().filter(only)
+    const facts = asked.map((node) => (node.node === net.self ? withLiveState(node, hands, own?.()) : node))
     const { capability, grade, labels, on } = requires
     return rank(facts, { capability, grade, labels, on }, { hops: 0, path: [], excluded, salt: net.self })
   }
