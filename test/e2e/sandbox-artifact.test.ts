@@ -8,7 +8,7 @@ import { RealMesh, type RealNode, until } from '../support/real-mesh.ts'
 import { makeToolsImage } from '../support/tools-image.ts'
 
 const found = await findTestEngine()
-// Only root leads a door into a container
+// Only root makes disks, without which nothing moves
 const able = found.engine !== undefined && process.geteuid?.() === 0
 const LIMITS = { memoryBytes: 128 << 20, diskBytes: 32 << 20, tmpBytes: 8 << 20, inodes: 2_000, pids: 256 }
 /** How every Git token begins */
