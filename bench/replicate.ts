@@ -2,6 +2,7 @@
  * Replication between nodes, each a process of its own with a journal on disk: whole clones beside `git clone --bare --no-local` of the same repository in the same run,
  * comparing what is shared when nothing changed, and a small commit until two other nodes said that they hold it on disk.
  *
+ * Both sides are packed with a bitmap: Git does so by itself when it packs a bare repository, and a node does a minute after the last push.
  * Not measured: a network with delay. Noise: rounds alternate with the rival; everything shares the machine's cores.
  */
 import { type ChildProcess, execFile, fork, spawn } from 'node:child_process'
@@ -13,7 +14,8 @@ import { promisify } from 'node:util'
 import { sealHolding } from '../protocol/artifact/holding.ts'
 import { encodeCommit, encodeTree, gitObject } from '../daemon/artifacts/store/git-object.ts'
 import type { Result } from '../scripts/bench/result.ts'
-import { artifactBenchNode, type BenchNode, peak, type PeerRequest, writeRows } from './support/artifact-peer.ts'
+import { artifactBenchNode, type BenchNode, type PeerRequest, writeRows } from './support/artifact-peer.ts'
+import { cloneMemory } from './support/clone-memory.ts'
 import { median } from './support/mesh-pair.ts'
 
 const run = promisify(execFile)
@@ -92,8 +94,6 @@ async function benchClone(node: BenchNode, peer: Peer, { what, bar, path, tip }:
   const id = String(await peer.ask({ do: 'import', repository: path, tip }))
   const own: number[] = []
   const rival: number[] = []
-  await peer.ask({ do: 'rss' })
-  peak()
   for (let index = 0; index < ROUNDS; index++) {
     own.push(await timed(() => node.replication.clone(id)))
     await node.store.remove(id, {})
@@ -101,7 +101,6 @@ async function benchClone(node: BenchNode, peer: Peer, { what, bar, path, tip }:
     rival.push(await timed(() => run('git', ['clone', '-q', '--bare', '--no-local', path, target])))
     await rm(target, { recursive: true, force: true })
   }
-  const [here, there] = [peak(), Number(await peer.ask({ do: 'rss' }))]
   const value = median(own)
   const against = median(rival)
   print({
@@ -114,7 +113,17 @@ async function benchClone(node: BenchNode, peer: Peer, { what, bar, path, tip }:
     ratioBar: `>= ${round(1 / Number(bar))}`,
     note: `takes ${round(value / against)} times as long, bar ${bar}; checked object by object and synced to disk before it counts`,
   })
-  print({ what: `clone of ${what}: memory of a daemon`, value: Math.max(here, there), unit: 'MiB', bar: '<= 200' })
+}
+
+async function benchMemory(what: string, repository: string): Promise<void> {
+  const { giver, taker } = await cloneMemory(repository)
+  print({
+    what: `clone of ${what}: memory of a daemon`,
+    value: round(Math.max(giver, taker)),
+    unit: 'MiB',
+    bar: '<= 200',
+    note: `highest resident size of a built daemon: ${round(taker)} where it comes to, ${round(giver)} where it comes from`,
+  })
 }
 
 /** The same artifacts on both nodes, as replication would have left them. Returns once the peer has them. */
@@ -163,6 +172,7 @@ async function benchChecks(node: BenchNode, peer: Peer): Promise<void> {
   for (let index = 0; index < 3; index++) {
     many.push(await timed(async () => (compared = await node.replication.checkNow(peer.id))))
   }
+  if (compared !== MANY + 1) throw new Error(`${compared} of ${MANY + 1} artifacts were compared`)
   print({
     what: `check that nothing changed, ${MANY} artifacts`,
     value: round(median(many) / 1000),
@@ -219,6 +229,8 @@ async function benchClones(node: BenchNode, peer: Peer, folder: string): Promise
   const large = join(folder, 'large.git')
   const largeTip = await makeRepository(large, 100, () => randomBytes(1 << 20))
   await benchClone(node, peer, { what: '100 MB', bar: '1.8', path: large, tip: largeTip }, folder)
+  await benchMemory('20,000 files', small)
+  await benchMemory('100 MB', large)
 }
 
 async function main(): Promise<void> {

@@ -49,7 +49,7 @@ export async function artifactBenchNode(networkKey: Uint8Array): Promise<BenchNo
   return { folder, net, signer, journal, store, replication, close }
 }
 
-/** Makes an artifact of a packed bare repository. */
+/** Makes an artifact of a packed bare repository, collected as housekeeping does once it is quiet. */
 export async function artifactOfRepository({ store }: BenchNode, repository: string, tip: string): Promise<string> {
   const { id } = await store.create({})
   const staging = await store.stage(id)
@@ -57,13 +57,13 @@ export async function artifactOfRepository({ store }: BenchNode, repository: str
   await mkdir(join(staging.objects, 'pack'), { recursive: true })
   for (const name of await readdir(packs)) await copyFile(join(packs, name), join(staging.objects, 'pack', name))
   await store.transact(id, [{ ref: 'refs/heads/main', old: null, new: tip }], { by: {}, staging, checked: true })
+  await store.collect(id)
   return id
 }
 
 export type PeerRequest =
   | { readonly do: 'import'; readonly repository: string; readonly tip: string }
   | { readonly do: 'rows'; readonly rows: readonly (readonly [table: string, key: string, value: string])[] }
-  | { readonly do: 'rss' }
 
 async function answer(node: BenchNode, request: PeerRequest): Promise<unknown> {
   switch (request.do) {
@@ -71,8 +71,6 @@ async function answer(node: BenchNode, request: PeerRequest): Promise<unknown> {
       return artifactOfRepository(node, request.repository, request.tip)
     case 'rows':
       return writeRows(node.journal, request.rows)
-    case 'rss':
-      return peak()
   }
 }
 
@@ -81,18 +79,6 @@ export async function writeRows(journal: Journal, rows: readonly (readonly [stri
   for (let at = 0; at < writes.length; at += 500) {
     await journal.append({ type: 'artifact.placed', body: Buffer.of(1), writes: writes.slice(at, at + 500) })
   }
-}
-
-let highest = 0
-setInterval(() => {
-  highest = Math.max(highest, process.memoryUsage.rss())
-}, 20).unref()
-
-/** Highest resident size since the last call, MiB. */
-export function peak(): number {
-  const most = Math.max(highest, process.memoryUsage.rss())
-  highest = 0
-  return Math.round(most / (1 << 20))
 }
 
 async function main(): Promise<void> {
