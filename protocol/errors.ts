@@ -113,7 +113,7 @@ export const ERRORS = {
     status: 507,
     exit: 74,
     retry: true,
-    title: 'The journal cannot be written; nothing more is acknowledged',
+    title: 'The disk cannot be written, or what it should hold is damaged; nothing that is not stored is acknowledged',
   },
   E_JOURNAL_GAP: { status: 500, exit: 74, retry: false, title: 'Records of the journal are missing or damaged' },
   E_JOURNAL_LOST: { status: 500, exit: 74, retry: false, title: 'The journal of this node is gone' },

@@ -167,7 +167,7 @@ const GIB = 1024 * MIB
 
 const artifacts = z.strictObject({
   enabled: flag(true, 'Offer artifacts, when there is a Git that can be used'),
-  artifactBytes: bytes(MIB, 1024 * GIB, GIB, 'Most that one artifact may take'),
+  artifactBytes: bytes(MIB, 1024 * GIB, GIB, 'Most that one artifact may take, large files included'),
   agentBytes: bytes(MIB, 1024 * GIB, 4 * GIB, 'Most that the artifacts of one agent may take'),
   agentArtifacts: count(1, 10_000_000, 100_000, 'Most artifacts of one agent'),
   nodeBytes: bytes(MIB, 64 * 1024 * GIB, 64 * GIB, 'Most that all artifacts may take'),

@@ -77,7 +77,7 @@ describe.skipIf(problem !== undefined)(`F15 full disk ${problem ?? ''}`, () => {
     await isAsBefore()
   })
 
-  it('it goes on when there is room, without a new start', async () => {
+  it('goes on when there is room, without a new start', async () => {
     expect(await push('b', 'b')).toMatchObject({ code: 0 })
     expect(tipNow()).not.toBe(tip)
   })
