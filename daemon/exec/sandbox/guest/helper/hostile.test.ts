@@ -81,6 +81,39 @@ describe('frames', () => {
     )
   })
 
+  it('of output come in pieces where they may, with every byte in its place, and others stay whole', () => {
+    const cuts = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1 })
+    fc.assert(
+      fc.property(frames, cuts, (list, sizes) => {
+        const seen: string[] = []
+        const told = ({ channel, type, flag }: Frame): string => `${channel} ${type} ${flag}`
+        const reader = new FrameReader(
+          TOKEN,
+          (frame) => {
+            if (frame.type !== FROM_GUEST.out || frame.channel % 2 === 1)
+              seen.push(`${told(frame)} ${frame.body.toString('hex')}`)
+            else for (const byte of frame.body) seen.push(`${told(frame)} ${byte}`)
+          },
+          (channel) => channel % 2 === 0,
+        )
+        const parts = list.map((frame) => encodeFrame(frame.type, frame.channel, frame.flag, frame.body))
+        const bytes = Buffer.concat([Buffer.from(TOKEN), ...parts])
+        for (let at = 0, turn = 0; at < bytes.length; turn++) {
+          const size = sizes[turn % sizes.length] ?? 1
+          reader.push(bytes.subarray(at, at + size))
+          at += size
+        }
+        const whole = list.flatMap((frame) => {
+          const given = { ...frame, body: Buffer.from(frame.body) }
+          if (frame.type !== FROM_GUEST.out || frame.channel % 2 === 1)
+            return [`${told(given)} ${given.body.toString('hex')}`]
+          return Array.from(given.body, (byte) => `${told(given)} ${byte}`)
+        })
+        expect(seen).toEqual(whole)
+      }),
+    )
+  })
+
   it('of too many bytes are refused before these come', () => {
     const reader = new FrameReader(TOKEN, () => {})
     reader.push(Buffer.from(TOKEN))
