@@ -303,6 +303,11 @@ export class DirectoryService {
 
   #onNet(event: NetEvent): void {
     this.#others = undefined
+    if (event.type === 'addresses-changed') {
+      // Hellos that follow carry it
+      this.#makeOwn()
+      this.changed()
+    }
     if (event.type !== 'peer-found' || !this.#options.membership.isMember(event.peer)) return
     if (this.#addresses.learn(event.peer, event.addresses)) this.#keepSoon()
   }

@@ -141,7 +141,11 @@ export class Libp2pTransport implements Transport {
     const peer = connection.remotePeer.toString()
     if (!this.#gate.serves(peer)) return this.#limitJoining(connection)
     const open = this.#served.get(peer)
-    if (open !== undefined) return void open.add(connection)
+    if (open !== undefined) {
+      open.add(connection)
+      this.#events?.peerAgain(peer)
+      return
+    }
     this.#served.set(peer, new Set([connection]))
     this.#events?.peerUp(peer)
   }

@@ -1,3 +1,4 @@
+import { AddressWatch } from './address-watch.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { Services } from './answer-session.ts'
 import { Keeper } from './keeper.ts'
@@ -45,6 +46,7 @@ export class MeshCore implements MeshNet {
   readonly #listeners = new Set<(event: NetEvent) => void>()
   readonly #keeper: Keeper
   #cancelBeat: (() => void) | undefined
+  #watch: AddressWatch | undefined
   #closed = false
 
   constructor(init: MeshCoreInit) {
@@ -60,6 +62,7 @@ export class MeshCore implements MeshNet {
     this.handle(HEARTBEAT_METHOD, () => new Uint8Array(), { beforeReady: true })
     this.#transport.attach({
       peerUp: (peer) => this.#peerUp(peer),
+      peerAgain: (peer) => this.#links.get(peer)?.probe(),
       peerDown: (peer, reason) => this.#peerDown(peer, reason),
       wire: (peer, wire) => this.#wire(peer, wire),
       peerFound: (peer, addresses) => this.#emit({ type: 'peer-found', peer, addresses }),
@@ -157,6 +160,7 @@ export class MeshCore implements MeshNet {
     this.#closed = true
     this.#keeper.stop()
     this.#cancelBeat?.()
+    this.#watch?.stop()
     const error = new MeshError('E_UNREACHABLE', 'The network of this node is closed')
     for (const link of this.#links.values()) link.end(error)
     await this.#transport.close()
@@ -172,6 +176,7 @@ export class MeshCore implements MeshNet {
     this.#links.set(peer, link)
     this.#keeper.peerUp(peer)
     if (this.#cancelBeat === undefined) this.#scheduleBeat()
+    this.#watch ??= this.#watchAddresses()
     link.start()
     this.#emit({ type: 'peer-up', peer })
   }
@@ -213,6 +218,17 @@ export class MeshCore implements MeshNet {
       if (this.#closed || this.#links.size === 0) return
       this.#scheduleBeat()
       for (const link of [...this.#links.values()]) link.beat()
+    })
+  }
+
+  #watchAddresses(): AddressWatch {
+    return new AddressWatch({
+      scheduler: this.#scheduler,
+      read: () => this.addresses(),
+      onChange: () => {
+        for (const link of [...this.#links.values()]) link.probe()
+        this.#emit({ type: 'addresses-changed' })
+      },
     })
   }
 

@@ -78,6 +78,8 @@ export type NetEvent =
   | { readonly type: 'peer-up'; readonly peer: string }
   | { readonly type: 'peer-down'; readonly peer: string; readonly reason: string }
   | { readonly type: 'peer-found'; readonly peer: string; readonly addresses: readonly string[] }
+  /** Of this node itself */
+  | { readonly type: 'addresses-changed' }
 
 /** Who may connect; asked before any byte of a protocol is read. */
 export interface Gate {

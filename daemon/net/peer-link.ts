@@ -16,6 +16,8 @@ const REOPEN_BASE_MS = 100
 const REOPEN_MAX_MS = 10_000
 /** Heartbeats in a row without a sign of life after which the connection counts as dead. */
 const MAX_MISSED = 3
+/** For a sign of life when there is reason to doubt it, milliseconds. */
+const PROBE_MS = 3_000
 /** Heartbeats that an unfinished frame may take, however slow the link: one of a MiB at 16 KiB/s takes 64 s. */
 const MAX_PARTIAL = 12
 /** How long after it let us in a peer may be busy starting, milliseconds: the round trip is measured again then. */
@@ -49,6 +51,7 @@ export class PeerLink {
   #pinging = false
   #cancelReopen: (() => void) | undefined
   #cancelPing: (() => void) | undefined
+  #cancelProbe: (() => void) | undefined
 
   constructor(init: PeerLinkInit) {
     this.peer = init.peer
@@ -105,6 +108,18 @@ export class PeerLink {
     else void this.#ping()
   }
 
+  /** There is reason to think that the connection is dead: it gets less time to show that it is not. */
+  probe(): void {
+    const { heard } = this.#ask
+    // It has only just begun
+    if (heard === 0) return
+    void this.#ping()
+    this.#cancelProbe?.()
+    this.#cancelProbe = this.#init.scheduler.after(PROBE_MS, () => {
+      if (this.#ask.heard === heard) this.#hangUp('no sign of life')
+    })
+  }
+
   end(error: MeshError): void {
     this.ready = false
     this.#opened.reject(
@@ -112,6 +127,7 @@ export class PeerLink {
     )
     this.#cancelReopen?.()
     this.#cancelPing?.()
+    this.#cancelProbe?.()
     this.#abort.abort(error)
     this.#ask.end(error)
     for (const session of [...this.#answers.keys()]) session.end(error)

@@ -27,6 +27,8 @@ export interface Transport {
 export interface TransportEvents {
   /** The first connection to a served peer is open. */
   peerUp(peer: string): void
+  /** One more: both sides dialed at once, or it has lost the one before, which nobody told us. */
+  peerAgain(peer: string): void
   /** Its last connection is gone. */
   peerDown(peer: string, reason: string): void
   /** The peer opened a control stream. */

@@ -114,9 +114,13 @@ export class MapPlan {
   }
 }
 
+/** Pieces that each slot gets on the whole, where a core has several slots: with fewer, all would wait for the slowest. */
+const PIECES_PER_SLOT = 2
+const MOST_INPUTS = 256
+
 /**
- * Inputs per piece when the caller does not say: large enough that delegating costs little, small enough that every slot gets several and a lost piece costs
- * little, and never above what fits one bind.
+ * Inputs per piece when the caller does not say: large enough that delegating costs little and code that an isolate has come to know is used for a while, small
+ * enough that every slot gets several and a lost piece costs little, and never above what fits one bind.
  */
 export function pieceSizeFor(
   inputs: number,
@@ -124,7 +128,7 @@ export function pieceSizeFor(
   slots: number,
   limits: { readonly batchInputs: number; readonly pieceBytes: number },
 ): number {
-  const bySlots = Math.ceil(inputs / Math.max(1, slots * 8))
+  const bySlots = Math.ceil(inputs / Math.max(1, slots * PIECES_PER_SLOT))
   const byBytes = bytes === 0 ? limits.batchInputs : Math.floor(limits.pieceBytes / Math.max(1, bytes / inputs))
-  return Math.max(1, Math.min(bySlots, byBytes, 64, limits.batchInputs))
+  return Math.max(1, Math.min(bySlots, byBytes, MOST_INPUTS, limits.batchInputs))
 }

@@ -54,7 +54,7 @@ describe('F15: full disk', () => {
     { timeout: 60_000 },
     async () => {
       const root = await temporaryRoot()
-      onTestFinished(mountTmpfs(root, '16m'))
+      onTestFinished(mountTmpfs(root, 'size=16m'))
       const healths: JournalHealth[] = []
       const journal = await openAt(root, {
         onHealth: (health) => healths.push(health),

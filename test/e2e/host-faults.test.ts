@@ -1,11 +1,12 @@
 /** Real daemons on a host whose clock jumps, whose files run out, whose disk is full. */
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { mkdir, rename, rm, statfs, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
-import { connect } from '../../sdk/src/index.ts'
+import { connect, type Mesh } from '../../sdk/src/index.ts'
 import { RealMesh, until } from '../support/real-mesh.ts'
 import { mountTmpfs, tmpfsProblem } from '../support/tmpfs.ts'
 
@@ -118,36 +119,82 @@ describe('file descriptors', () => {
 })
 
 const mountProblem = tmpfsProblem()
-if (mountProblem !== undefined) console.warn(`SKIPPED: F15 full disk of a whole daemon: ${mountProblem}`)
+if (mountProblem !== undefined) console.warn(`SKIPPED: F15, F16, F17 disks that take nothing more: ${mountProblem}`)
+
+interface DiskFault {
+  readonly what: string
+  /** Of the file system, as mount(8) takes them */
+  readonly options: string
+  /** From then on nothing can be written below `data`. @returns ends that */
+  strike(data: string): Promise<() => Promise<void>>
+}
+
+const DISK_FAULTS: readonly DiskFault[] = [
+  {
+    what: 'F15: full',
+    options: 'size=24m',
+    async strike(data) {
+      const ballast = join(data, 'ballast')
+      const { bavail, bsize } = await statfs(data)
+      await writeFile(ballast, Buffer.alloc(bavail * bsize - (128 << 10), 1))
+      return () => rm(ballast)
+    },
+  },
+  {
+    what: 'F16: out of inodes and nearly full',
+    options: 'size=24m,nr_inodes=200',
+    async strike(data) {
+      const ballast = join(data, 'ballast')
+      await mkdir(ballast)
+      const { bavail, bsize, ffree } = await statfs(data)
+      await writeFile(join(ballast, 'bytes'), Buffer.alloc(bavail * bsize - (1 << 20), 1))
+      for (let n = 1; n < ffree; n++) await writeFile(join(ballast, `${n}`), '')
+      return () => rm(ballast, { recursive: true })
+    },
+  },
+]
+
+/** Runs that are told to be done, with the digit that their result repeats. */
+type Acknowledged = ReadonlyMap<string, string>
+
+function work(sdk: Mesh): { acknowledged: Acknowledged; runOne(n: number): Promise<string | undefined> } {
+  const acknowledged = new Map<string, string>()
+  return {
+    acknowledged,
+    /** @returns why it was not done */
+    async runOne(n) {
+      try {
+        const task = await sdk.tasks.run('export default (n) => String(n % 10).repeat(30000)', { input: n })
+        if (task.state === 'completed') acknowledged.set(task.id, String(n % 10))
+        return task.state === 'completed' ? undefined : (task.error?.code ?? task.state)
+      } catch (error) {
+        return codeOf(error)
+      }
+    },
+  }
+}
+
+async function expectAll(sdk: Mesh, acknowledged: Acknowledged): Promise<void> {
+  for (const [id, digit] of acknowledged)
+    expect(await sdk.tasks.get(id)).toMatchObject({ state: 'completed', output: digit.repeat(30_000) })
+}
 
 describe('the disk', () => {
-  test.skipIf(mountProblem !== undefined)(
-    'F15: full: runs are refused, reads go on, and with room it goes on without a restart',
-    async () => {
+  test.skipIf(mountProblem !== undefined).each(DISK_FAULTS)(
+    '$what: runs are refused, reads go on, and afterwards it goes on without a restart',
+    async ({ options, strike }) => {
       mesh = await RealMesh.start()
       const alice = mesh.node({ name: 'alice' })
       const data = join(alice.home, 'data')
       await mkdir(data, { recursive: true, mode: 0o700 })
-      const unmount = mountTmpfs(data, '24m')
+      const unmount = mountTmpfs(data, options)
       try {
         const sdk = await alice.up()
         const { pid } = alice
-        const acknowledged = new Map<string, string>()
-        const repeat = 'export default (n) => String(n % 10).repeat(30000)'
-        const runOne = async (n: number): Promise<string | undefined> => {
-          try {
-            const task = await sdk.tasks.run(repeat, { input: n })
-            if (task.state === 'completed') acknowledged.set(task.id, String(n % 10))
-            return task.state === 'completed' ? undefined : (task.error?.code ?? task.state)
-          } catch (error) {
-            return codeOf(error)
-          }
-        }
+        const { acknowledged, runOne } = work(sdk)
         for (let n = 0; n < 5; n++) expect(await runOne(n)).toBeUndefined()
 
-        const ballast = join(data, 'ballast')
-        const { bavail, bsize } = await statfs(data)
-        await writeFile(ballast, Buffer.alloc(bavail * bsize - (128 << 10), 1))
+        const mend = await strike(data)
         // A run that was taken when the disk filled up may wait for room until it is told its end; it must not be told another.
         const waiting: Promise<string | undefined>[] = []
         const soon = async (answer: Promise<string | undefined>): Promise<string | undefined> => {
@@ -160,11 +207,10 @@ describe('the disk', () => {
         expect(['E_STORAGE', 'waits']).toContain(refusal)
         expect(['E_STORAGE', 'waits']).toContain(await soon(runOne(1)))
         expect(alice.running).toBe(true)
-        for (const [id, digit] of acknowledged)
-          expect(await sdk.tasks.get(id)).toMatchObject({ state: 'completed', output: digit.repeat(30_000) })
+        await expectAll(sdk, acknowledged)
         expect((await sdk.tasks.list()).tasks.length).toBeGreaterThan(0)
 
-        await rm(ballast)
+        await mend()
         let last: string | undefined
         const works = async (): Promise<boolean> => {
           last = await soon(runOne(1))
@@ -179,12 +225,48 @@ describe('the disk', () => {
 
         // And nothing that was told to be done is missing from the disk.
         await alice.kill()
-        const after = await alice.up()
-        for (const [id, digit] of acknowledged)
-          expect(await after.tasks.get(id)).toMatchObject({ state: 'completed', output: digit.repeat(30_000) })
+        await expectAll(await alice.up(), acknowledged)
       } finally {
         await alice.kill()
         unmount()
+      }
+    },
+  )
+
+  test.skipIf(mountProblem !== undefined)(
+    'F17: made read only by an error: runs are refused, reads go on, the health says so; repaired, nothing is missing',
+    async () => {
+      mesh = await RealMesh.start()
+      const alice = mesh.node({ name: 'alice' })
+      const data = join(alice.home, 'data')
+      const image = join(alice.home, 'disk.img')
+      const mount = (...options: string[]): void =>
+        void execFileSync('mount', ['-o', ['loop', ...options].join(','), image, data], { stdio: 'pipe' })
+      await mkdir(data, { recursive: true, mode: 0o700 })
+      execFileSync('mkfs.ext4', ['-q', '-F', image, '48m'], { stdio: 'pipe' })
+      mount()
+      try {
+        await rm(join(data, 'lost+found'), { recursive: true })
+        await chmod(data, 0o700)
+        const sdk = await alice.up()
+        const { acknowledged, runOne } = work(sdk)
+        for (let n = 0; n < 5; n++) expect(await runOne(n)).toBeUndefined()
+        // What the kernel does to a file system that it found damaged; files stay open.
+        execFileSync('mount', ['-o', 'remount,abort', data], { stdio: 'pipe' })
+        await until(async () => (await Promise.race([runOne(5), sleep(PATIENCE_MS)])) === 'E_STORAGE', 'refused')
+        await expectAll(sdk, acknowledged)
+        expect((await sdk.status()).health).toBe('read-only')
+        expect(alice.running).toBe(true)
+
+        await alice.kill()
+        execFileSync('umount', [data])
+        // 1: mended
+        expect(spawnSync('e2fsck', ['-fy', image]).status).toBeLessThanOrEqual(1)
+        mount()
+        await expectAll(await alice.up(), acknowledged)
+      } finally {
+        await alice.kill()
+        spawnSync('umount', ['-l', data])
       }
     },
   )

@@ -56,8 +56,14 @@ export class RealNode {
 
   /** Runs the CLI on this node: its exit code and what it printed. */
   async cli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+    return this.#cli(NODE, args)
+  }
+
+  async #cli(
+    [program = '', ...first]: readonly string[],
+    args: readonly string[],
+  ): Promise<{ code: number; stdout: string; stderr: string }> {
     try {
-      const [program, ...first] = NODE
       const { stdout, stderr } = await run(program, [...first, ...args], { env: this.#env(), maxBuffer: 64 << 20 })
       return { code: 0, stdout, stderr }
     } catch (error) {
@@ -67,7 +73,10 @@ export class RealNode {
   }
 
   async join(invite: string): Promise<void> {
-    const { code, stderr } = await this.cli('join', invite, '--name', this.name)
+    const { code, stderr } = await this.#cli(
+      [...(this.#options.through ?? []), ...NODE],
+      ['join', invite, '--name', this.name],
+    )
     if (code !== 0) throw new Error(`${this.name} could not join: ${stderr}`)
   }
 

@@ -9,7 +9,7 @@ export function tmpfsProblem(): string | undefined {
   if (process.getuid?.() !== 0) return 'only root may mount a small file system'
   const folder = mkdtempSync(join(tmpdir(), 'manyhands-mount-'))
   try {
-    mountTmpfs(folder, '1m')()
+    mountTmpfs(folder, 'size=1m')()
     return undefined
   } catch {
     return 'mounting is not allowed here'
@@ -18,9 +18,9 @@ export function tmpfsProblem(): string | undefined {
   }
 }
 
-/** Mounts over an existing folder. @param size as mount(8) takes it, "16m" @returns unmounts; also with files still open */
-export function mountTmpfs(folder: string, size: string): () => void {
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=0700`, 'tmpfs', folder], { stdio: 'pipe' })
+/** Mounts over an existing folder. @param options as mount(8) takes them, "size=16m" @returns unmounts; also with files still open */
+export function mountTmpfs(folder: string, options: string): () => void {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `${options},mode=0700`, 'tmpfs', folder], { stdio: 'pipe' })
   return () => {
     execFileSync('umount', ['-l', folder])
   }

@@ -149,7 +149,7 @@ async function readFile(
 
 /** Names come from the guest: one must not lead out of the folder that is copied to. @throws ManyhandsError E_PROTOCOL */
 function safeName(name: string): string {
-  if (name === '' || name === '.' || name === '..' || /[/\\\0]/.test(name))
+  if (name === '' || name === '.' || name === '..' || /[/\0]/.test(name))
     throw new ManyhandsError('E_PROTOCOL', `Cannot copy a file called "${name}" out of the sandbox`)
   return name
 }

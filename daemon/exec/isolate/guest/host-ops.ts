@@ -244,10 +244,11 @@ function cutLine(line: string): string {
   return `${encoded.toString('utf8', 0, end)}${note}`
 }
 
+/** Three arguments for each reply, and at the end perhaps one that fills up. */
 function repliesFrom(args: readonly unknown[]): GuestReply[] {
-  if (args.length % 3 !== 0) throw new Abuse('results come in threes')
+  if (args.length % 3 === 2) throw new Abuse('results come in threes')
   const replies: GuestReply[] = []
-  for (let i = 0; i < args.length; i += 3) {
+  for (let i = 0; i + 2 < args.length; i += 3) {
     const id = integer(args[i], 0, Number.MAX_SAFE_INTEGER)
     const body = args[i + 2]
     if (typeof body !== 'string') throw new Abuse('expected text')

@@ -34,6 +34,15 @@ describe('calls', () => {
     expect(isolate.batches).toEqual([64])
   })
 
+  test('however many that are', async () => {
+    const isolate = await load('export default (n) => n')
+    for (let count = 1; count <= 600; count++) {
+      const replies = await isolate.callAll(Array.from({ length: count }, (_, n) => n))
+      expect(replies.every((reply, n) => reply.ok && reply.value === n)).toBe(true)
+    }
+    expect(isolate.batches).toEqual(Array.from({ length: 600 }, (_, n) => n + 1))
+  })
+
   test('as many as may be open can end in one round of microtasks', async () => {
     const isolate = await load(
       'const parked = []; export default (n) => n ? new Promise((r) => parked.push(r)) : parked.forEach((r) => r(1))',
