@@ -40,9 +40,13 @@ describe('directory service, without gossip and label index', () => {
     const busy = await mesh.join(founder, 'busy', { offer })
     const seen = () => founder.directory.card(busy.id)?.executors[0]?.free
     await until('the card is known', () => seen() === 4)
+    const placeable = () => founder.directory.nodes().find(({ node }) => node === busy.id)?.executors[0]?.free
+    expect(placeable()).toBe(4)
     free = 0
     busy.directory.changed()
     await until('the founder knows that it is full', () => seen() === 0)
+    // what placement is told is kept only as long as the card
+    expect(placeable()).toBe(0)
   })
 
   test('a restarted node is found again by its address book, with a higher sequence', async () => {
