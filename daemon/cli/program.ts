@@ -294,7 +294,7 @@ function addLeaf(parent: Command, leaf: Leaf, io: Io, exit: (code: number) => vo
   for (const [flags, about, choices] of leaf.options ?? []) {
     const option = new Option(flags.replace(/^!|\+$/g, ''), about)
     if (choices) option.choices([...choices])
-    if (flags.endsWith('+')) option.argParser((text: string, before: string[] = []) => [...before, text])
+    if (flags.endsWith('+')) option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text])
     if (flags.startsWith('!')) option.makeOptionMandatory()
     command.addOption(option)
   }

@@ -66,13 +66,14 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
       throw new Error('What was waited for did not happen')
     }
 
+    // gVisor may take long to start and to end on a busy host
     beforeAll(async () => {
       guest = await start()
       box = guest.connection
-    })
+    }, 90_000)
     afterAll(async () => {
       await guest?.stop()
-    })
+    }, 90_000)
 
     describe('commands', () => {
       it('end with their code, both outputs apart', async () => {

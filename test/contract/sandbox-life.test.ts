@@ -25,9 +25,11 @@ const kit = (): SandboxKit => {
   return made
 }
 afterEach(async () => {
-  for (const one of kits) await one.close()
+  const used = kits
   kits = []
-})
+  for (const one of used) await one.close()
+  // gVisor may take long to end on a busy host
+}, 90_000)
 
 const mounts = (folder: string): number => readFileSync('/proc/self/mountinfo', 'utf8').split(folder).length - 1
 
