@@ -32,7 +32,7 @@ export function isCoordinate({ x, y, height, error }: Coordinate): boolean {
 
 /** Estimated round trip, milliseconds. */
 export function distanceMs(a: Coordinate, b: Coordinate): number {
-  return Math.hypot(a.x - b.x, a.y - b.y) + a.height + b.height
+  return Math.hypot(a.x - b.x, a.y - b.y) + (a.height + b.height)
 }
 
 /**
