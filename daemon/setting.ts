@@ -1,8 +1,9 @@
 /** What a start is made from: paths, configuration, identity and mesh, read once. */
-import { hostname, userInfo } from 'node:os'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { type LoadedConfig, loadConfig } from './config/load.ts'
-import { type Paths, resolvePaths } from './config/paths.ts'
+import type { Paths } from './config/paths.ts'
+import { userPaths } from './config/user-paths.ts'
 import { ensurePrivateFolder } from './files/private-file.ts'
 import { createIdentity, findIdentity, type Identity, readIdentity } from './identity/identity.ts'
 import { findMesh, foundMesh, type Mesh, writeMesh } from './identity/mesh-file.ts'
@@ -33,8 +34,7 @@ export interface Setting {
 /** @throws MeshError E_CONFIG, E_WIDE_BIND */
 export function pathsAndConfig(options: DaemonOptions): LoadedConfig & { readonly paths: Paths } {
   const env = options.env ?? process.env
-  const { uid, homedir } = userInfo()
-  const paths = resolvePaths(env, uid, homedir)
+  const paths = userPaths(env)
   const file = options.configFile ?? paths.configFile
   const loaded = loadConfig({ file, fileRequired: options.configFile !== undefined, env, flags: options.flags ?? {} })
   return { ...loaded, paths }

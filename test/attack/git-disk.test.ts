@@ -22,7 +22,7 @@ describe.skipIf(problem !== undefined)(`F15 full disk ${problem ?? ''}`, () => {
     folder = mkdtempSync(join(tmpdir(), 'manyhands-full-'))
     const root = join(folder, 'artifacts')
     mkdirSync(root)
-    unmount = mountTmpfs(root, '8m')
+    unmount = mountTmpfs(root, 'size=8m')
     kit = await openDoor({ root })
     await kit.create('notes')
     clone = join(kit.folder, 'clone')

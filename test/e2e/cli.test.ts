@@ -42,6 +42,16 @@ describe('bin/manyhands.mjs', () => {
     expect(run('status')).toMatchObject({ status: 69, stdout: '' })
   })
 
+  it.runIf(process.getuid?.() === 0)('serves a user that has no entry and no HOME, as in a bare container', () => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [bin, 'paths', '--json'], {
+      env: { PATH: process.env['PATH'], MANYHANDS_HOME: home },
+      uid: 54_321,
+      encoding: 'utf8',
+    })
+    expect([status, stderr]).toEqual([0, ''])
+    expect(JSON.parse(stdout)).toMatchObject({ dataDir: join(home, 'data') })
+  })
+
   it('starts a daemon of its own, uses it, and ends it', { timeout: 120_000 }, async () => {
     const up = run('up', '--detach', '--json', '--name', 'solo', '--listen', '/ip4/127.0.0.1/tcp/0')
     expect(up).toMatchObject({ status: 0, stderr: '' })

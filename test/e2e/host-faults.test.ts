@@ -259,7 +259,8 @@ describe('the disk', () => {
         expect(alice.running).toBe(true)
 
         await alice.kill()
-        execFileSync('umount', [data])
+        // What it had started ends by itself, a moment later
+        await until(async () => spawnSync('umount', [data]).status === 0, 'nobody uses the disk')
         // 1: mended
         expect(spawnSync('e2fsck', ['-fy', image]).status).toBeLessThanOrEqual(1)
         mount()

@@ -1,9 +1,8 @@
 /** Starting and stopping the daemon of this node, and joining a mesh. */
 import { readFile } from 'node:fs/promises'
-import { homedir, userInfo } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, ManyhandsError, type Mesh, type StatusView } from '../../../sdk/src/index.ts'
-import { type Paths, resolvePaths } from '../../config/paths.ts'
+import { userPaths } from '../../config/user-paths.ts'
 import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
 import { codeNamedIn } from '../exit.ts'
@@ -77,7 +76,7 @@ async function tellStart(output: Output, stopped: Promise<void>): Promise<void> 
 }
 
 async function upDetached({ output, signal }: Context, options: DaemonOptions): Promise<number> {
-  const child = await spawnDaemon(options, paths())
+  const child = await spawnDaemon(options, userPaths())
   const limit = performance.now() + START_MS
   for (;;) {
     const status = await findRunning(signal)
@@ -153,7 +152,7 @@ export async function join({ output, signal }: Context, invite: string, flags: C
 }
 
 export async function showPaths({ output }: Context): Promise<undefined> {
-  const all = paths()
+  const all = userPaths()
   await output.answer(all, () => pairs(Object.entries(all)))
 }
 
@@ -173,10 +172,6 @@ export function daemonOptions(flags: ConfigFlags): DaemonOptions {
   if (flags.port !== undefined) values['api.port'] = flags.port
   if (flags.logLevel !== undefined) values['log.level'] = flags.logLevel
   return flags.config === undefined ? { flags: values } : { configFile: flags.config, flags: values }
-}
-
-function paths(): Paths {
-  return resolvePaths(process.env, userInfo().uid, homedir())
 }
 
 /** The daemon of this node, if one answers and proves itself. */

@@ -3,7 +3,7 @@
  * since it depends on nothing of the daemon; a contract test holds the two equal.
  */
 import { createHash } from 'node:crypto'
-import { homedir, userInfo } from 'node:os'
+import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 
 export interface DaemonPaths {
@@ -30,7 +30,16 @@ export function resolveDaemonPaths(env: Environment, uid: number, home: string):
 /** Those of this user and environment; `home` takes the place of MANYHANDS_HOME. */
 export function daemonPaths(home?: string): DaemonPaths {
   const env = home === undefined ? process.env : { ...process.env, MANYHANDS_HOME: home }
-  return resolveDaemonPaths(env, userInfo().uid, homedir())
+  return resolveDaemonPaths(env, process.geteuid?.() ?? -1, userHome())
+}
+
+/** In a bare container the user may have no entry anywhere and no HOME; with MANYHANDS_HOME none is needed. */
+function userHome(): string {
+  try {
+    return homedir()
+  } catch {
+    return '/'
+  }
 }
 
 function sharedRun(env: Environment, uid: number): string {
