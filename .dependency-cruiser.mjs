@@ -65,7 +65,7 @@ export default {
       only('daemon/cli/'),
       {
         path: '^(proto|protocol|daemon)/',
-        pathNot: '^daemon/cli/|^daemon/main[.]ts$|^daemon/config/paths[.]ts$|^protocol/(api|errors)[.]ts$',
+        pathNot: '^daemon/cli/|^daemon/main[.]ts$|^daemon/config/(user-)?paths[.]ts$|^protocol/(api|errors)[.]ts$',
       },
     ),
     error(

@@ -28,5 +28,7 @@ function collector(): Collect {
   setFlagsFromString('--expose-gc')
   const found: unknown = runInNewContext('gc')
   setFlagsFromString('--no-expose-gc')
-  return typeof found === 'function' ? (options) => void found(options) : () => undefined
+  return isCollect(found) ? found : () => undefined
 }
+
+const isCollect = (found: unknown): found is Collect => typeof found === 'function'
