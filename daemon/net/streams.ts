@@ -2,7 +2,7 @@ import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/inter
 import { MeshError } from '../../protocol/errors.ts'
 import { Fifo } from './fifo.ts'
 import type { ByteStream } from './mesh-net.ts'
-import { bytesPassed } from './reclaim.ts'
+import { bytesPassed } from '../memory/reclaim.ts'
 
 /**
  * The two ways this project waits on a libp2p stream, and the byte stream made of them. The stream's own ways do not hold:

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { bytesPassed } from '../../memory/reclaim.ts'
 
 /** Copies both ways, with backpressure and half-closing, until both are over. What breaks one ends the other. `ended` is called once. */
 export function joinSockets(a: Duplex, b: Duplex, ended: () => void): void {
@@ -16,6 +17,7 @@ export function joinSockets(a: Duplex, b: Duplex, ended: () => void): void {
     a.destroy()
     b.destroy()
   }
+  for (const socket of [a, b]) socket.on('data', (bytes: Uint8Array) => bytesPassed(bytes.length))
   a.pipe(b)
   b.pipe(a)
 }
