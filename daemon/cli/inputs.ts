@@ -1,5 +1,6 @@
 /** Reads what the user names by path, or "-" for standard input. Bounded. */
 import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { ManyhandsError } from '../../sdk/src/index.ts'
 import type { Io } from './io.ts'
@@ -10,6 +11,16 @@ const MAX_LINES = 1_000_000
 
 function openInput(path: string, io: Io): Readable {
   return path === '-' ? io.stdin : createReadStream(path)
+}
+
+/** The bytes of a file, which is there and may be read when this resolves. To be iterated once. @throws ManyhandsError E_NOT_FOUND */
+export async function openFile(path: string): Promise<AsyncIterable<Uint8Array>> {
+  const file = await open(path).catch((error: unknown) => {
+    throw unreadable(path, error)
+  })
+  if (!(await file.stat()).isDirectory()) return file.createReadStream()
+  await file.close()
+  throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${path}: it is a folder`)
 }
 
 /** @throws ManyhandsError E_NOT_FOUND, E_TOO_LARGE */
@@ -72,11 +83,16 @@ async function* chunksOf(path: string, io: Io): AsyncGenerator<Buffer> {
   try {
     for await (const chunk of openInput(path, io)) yield Buffer.from(chunk as Buffer | string)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
-    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EISDIR') throw error
-    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : 'it is a folder'
-    throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${path}: ${why}`, { cause: error })
+    throw unreadable(path, error)
   }
+}
+
+/** What the file system says, in words; anything else as it is. */
+function unreadable(path: string, error: unknown): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EISDIR') return error
+  const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : 'it is a folder'
+  return new ManyhandsError('E_NOT_FOUND', `Cannot read ${path}: ${why}`, { cause: error })
 }
 
 function tooLarge(path: string): ManyhandsError {

@@ -1,10 +1,11 @@
 /** Copying files into and out of sandboxes, and listing them. Folders are copied file by file; symbolic links are left out and named. */
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type FileEntry, ManyhandsError, type Sandbox } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
+import { openFile } from '../inputs.ts'
 import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { formatSize } from '../units.ts'
@@ -68,7 +69,7 @@ async function copyIn(box: Sandbox, from: string, to: string, context: Context, 
     throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${from}: there is no such file`, { cause })
   })
   const place = to.endsWith('/') || to === '.' || (await isFolder(box, to)) ? join(to, basename(from)) : to
-  if (!found.isDirectory()) return writeFile(box, createReadStream(from), place, found.mode & 0o777, context, copied)
+  if (!found.isDirectory()) return writeFile(box, await openFile(from), place, found.mode & 0o777, context, copied)
   await box.files.mkdir(place, { signal })
   for (const entry of await readdir(from, { withFileTypes: true })) {
     const path = join(from, entry.name)
@@ -76,7 +77,7 @@ async function copyIn(box: Sandbox, from: string, to: string, context: Context, 
     if (entry.isDirectory()) await copyIn(box, path, `${place}/`, context, copied)
     else if (entry.isFile()) {
       const mode = (await stat(path)).mode & 0o777
-      await writeFile(box, createReadStream(path), `${place}/${entry.name}`, mode, context, copied)
+      await writeFile(box, await openFile(path), `${place}/${entry.name}`, mode, context, copied)
     } else copied.skipped.push(path)
   }
 }
