@@ -5,11 +5,10 @@
  */
 import type { CapabilityView, ExecutorView, PeerView } from '../../protocol/api.ts'
 import type { Card, SignedCard } from '../../protocol/card/card.ts'
-import { cardsWith, type Directory, dueForRefresh } from '../../protocol/card/directory.ts'
+import { cardsWith, dueForRefresh } from '../../protocol/card/directory.ts'
 import { type Coordinate, distanceMs, moved, ORIGIN } from '../../protocol/card/vivaldi.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { METHODS } from '../../protocol/membership/hello.ts'
-import type { Member } from '../../protocol/membership/member-list.ts'
 import type { NodeFacts } from '../../protocol/placement/rank.ts'
 import { decodeSigned, encodeSigned, type SignedBody } from '../../protocol/signing/signed.ts'
 import type { Signer } from '../../protocol/signing/signing.ts'
@@ -19,6 +18,7 @@ import type { MeshNet, NetEvent } from '../net/mesh-net.ts'
 import { AddressBook } from './address-book.ts'
 import { CardBook } from './card-book.ts'
 import { chooseContacts } from './contacts.ts'
+import { OtherNodes } from './other-nodes.ts'
 import { countBoot, type Offer, OwnCard } from './own-card.ts'
 import { capabilityViews, executorView, type Holder, peerView } from './views.ts'
 
@@ -51,8 +51,6 @@ const TICK_MS = 1_000
 const PUSH_MS = 2_000
 const URGENT_PUSH_MS = 100
 const REFRESHES_PER_TICK = 16
-/** What is known of nodes is gathered anew after this long at the latest: round trips change, and cards run out. */
-const FACTS_MS = 100
 const REPUBLISH_MS = 10 * 60_000
 const FIRST_DIAL_MS = 3_000
 /** Providers from the label index that are asked in one search, and for how long. */
@@ -75,15 +73,7 @@ export class DirectoryService {
   #pushAt = Infinity
   #publishedAt = -Infinity
   #keepTimer: NodeJS.Timeout | undefined
-  /** What was last told of the others, and of which members and cards that was made */
-  #others:
-    | {
-        readonly members: ReadonlyMap<string, Member>
-        readonly directory: Directory
-        readonly facts: readonly NodeFacts[]
-        readonly until: number
-      }
-    | undefined
+  readonly #others: OtherNodes
 
   private constructor(options: DirectoryOptions, boot: number) {
     this.#options = { ...DEFAULTS, ...options }
@@ -100,6 +90,13 @@ export class DirectoryService {
       ownSequence: () => this.#own?.card.sequence,
     })
     const { bootstrap } = options.membership.mesh
+    this.#others = new OtherNodes({
+      self: signer.nodeId,
+      now: this.#now,
+      card: (peer) => this.card(peer),
+      rttMs: (peer) => this.#net?.rttMs(peer),
+      distanceMs: (peer) => this.distanceMs(peer),
+    })
     for (const { peer, addresses } of [...bootstrap, ...(options.bootstrap ?? [])]) this.#addresses.pin(peer, addresses)
   }
 
@@ -180,7 +177,8 @@ export class DirectoryService {
   /** Every member with what is known of it, this node first: what placement chooses from. */
   nodes(): readonly NodeFacts[] {
     const own = this.#ownFacts()
-    return own === undefined ? this.#otherFacts() : [own, ...this.#otherFacts()]
+    const others = this.#others.facts(this.#options.membership.members(), this.#book.directory)
+    return own === undefined ? others : [own, ...others]
   }
 
   #ownFacts(): NodeFacts | undefined {
@@ -196,26 +194,6 @@ export class DirectoryService {
       distanceMs: undefined,
     }
     return { ...base, ...this.#ownOffer(offer()) }
-  }
-
-  /** Placement asks for each task: the answer is kept until a card, a member or a connection changes. Round trips may lag behind by `FACTS_MS`. */
-  #otherFacts(): readonly NodeFacts[] {
-    const members = this.#options.membership.members()
-    const { directory } = this.#book
-    const kept = this.#others
-    const now = this.#now()
-    if (kept?.members === members && kept.directory === directory && now < kept.until) return kept.facts
-    const others = [...members.values()].filter(({ nodeId }) => nodeId !== this.#options.signer.nodeId)
-    const facts = others.map((member) => this.#factsOf(member))
-    this.#others = { members, directory, facts, until: now + FACTS_MS }
-    return facts
-  }
-
-  #factsOf({ nodeId, name }: Member): NodeFacts {
-    const { executors, labels } = this.card(nodeId) ?? { executors: [], labels: [] }
-    const rttMs = this.#net?.rttMs(nodeId)
-    const base = { node: nodeId, name, isSelf: false, isMember: true, labels, executors }
-    return { ...base, rttMs, distanceMs: this.distanceMs(nodeId) }
   }
 
   #ownOffer({ executors, labels }: Offer): Offer {
@@ -302,7 +280,7 @@ export class DirectoryService {
   }
 
   #onNet(event: NetEvent): void {
-    this.#others = undefined
+    this.#others.forget()
     if (event.type === 'addresses-changed') {
       // Hellos that follow carry it
       this.#makeOwn()

@@ -112,7 +112,8 @@ export class ProxyProcess {
       egressScript('main'),
     ]
     const child = spawn(process.execPath, args, {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'], // Fewer pools of freed memory: buffers come and go on several threads
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      // Fewer pools of freed memory: buffers come and go on several threads
       env: { MALLOC_ARENA_MAX: '2' },
       cwd: '/',
     })
