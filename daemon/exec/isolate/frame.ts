@@ -144,12 +144,14 @@ export class FrameWriter {
 
   send(type: number, job: number, ref = 0, flag = 0, body: string | Uint8Array = ''): void {
     const bytes = typeof body === 'string' ? Buffer.byteLength(body) : body.length
-    if (this.#queue.length === 0) process.nextTick(this.#flush)
+    if (this.#queue.length === 0) process.nextTick(() => this.flush())
     this.#queue.push({ job, type, ref, flag, body, bytes })
     this.#bytes += HEADER_BYTES + bytes
   }
 
-  #flush = (): void => {
+  /** Hands out what there is now instead of at the end of the turn. */
+  flush(): void {
+    if (this.#queue.length === 0) return
     const chunk = Buffer.allocUnsafe(this.#bytes)
     let at = 0
     for (const frame of this.#queue) at = encode(chunk, at, frame)

@@ -146,6 +146,8 @@ export class HostedJob implements GuestOwner {
     clearTimeout(this.#timer)
     const report: JobReport = { cpuMs: this.cpuMs(), ...(error === undefined ? {} : { error }) }
     this.#context.out.send(FROM_HOST.ended, this.id, 0, 0, JSON.stringify(report))
+    // A call from an isolate is not followed by the end of a turn: the answer would wait for whatever this thread does next.
+    this.#context.out.flush()
     this.#context.onEnded(this)
   }
 

@@ -34,7 +34,7 @@ export class WarmIsolates {
   }
 
   fill(): void {
-    while (this.#ready.length < this.#count) this.#ready.push(new GuestIsolate(this.#memoryBytes))
+    while (this.#ready.length < this.#count) this.#ready.push(this.#made())
   }
 
   /** Does the next piece of work in a turn of its own. */
@@ -45,8 +45,14 @@ export class WarmIsolates {
       this.#due = false
       for (const guest of this.#used.splice(0)) guest.dispose()
       if (this.#ready.length >= this.#count || !this.#idle()) return
-      this.#ready.push(new GuestIsolate(this.#memoryBytes))
+      this.#ready.push(this.#made())
       this.tidy()
     })
+  }
+
+  #made(): GuestIsolate {
+    const guest = new GuestIsolate(this.#memoryBytes)
+    guest.rehearse()
+    return guest
   }
 }

@@ -44,7 +44,7 @@ let nextCall = 0
 let lineBytes = 16384
 let outputBytes = 1 << 20
 let hostCallBytes = 1 << 20
-let handler: Handler | undefined
+let handler: Handler = (input) => input
 let wake: () => void = () => {}
 let env: object = freeze(create(null) as object)
 const calls = new Map<number, Settle>()
@@ -216,7 +216,7 @@ const reply = (id: number, ok: boolean, text: string) => {
 const fail = (error: unknown) => rawFailure(error, stringify, brandOf)
 const call = async (id: number, text: string) => {
   try {
-    reply(id, true, encodeResult(await (handler as Handler)(parse(text), env), stringify, outputBytes, brand))
+    reply(id, true, encodeResult(await handler(parse(text), env), stringify, outputBytes, brand))
   } catch (error) {
     reply(id, false, fail(error))
   }
