@@ -21,6 +21,18 @@ async function written(
 }
 
 describe('FrameWriter and FrameReader', () => {
+  it('hands out what was sent when told to, once, and what comes later at the end of the turn', async () => {
+    const chunks: Buffer[] = []
+    const writer = new FrameWriter((chunk) => chunks.push(chunk))
+    writer.flush()
+    writer.send(1, 1, 0, 0, 'now')
+    writer.flush()
+    writer.send(1, 1, 0, 0, 'later')
+    expect(chunks.map((chunk) => chunk.toString('utf8', HEADER_BYTES))).toEqual(['now'])
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(chunks.map((chunk) => chunk.toString('utf8', HEADER_BYTES))).toEqual(['now', 'later'])
+  })
+
   it('carry any frames through any cuts of the stream', async () => {
     await fc.assert(
       fc.asyncProperty(
