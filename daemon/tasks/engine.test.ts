@@ -246,6 +246,24 @@ describe('maps', () => {
     expect(items.every((item, index) => item?.ok === true && item.output === index * 2)).toBe(true)
   })
 
+  test('canceled while it waits for the leases of before a restart, a map stays ended and writes nothing more', async () => {
+    const network = new MemoryNetwork()
+    const journal = new MemoryJournal({ types: TASK_ENGINE_RECORDS })
+    const leaseMs = 150
+    const before = taskNode({ network, name: 'a', mesh: () => [before], journal, leaseMs })
+    before.executor.gate = new Promise(() => undefined)
+    const { id } = await before.engine.map({ ...double, inputs: [1, 2, 3] }, caller)
+    await before.net.close()
+    const after = taskNode({ network, name: 'a', mesh: () => [after], journal, leaseMs })
+    open.push(after)
+    expect(await after.engine.recover()).toBe(1)
+    expect(await after.engine.cancel(id)).toMatchObject({ state: 'canceled' })
+    const { head } = journal
+    await new Promise((resolve) => setTimeout(resolve, 2 * leaseMs))
+    expect(journal.head).toBe(head)
+    expect(after.executor.runs).toBe(0)
+  })
+
   test('an input that fails fails alone', async () => {
     const [a] = await mesh(new MemoryNetwork(), ['a', 'b'])
     const source = 'export default (n) => { if (n === 7) throw new Error("seven"); return n }'

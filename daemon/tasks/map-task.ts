@@ -60,12 +60,22 @@ export class MapTask extends ActiveTask {
     try {
       await this.submitted
       if (recovered !== undefined) await this.#recover(recovered)
-      await this.#refresh()
-      this.#timer = setInterval(() => void this.#refresh(), REFRESH_MS)
+      await this.#keepLooking()
     } catch (error) {
-      const { code, message } = toMeshError(error)
-      this.#end({ state: 'failed', code, message })
+      this.#fail(error)
     }
+  }
+
+  /** One look after the other: one that asks farther nodes takes seconds. */
+  async #keepLooking(): Promise<void> {
+    await this.#refresh()
+    if (this.#over) return
+    this.#timer = setTimeout(() => this.#keepLooking().catch((error: unknown) => this.#fail(error)), REFRESH_MS)
+  }
+
+  #fail(error: unknown): void {
+    const { code, message } = toMeshError(error)
+    this.#end({ state: 'failed', code, message })
   }
 
   async #recover(recovered: Recovered): Promise<void> {
@@ -75,6 +85,7 @@ export class MapTask extends ActiveTask {
     this.#finished = done.size
     const wait = Math.max(0, recovered.heldUntil - performance.now())
     await new Promise((resolve) => setTimeout(resolve, wait))
+    if (this.#over) return
     // One new epoch for all: whatever was given before the restart is below it.
     this.row.epoch += 1
     await this.context.store.granted(this.row)
@@ -183,8 +194,7 @@ export class MapTask extends ActiveTask {
     try {
       await Promise.all([stored, result.durable])
     } catch (error) {
-      const { code, message } = toMeshError(error)
-      this.#end({ state: 'failed', code, message })
+      this.#fail(error)
       throw error
     }
     this.#finished += 1
@@ -217,7 +227,7 @@ export class MapTask extends ActiveTask {
 
   #stop(): void {
     this.#over = true
-    clearInterval(this.#timer)
+    clearTimeout(this.#timer)
     clearTimeout(this.#wake)
   }
 }
