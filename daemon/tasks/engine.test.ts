@@ -252,7 +252,7 @@ describe('maps', () => {
     const leaseMs = 150
     const before = taskNode({ network, name: 'a', mesh: () => [before], journal, leaseMs })
     before.executor.gate = new Promise(() => undefined)
-    const { id } = await before.engine.map({ ...double, inputs: [1, 2, 3] }, caller)
+    const { id } = await before.engine.map({ ...double, inputs: [1, 2, 3], fresh: true }, caller)
     await before.net.close()
     const after = taskNode({ network, name: 'a', mesh: () => [after], journal, leaseMs })
     open.push(after)
