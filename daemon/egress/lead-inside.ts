@@ -5,6 +5,7 @@ import { Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../protocol/errors.ts'
+import { sealedStdio } from '../processes/sealed-stdio.ts'
 
 const WITHIN_MS = 10_000
 
@@ -32,7 +33,7 @@ export function listenInside(pid: number, port: number): Promise<Server> {
   return new Promise((resolve, reject) => {
     const args = ['--target', String(pid), '--net', '--', process.execPath, egressScript('listen-inside'), String(port)]
     const child = spawn('nsenter', args, {
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      stdio: sealedStdio(['ignore', 'ignore', 'ignore', 'ipc']),
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
       cwd: '/',
     })

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Server } from 'node:net'
 import { MeshError } from '../../protocol/errors.ts'
+import { sealedStdio } from '../processes/sealed-stdio.ts'
 import { ProcessSampler } from '../exec/isolate/process-sample.ts'
 import { egressScript } from './lead-inside.ts'
 import { FromProxy, type ProxySettings, type ToProxy } from './proxy/messages.ts'
@@ -112,7 +113,7 @@ export class ProxyProcess {
       egressScript('main'),
     ]
     const child = spawn(process.execPath, args, {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      stdio: sealedStdio(['ignore', 'ignore', 'pipe', 'ipc']),
       // Fewer pools of freed memory: buffers come and go on several threads
       env: { MALLOC_ARENA_MAX: '2' },
       cwd: '/',

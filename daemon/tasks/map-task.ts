@@ -70,7 +70,9 @@ export class MapTask extends ActiveTask {
   async #keepLooking(): Promise<void> {
     await this.#refresh()
     if (this.#over) return
-    this.#timer = setTimeout(() => this.#keepLooking().catch((error: unknown) => this.#fail(error)), REFRESH_MS)
+    this.#timer = setTimeout(() => {
+      this.#keepLooking().catch((error: unknown) => this.#fail(error))
+    }, REFRESH_MS)
   }
 
   #fail(error: unknown): void {

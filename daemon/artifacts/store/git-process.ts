@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { MeshError } from '../../../protocol/errors.ts'
+import { sealedStdio } from '../../processes/sealed-stdio.ts'
 import { diskFault } from './disk-fault.ts'
 import { type GitTools, type JailView, jailedGit } from './git-jail.ts'
 import { probeGit } from './git-tools.ts'
@@ -175,7 +176,7 @@ class RunningGit implements GitChild {
     const jailed = call.foreign && tools.bwrap !== undefined
     const filter = jailed && call.network === undefined ? tools.seccomp : undefined
     this.#child = spawn('/bin/sh', commandLine(tools, call, jailed), {
-      stdio: ['pipe', 'pipe', 'pipe', ...(filter === undefined ? [] : (['pipe'] as const))],
+      stdio: sealedStdio(['pipe', 'pipe', 'pipe', ...(filter === undefined ? [] : (['pipe'] as const))]),
       env: environment(tools, call),
       cwd: '/',
       // Leads a group, so that helpers of git end with it

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { Socket } from 'node:net'
+import { sealedStdio } from '../../processes/sealed-stdio.ts'
 import { type Frame, FrameError, FrameReader, FrameWriter, FROM_HOST, TO_HOST } from './frame.ts'
 import type { JailCommand } from './jail.ts'
 import { innermostProcess, ProcessSampler, type ProcessUse } from './process-sample.ts'
@@ -91,7 +92,13 @@ export class HostProcess {
       this.#settleReady = resolve
     })
     this.#child = spawn(command.file, [...command.args], {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe', ...(command.filter === undefined ? [] : (['pipe'] as const))],
+      stdio: sealedStdio([
+        'ignore',
+        'ignore',
+        'pipe',
+        'pipe',
+        ...(command.filter === undefined ? [] : (['pipe'] as const)),
+      ]),
       env: { PATH },
       cwd: '/',
     })

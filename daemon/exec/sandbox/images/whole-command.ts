@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import { MeshError } from '../../../../protocol/errors.ts'
+import { sealedStdio } from '../../../processes/sealed-stdio.ts'
 
 export interface WholeCommand {
   readonly argv: readonly string[]
@@ -43,7 +44,7 @@ export function runWhole(command: WholeCommand): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(canceled(action))
     const child = spawn('unshare', wholeArguments(command), {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: sealedStdio(['ignore', 'pipe', 'pipe']),
       killSignal: 'SIGKILL',
       timeout: timeoutMs,
       env: ENVIRONMENT,
@@ -56,8 +57,8 @@ export function runWhole(command: WholeCommand): Promise<void> {
         if (text.startsWith('E:') || !blame.startsWith('E:')) blame = text
         command.line?.(text)
       })
-    child.stdout.on('data', listen())
-    child.stderr.on('data', listen())
+    child.stdout?.on('data', listen())
+    child.stderr?.on('data', listen())
     child.once('error', (error) => {
       // One that runs is still to be waited for.
       if (child.pid === undefined)

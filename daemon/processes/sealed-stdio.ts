@@ -1,0 +1,53 @@
+/**
+ * A child process is given its descriptors; it must not find others. Node opens everything so that it closes when another program starts, but LevelDB does not
+ * open its files so, and whoever started this process may have left it more. Walls around a child are no help there: what is open needs no path.
+ */
+import { openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+
+export type StdioEntry = 'pipe' | 'ignore' | 'ipc' | number
+
+const DESCRIPTORS = '/proc/self/fd'
+/** Bit of O_CLOEXEC in the octal flags that /proc tells. */
+const CLOSES_ON_EXEC = 0o2000000
+/** Numbers above the highest in use that are covered too: what another thread opens meanwhile takes the lowest that is free. */
+const BEYOND = 16
+
+let nothing: number | undefined
+
+/**
+ * `stdio`, and after it an empty descriptor for every number under which the child would inherit something, or could by the time it starts. To be asked for in
+ * the turn in which the child is started.
+ */
+export function sealedStdio(stdio: readonly StdioEntry[]): StdioEntry[] {
+  nothing ??= openSync('/dev/null', 'r')
+  const closed = closedOnExec()
+  const highest = Math.max(0, ...closed.keys())
+  const entries = [...stdio]
+  for (let number = stdio.length; number <= highest + BEYOND; number++)
+    entries.push(closed.get(number) === true ? 'ignore' : nothing)
+  return entries
+}
+
+/** The numbers in use, with whether each closes when another program starts. */
+function closedOnExec(): Map<number, boolean> {
+  const found = new Map<number, boolean>()
+  for (const name of readdirSync(DESCRIPTORS)) {
+    const number = Number(name)
+    try {
+      found.set(number, isNodes(readlinkSync(`${DESCRIPTORS}/${name}`)) || closesOnExec(number))
+    } catch {
+      // It is gone: the listing itself was read by one.
+    }
+  }
+  return found
+}
+
+/** Most are sockets: those are only ever opened by Node, and asking for each would take longer than to start the child. */
+function isNodes(target: string): boolean {
+  return target.startsWith('socket:') || target.startsWith('anon_inode:')
+}
+
+function closesOnExec(number: number): boolean {
+  const [, flags = '0'] = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${number}`, 'latin1')) ?? []
+  return (Number.parseInt(flags, 8) & CLOSES_ON_EXEC) !== 0
+}
