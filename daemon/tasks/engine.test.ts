@@ -108,6 +108,19 @@ describe('runs', () => {
     expect(task).toMatchObject({ state: 'failed', error: { code: 'E_GRADE' } })
   })
 
+  test('a place that no node is called is told at once, for a run and for a map', async () => {
+    const [a] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const wanted = {
+      state: 'failed',
+      error: { code: 'E_NOT_FOUND', message: expect.stringContaining('called "nope"') },
+    }
+    expect(await run(a, { ...double, input: 1, requires: { on: 'nope' } })).toMatchObject(wanted)
+    const map = await a.engine
+      .map({ ...double, inputs: [1], requires: { on: 'nope' } }, caller)
+      .catch((error: unknown) => error)
+    expect(map).toMatchObject(wanted.error)
+  })
+
   test('cancel ends a task that runs elsewhere', async () => {
     const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
     b.executor.gate = new Promise(() => undefined)

@@ -4,6 +4,7 @@ import { addUsage, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import { failureToWire } from '../../protocol/task/job-codec.ts'
 import { MapPlan } from '../../protocol/task/map-plan.ts'
 import { ActiveTask, type TaskContext } from './active-task.ts'
+import { reasonsOf } from './mesh-placer.ts'
 import { MapPiece } from './map-piece.ts'
 import type { Recovered } from './run-task.ts'
 import { type MapState, progressOf, type TaskRow } from './task-row.ts'
@@ -109,7 +110,7 @@ export class MapTask extends ActiveTask {
       return this.#end({
         state: 'failed',
         code: 'E_NO_CANDIDATE',
-        message: 'No node of the mesh could take a piece for too long',
+        message: `No node of the mesh could take a piece for too long: ${reasonsOf(candidates)}`,
       })
     }
     this.#assign()

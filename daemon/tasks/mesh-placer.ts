@@ -30,6 +30,8 @@ export interface MeshPlacerOptions {
 }
 
 const OFFER_MS = 2_000
+/** Values of `on` that name no node. */
+const ANYWHERE: ReadonlySet<string> = new Set(['any', 'local', 'other'])
 
 export class MeshPlacer implements Placer {
   readonly #options: MeshPlacerOptions
@@ -39,6 +41,7 @@ export class MeshPlacer implements Placer {
   }
 
   find(requires: Requirements, _size: OfferSize, avoid: readonly string[]): Promise<Found> | Found {
+    this.#checkPlace(requires.on)
     const ranked = this.#rank(requires, avoid)
     if (ranked.some(isAble)) return this.#found(ranked)
     return this.#findFarther(requires, avoid)
@@ -72,11 +75,18 @@ export class MeshPlacer implements Placer {
   }
 
   async able(requires: Requirements): ReturnType<Placer['able']> {
+    this.#checkPlace(requires.on)
     const ranked = this.#rank(requires, [])
     const nodes = ranked.filter(isAble).filter(({ isSelf, node }) => isSelf || this.#options.net.isConnected(node))
     const slots = new Map(this.#options.nodes().map((facts) => [facts.node, slotsOf(facts, requires.capability)]))
     if (nodes.length === 0) await this.#options.discover(requires.capability)
     return { nodes: nodes.map(({ node }) => ({ node, slots: slots.get(node) ?? 1 })), candidates: ranked.map(shown) }
+  }
+
+  /** Members are known from the list alone: a place that is none of theirs will not come up. @throws MeshError E_NOT_FOUND */
+  #checkPlace(on: string): void {
+    if (ANYWHERE.has(on) || this.#options.nodes().some(({ node, name }) => node === on || name === on)) return
+    throw new MeshError('E_NOT_FOUND', `No node of the mesh is called "${on}". Those there are: manyhands peers`)
   }
 
   /** Nobody known is able: ask the label index before giving up, unless the task names its place. */
@@ -169,10 +179,15 @@ function hopeless(
   requires: Requirements,
   ranked: readonly RankedCandidate[],
 ): { code: 'E_GRADE' | 'E_NO_CANDIDATE'; message: string } {
-  const reasons = ranked.map(({ name, reason }) => `${name}: ${reason}`).slice(0, 5)
   const onlyGrade = requires.grade !== undefined && ranked.some(({ reason }) => reason.includes('isolation grade'))
-  const why = reasons.length === 0 ? 'no node is known' : reasons.join('; ')
-  return { code: onlyGrade ? 'E_GRADE' : 'E_NO_CANDIDATE', message: `No node of the mesh can take this task: ${why}` }
+  const message = `No node of the mesh can take this task: ${reasonsOf(ranked)}`
+  return { code: onlyGrade ? 'E_GRADE' : 'E_NO_CANDIDATE', message }
+}
+
+/** Why none of them takes it, for people. */
+export function reasonsOf(candidates: readonly { readonly name: string; readonly reason: string }[]): string {
+  const reasons = candidates.map(({ name, reason }) => `${name}: ${reason}`).slice(0, 5)
+  return reasons.length === 0 ? 'no node is known' : reasons.join('; ')
 }
 
 /** @throws MeshError E_PROTOCOL, E_SIGNATURE */

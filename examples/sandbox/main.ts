@@ -7,7 +7,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
-import { connect, type Mesh, type Sandbox } from '@manyhands/sdk'
+import { connect, ManyhandsError, type Mesh, type Sandbox } from '@manyhands/sdk'
 
 const NAME = `example-${randomBytes(3).toString('hex')}`
 const KEY = `key-${randomBytes(12).toString('hex')}`
@@ -98,4 +98,11 @@ async function wayOut(mesh: Mesh, box: Sandbox): Promise<void> {
   }
 }
 
-await main(process.argv[2])
+try {
+  await main(process.argv[2])
+} catch (error) {
+  // What the mesh says is told as it is: no node, no engine, no such image. Anything else is a fault of this program.
+  if (!(error instanceof ManyhandsError)) throw error
+  console.error(`${error.message} [${error.code}]${error.hint === undefined ? '' : `\nhint: ${error.hint}`}`)
+  process.exitCode = 1
+}

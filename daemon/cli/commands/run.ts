@@ -55,6 +55,8 @@ function tellLog(line: LogEvent, output: Output): void {
 
 /** "notes@main": the artifact, and what of it. */
 function artifactsOf({ take, takePath, give }: RunFlags): TaskArtifacts | undefined {
+  if (take === undefined && takePath !== undefined)
+    throw new ManyhandsError('E_BAD_REQUEST', 'Cannot use --take-path without --take, which names the artifact')
   if (take === undefined && give === undefined) return undefined
   const [artifact = '', rev] = (take ?? '').split('@', 2)
   const [target = '', branch] = (give ?? '').split('@', 2)
