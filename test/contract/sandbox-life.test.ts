@@ -1,7 +1,7 @@
 /** What a sandbox lives through, on a real engine: sleep, snapshots, forks, moves, and restarts of the daemon and of the engine. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -109,6 +109,32 @@ describe.skipIf(!engine)('a sandbox', () => {
     expect(mounts(at.folder)).toBe(0)
     expect(readdirSync(at.folder).filter((name) => !name.startsWith('.'))).toEqual([])
   })
+
+  it.runIf(root)(
+    'does the same where the folder of all is reached by a symbolic link, and leaves no mount behind',
+    async () => {
+      const at = kit()
+      const real = join(at.folder, 'real disks')
+      mkdirSync(real)
+      symlinkSync(real, join(at.folder, 'link'))
+      const executor = await at.open({ folder: join(at.folder, 'link') })
+      const box = await executor.create(SPEC)
+      await sh(box, 'echo kept > a')
+      await box.snapshot('first')
+      await sh(box, 'rm a')
+      for (let turn = 0; turn < 2; turn++) {
+        await box.sleep('stop')
+        expect(mounts(join(real.replaceAll(' ', '\\040'), box.id))).toBe(0)
+        await box.wake()
+        expect(mounts(join(real.replaceAll(' ', '\\040'), box.id))).toBe(1)
+      }
+      await box.restore('first')
+      expect((await sh(box, 'cat a')).out).toBe('kept\n')
+      await box.remove()
+      expect(mounts(at.folder)).toBe(0)
+      expect(readdirSync(real).filter((name) => !name.startsWith('.'))).toEqual([])
+    },
+  )
 
   it.runIf(root)('moves to another node as one stream', async () => {
     const [here, there] = [await kit().open(), await kit().open()]

@@ -2,7 +2,7 @@
  * Sandboxes on a Docker engine: finds the engine, makes, keeps, wakes and removes sandboxes, and survives its own and the engine's restarts.
  * Nothing of the engine's client is loaded before an engine's socket was found.
  */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { Grade } from '../../../protocol/job.ts'
@@ -61,7 +61,9 @@ const ROOT_TICKS = 5
 /** @throws MeshError E_CONFIG, E_JOURNAL_GAP */
 export async function createSandboxExecutor(options: SandboxExecutorOptions): Promise<DockerSandboxExecutor> {
   await mkdir(options.folder, { recursive: true, mode: 0o700 })
-  const executor = new DockerSandboxExecutor(options, await canMakeDisks())
+  // The kernel's table of mounts, by which disks are known as mounted, has no links in its paths.
+  const folder = await realpath(options.folder)
+  const executor = new DockerSandboxExecutor({ ...options, folder }, await canMakeDisks())
   await executor.start()
   return executor
 }

@@ -8,7 +8,8 @@
  *     home/        what it sees as /home/agent
  *
  * The guest never writes the image itself, only files on it; images never come from elsewhere (content moves between nodes as a stream of files), so
- * the kernel mounts nothing that was made to attack it. ext4's own journal brings a disk back after a crash of the host.
+ * the kernel mounts nothing that was made to attack it. ext4's own journal brings a disk back after a crash of the host. Folders are given by paths without
+ * symbolic links: whether a disk is mounted is read from the kernel's table.
  */
 import { execFile } from 'node:child_process'
 import { chmod, chown, mkdir, open, readFile, rename, rm, rmdir, statfs, truncate } from 'node:fs/promises'
@@ -182,9 +183,12 @@ async function copySparse(from: string, to: string): Promise<void> {
   await tool('cp', ['--sparse=always', '--reflink=auto', from, to], 'copy a workspace')
 }
 
+/** @param path without links */
 async function isMounted(path: string): Promise<boolean> {
   const table = await readFile('/proc/self/mountinfo', 'utf8')
-  return table.includes(` ${path.replace(/ /g, '\\040')} `)
+  // proc(5): these four are written as a backslash and three octal digits
+  const escaped = path.replace(/[ \t\n\\]/g, (one) => `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`)
+  return table.includes(` ${escaped} `)
 }
 
 async function exists(path: string): Promise<boolean> {
