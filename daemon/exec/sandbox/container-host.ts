@@ -17,7 +17,8 @@ import { containerBody, GUEST_UID, WORKSPACE_PATH, type WorkspaceSource } from '
 import type { Recipe } from './recipe.ts'
 import type { GuestEvidence } from './sandbox.ts'
 import { type Freezer, freezerOf } from './standstill.ts'
-import { diskPaths, isDiskFull, makeDisk, mountDisk, removeDisk, reserveDisk } from './workspace/loop-disk.ts'
+import { EmptyDisks } from './workspace/empty-disks.ts'
+import { diskPaths, isDiskFull, mountDisk, removeDisk, reserveDisk } from './workspace/loop-disk.ts'
 
 /** The part of a row that its container depends on. */
 export type Made = Recipe & Pick<SandboxRow, 'id' | 'container' | 'disk' | 'token'>
@@ -46,10 +47,12 @@ export class ContainerHost {
   readonly #options: ContainerHostOptions
   /** Sandboxes whose container or disk is being made: what has no row yet is not an orphan */
   readonly making = new Set<string>()
+  readonly emptyDisks: EmptyDisks
   #etc: Promise<string> | undefined
 
   constructor(options: ContainerHostOptions) {
     this.#options = options
+    this.emptyDisks = new EmptyDisks(join(options.folder, '.templates'))
   }
 
   folderOf(id: string): string {
@@ -58,10 +61,6 @@ export class ContainerHost {
 
   diskOf({ id, disk }: Pick<Made, 'id' | 'disk'>): string {
     return join(this.folderOf(id), disk)
-  }
-
-  get templates(): string {
-    return join(this.#options.folder, '.templates')
   }
 
   /**
@@ -99,7 +98,7 @@ export class ContainerHost {
 
   async makeEmptyDisk(made: Made): Promise<void> {
     const { diskBytes, inodes } = made.limits
-    await makeDisk(this.diskOf(made), this.templates, { bytes: diskBytes, inodes, uid: guestUid(made) })
+    await this.emptyDisks.make(this.diskOf(made), { bytes: diskBytes, inodes, uid: guestUid(made) })
   }
 
   /** @returns the engine's id of the container, which is not started */

@@ -24,7 +24,8 @@ import type { CreateOptions, ImageStore, Sandbox, SandboxExecutor, SandboxLimits
 import { SandboxStore } from './sandbox-store.ts'
 import { SnapshotKeeper } from './snapshot-keeper.ts'
 import { type Prepared, WarmPool } from './warm-pool.ts'
-import { canMakeDisks, copyDisk, mountDisk } from './workspace/loop-disk.ts'
+import { copyDisk } from './workspace/disk-copy.ts'
+import { canMakeDisks, mountDisk } from './workspace/loop-disk.ts'
 
 const MINUTE = 60_000
 
@@ -136,6 +137,9 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   }
 
   async start(): Promise<void> {
+    await this.#host.emptyDisks
+      .sweep()
+      .catch((error: unknown) => this.#trouble('Something of before could not be removed', error))
     for (const row of await this.#store.all())
       this.#sandboxes.set(row.id, new LiveSandbox(this.#context, row, 'stopped'))
     await this.#link.start()

@@ -9,7 +9,8 @@ import { engineJson } from './engine/engine-json.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
 import { checkName } from './recipe.ts'
-import { copyDisk, mountDisk } from './workspace/loop-disk.ts'
+import { copyDisk } from './workspace/disk-copy.ts'
+import { mountDisk } from './workspace/loop-disk.ts'
 
 export const ROOTS_REPOSITORY = 'manyhands/roots'
 
