@@ -1,5 +1,5 @@
 /** What a sandbox lives through, on a real engine: sleep, snapshots, forks, moves, and restarts of the daemon and of the engine. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -238,6 +238,26 @@ describe.skipIf(!engine || !root)('when the daemon goes', () => {
     expect((await sh(taken, 'cat a')).out).toBe('kept\n')
     await taken.remove()
     await next.close()
+    await journal.close()
+  })
+
+  it('SBX-27: killed in the middle of a snapshot, it leaves a disk that can be written to after its next start, and a sandbox that can be removed', async () => {
+    const at = kit()
+    const id = await crashed(at, 'copying')
+    const copy = Number(readFileSync(join(at.folder, '.bin', 'pid'), 'utf8'))
+    const journal = await openLevelJournal({ ...journalPlace(at.folder), types: SANDBOX_RECORDS })
+    try {
+      const next = await at.open({ journal, folder: boxesIn(at.folder) })
+      const taken = next.get(id) as Sandbox
+      const ran = await sh(taken, 'cat a; echo later > b; sync; cat b', 5_000)
+      expect([ran.out, ran.end]).toEqual(['kept\nlater\n', { kind: 'exit', code: 0 }])
+      await taken.remove()
+      await next.close()
+    } finally {
+      process.kill(copy)
+      const disk = join(boxesIn(at.folder), id, 'd1', 'mnt')
+      if (existsSync(join(disk, 'workspace'))) spawnSync('fsfreeze', ['-u', disk])
+    }
     await journal.close()
   })
 

@@ -1,7 +1,10 @@
 /**
  * A process that makes a sandbox with something running in it, keeps another ready, says so, and waits to be killed.
- * Arguments: the engine's socket, node id, folder, and `paused` for a sandbox that stands still by then
+ * Arguments: the engine's socket, node id, folder, and `paused` for a sandbox that stands still by then, `copying` for one in the middle of a snapshot
  */
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import { createSandboxExecutor } from '../../daemon/exec/sandbox/sandbox-executor.ts'
 import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
@@ -21,4 +24,14 @@ guest.exec({ argv: ['/bin/sh', '-c', 'sleep 600'], background: true, name: 'serv
 while ((await guest.processes()).length === 0);
 await executor.warm(SPEC)
 if (state === 'paused') await box.sleep('pause')
+if (state === 'copying') {
+  // The copy is as slow as it takes.
+  const bin = join(folder, '.bin')
+  mkdirSync(bin)
+  writeFileSync(join(bin, 'cp'), `#!/bin/sh\necho $$ > ${bin}/pid.new; mv ${bin}/pid.new ${bin}/pid; exec sleep 600\n`)
+  chmodSync(join(bin, 'cp'), 0o755)
+  process.env.PATH = `${bin}:${process.env.PATH}`
+  box.snapshot('never').catch(() => process.exit(4))
+  while (!existsSync(join(bin, 'pid'))) await wait(10)
+}
 process.stdout.write(`${box.id}\n`)

@@ -18,7 +18,7 @@ import type { Recipe } from './recipe.ts'
 import type { GuestEvidence } from './sandbox.ts'
 import { type Freezer, freezerOf } from './standstill.ts'
 import { EmptyDisks } from './workspace/empty-disks.ts'
-import { diskPaths, isDiskFull, mountDisk, removeDisk, reserveDisk } from './workspace/loop-disk.ts'
+import { diskPaths, isDiskFull, mountDisk, removeDisk, reserveDisk, thawDisk } from './workspace/loop-disk.ts'
 
 /** The part of a row that its container depends on. */
 export type Made = Recipe & Pick<SandboxRow, 'id' | 'container' | 'disk' | 'token'>
@@ -158,6 +158,7 @@ export class ContainerHost {
   /** Takes up one that runs already, as after a restart of the daemon. */
   async resume(made: Made): Promise<Awake> {
     const client = this.#options.link.client()
+    await this.thawDisk(made)
     return this.#connect(client, made, attachedTransport(await client.attach(made.container)))
   }
 
@@ -219,6 +220,11 @@ export class ContainerHost {
   async freezerFor({ container, grade }: Pick<Made, 'container' | 'grade'>, pid: number): Promise<Freezer | undefined> {
     const usable = this.#options.link.info()?.local === true && pid > 0 && grade === 'jailed'
     return usable ? freezerOf(pid, container) : undefined
+  }
+
+  /** Lets its disk go on that a daemon of before may have left frozen. */
+  async thawDisk(made: Pick<Made, 'id' | 'disk' | 'workspace'>): Promise<void> {
+    if (made.workspace === 'loop') await thawDisk(this.diskOf(made))
   }
 
   async #cgroup(pid: number): Promise<CgroupFiles | undefined> {

@@ -140,8 +140,10 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     await this.#host.emptyDisks
       .sweep()
       .catch((error: unknown) => this.#trouble('Something of before could not be removed', error))
-    for (const row of await this.#store.all())
+    for (const row of await this.#store.all()) {
+      await this.#host.thawDisk(row)
       this.#sandboxes.set(row.id, new LiveSandbox(this.#context, row, 'stopped'))
+    }
     await this.#link.start()
     this.#timer = setInterval(() => this.#tick(), this.#options.tickMs ?? 1_000)
     this.#timer.unref()

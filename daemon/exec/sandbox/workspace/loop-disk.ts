@@ -46,15 +46,30 @@ export async function reserveDisk(folder: string): Promise<void> {
   for (const path of [workspace, home]) await mkdir(path, { recursive: true, mode: 0o700 })
 }
 
-/** Mounts it unless it is. */
+/** Mounts it unless it is. Either way it can be written after. */
 export async function mountDisk(folder: string): Promise<DiskPaths> {
   const at = mountPoint(folder)
-  if (!(await isMounted(at))) {
+  if (await isMounted(at)) await thaw(at)
+  else {
     await reserveDisk(folder)
     const options = 'loop,nosuid,nodev,noatime,errors=remount-ro'
     await diskTool('mount', ['-t', 'ext4', '-o', options, imageOf(folder), at], 'mount a workspace')
   }
   return diskPaths(folder)
+}
+
+/**
+ * Lets a mounted disk go on. A process that is killed while it copies a disk leaves it frozen, and then whoever writes to it, and whoever ends that one,
+ * waits for ever.
+ */
+export async function thawDisk(folder: string): Promise<void> {
+  const at = mountPoint(folder)
+  if (await isMounted(at)) await thaw(at)
+}
+
+/** As a rule it is not frozen, which is told as a failure. */
+async function thaw(at: string): Promise<void> {
+  await diskTool('fsfreeze', ['-u', at], 'go on with a workspace').catch(() => undefined)
 }
 
 export function diskPaths(folder: string): DiskPaths {
