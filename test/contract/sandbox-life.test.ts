@@ -12,7 +12,7 @@ import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import type { Sandbox, SandboxState } from '../../daemon/exec/sandbox/sandbox.ts'
 import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
 import { ask, busyboxRoot, endEngine, findTestEngine, startEngine, stopEngine } from '../support/docker-engine.ts'
-import { boxesIn, journalPlace, type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
+import { boxesIn, journalPlace, replaceCp, type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
 
 const { engine } = await findTestEngine()
 const root = process.geteuid?.() === 0
@@ -257,6 +257,29 @@ describe.skipIf(!engine || !root)('when the daemon goes', () => {
       process.kill(copy)
       const disk = join(boxesIn(at.folder), id, 'd1', 'mnt')
       if (existsSync(join(disk, 'workspace'))) spawnSync('fsfreeze', ['-u', disk])
+    }
+    await journal.close()
+  })
+
+  it('SBX-27: a snapshot taken while what a crash left is being removed is not taken for a part of that', async () => {
+    const at = kit()
+    const id = await crashed(at, 'copying')
+    process.kill(Number(readFileSync(join(at.folder, '.bin', 'pid'), 'utf8')))
+    const journal = await openLevelJournal({ ...journalPlace(at.folder), types: SANDBOX_RECORDS })
+    const takeBack = replaceCp(join(at.folder, '.slow'), 'sleep 0.5; exec /bin/cp "$@"')
+    try {
+      const next = await at.open({ journal, folder: boxesIn(at.folder) })
+      const taken = next.get(id) as Sandbox
+      await until(() => taken.view().state === 'paused', 'its state to be seen')
+      // It gets the name of the copy that was not finished.
+      await taken.snapshot('first')
+      await taken.snapshot('second')
+      await taken.restore('first')
+      expect((await sh(taken, 'cat a')).out).toBe('kept\n')
+      await taken.remove()
+      await next.close()
+    } finally {
+      takeBack()
     }
     await journal.close()
   })

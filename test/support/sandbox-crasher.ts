@@ -2,13 +2,13 @@
  * A process that makes a sandbox with something running in it, keeps another ready, says so, and waits to be killed.
  * Arguments: the engine's socket, node id, folder, and `paused` for a sandbox that stands still by then, `copying` for one in the middle of a snapshot
  */
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import { createSandboxExecutor } from '../../daemon/exec/sandbox/sandbox-executor.ts'
 import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
-import { boxesIn, journalPlace, SPEC } from './sandbox-kit.ts'
+import { boxesIn, journalPlace, replaceCp, SPEC } from './sandbox-kit.ts'
 
 process.stdin.on('end', () => process.exit(3)).resume()
 const [socket = '', nodeId = '', folder = '', state = ''] = process.argv.slice(2)
@@ -27,10 +27,7 @@ if (state === 'paused') await box.sleep('pause')
 if (state === 'copying') {
   // The copy is as slow as it takes.
   const bin = join(folder, '.bin')
-  mkdirSync(bin)
-  writeFileSync(join(bin, 'cp'), `#!/bin/sh\necho $$ > ${bin}/pid.new; mv ${bin}/pid.new ${bin}/pid; exec sleep 600\n`)
-  chmodSync(join(bin, 'cp'), 0o755)
-  process.env.PATH = `${bin}:${process.env.PATH}`
+  replaceCp(bin, `echo $$ > ${bin}/pid.new; mv ${bin}/pid.new ${bin}/pid; exec sleep 600`)
   box.snapshot('never').catch(() => process.exit(4))
   while (!existsSync(join(bin, 'pid'))) await wait(10)
 }

@@ -13,6 +13,7 @@ import { type CgroupFiles, cgroupFiles, readEvidence } from './evidence.ts'
 import type { GuestConnection, GuestTransport } from './guest/guest-connection.ts'
 import type { GuestAgent } from './guest-agent.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
+import { Making } from './making.ts'
 import { containerBody, GUEST_UID, WORKSPACE_PATH, type WorkspaceSource } from './profile.ts'
 import type { Recipe } from './recipe.ts'
 import type { GuestEvidence } from './sandbox.ts'
@@ -46,7 +47,7 @@ export interface ContainerHostOptions {
 export class ContainerHost {
   readonly #options: ContainerHostOptions
   /** Sandboxes whose container or disk is being made: what has no row yet is not an orphan */
-  readonly making = new Set<string>()
+  readonly making = new Making()
   readonly emptyDisks: EmptyDisks
   #etc: Promise<string> | undefined
 
@@ -72,7 +73,7 @@ export class ContainerHost {
     options: { readonly id?: string; fill?(disk: string): Promise<void> } = {},
   ): Promise<{ made: Made; awake: Awake }> {
     const id = options.id ?? newId()
-    this.making.add(id)
+    const prepared = this.making.begin(id)
     const blank: Made = { ...recipe, id, container: '', disk: 'd1', token: randomBytes(16).toString('hex') }
     let made = blank
     try {
@@ -85,7 +86,7 @@ export class ContainerHost {
       await this.discard(made).catch(() => {})
       throw error
     } finally {
-      this.making.delete(id)
+      prepared()
     }
   }
 

@@ -8,7 +8,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { Grade } from '../../../protocol/job.ts'
 import type { SandboxRow } from '../../../protocol/sandbox/row.ts'
 import type { Journal } from '../../journal/journal.ts'
-import { adoption, disksOfRow, removeOrphans, removeStrayDisks } from './adopt.ts'
+import { adoption, removeOrphans, removeStrayDisks } from './adopt.ts'
 import { ContainerHost, newId } from './container-host.ts'
 import { exportSandbox } from './content/export-content.ts'
 import { fillFromStream, openContent } from './content/import-content.ts'
@@ -297,7 +297,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     ownershipOf({ ...ownership, image: image.name }, this.#policy)
     return this.#reserve(ownership, async () => {
       const id = newId()
-      this.#host.making.add(id)
+      const forked = this.#host.making.begin(id)
       try {
         const copied = await this.#copyOf(source, id, from)
         const recipe: Recipe = { ...pickRecipe(source.row), root: copied.root ?? image.digest }
@@ -307,7 +307,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
         }
         return await this.#own(await this.#host.prepare(recipe, { id, fill }), ownership)
       } finally {
-        this.#host.making.delete(id)
+        forked()
       }
     })
   }
@@ -330,7 +330,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     await this.#agent.prepare(info.platform)
     const containers = await client.list(`mesh.node=${this.#options.nodeId}`)
     const rows = [...this.#sandboxes.values()].map(({ row }) => row)
-    const busy = new Set([...this.#host.making, ...this.#pool.ids()])
+    const busy = new Set([...this.#host.making.ids(), ...this.#pool.ids()])
     const { states, orphans } = adoption(containers, rows, busy)
     for (const [id, state] of states) this.#sandboxes.get(id)?.found(state)
     this.#inBackground(this.#findStanding(client))
@@ -350,13 +350,9 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   }
 
   async #removeStrays(): Promise<void> {
-    const disksOf = (id: string): ReadonlySet<string> | 'all' => {
-      const sandbox = this.#sandboxes.get(id)
-      if (this.#host.making.has(id) || this.#pool.ids().has(id)) return 'all'
-      return sandbox ? disksOfRow(sandbox.row) : new Set<string>()
-    }
-    await removeStrayDisks(this.#host, this.#options.folder, disksOf)
-    const known = (id: string): boolean => disksOf(id) === 'all' || this.#sandboxes.has(id)
+    const known = (id: string): boolean =>
+      this.#host.making.has(id) || this.#pool.ids().has(id) || this.#sandboxes.has(id)
+    await removeStrayDisks(this.#host, this.#options.folder, { get: (id) => this.#sandboxes.get(id), known })
     await this.#agent.uninstall({ known })
     await this.#snapshots.removeImages({ node: this.#options.nodeId, known })
   }
