@@ -1,10 +1,22 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, utimesSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { replaceCp } from '../../../../test/support/sandbox-kit.ts'
+import { copyDisk } from './disk-copy.ts'
 import { EmptyDisks } from './empty-disks.ts'
-import { canMakeDisks, mountPoint, removeDisk } from './loop-disk.ts'
+import { canMakeDisks, mountDisk, mountPoint, removeDisk, thawDisk } from './loop-disk.ts'
 
 const able = await canMakeDisks()
 if (!able) console.warn('SKIPPED: disks in files: this process cannot make and mount them')
@@ -57,5 +69,41 @@ describe.skipIf(!able)('empty disks', () => {
     execFileSync('mount', ['-o', 'loop', join(left, 'disk.img'), mountPoint(left)])
     await new EmptyDisks(templates).sweep()
     expect(readdirSync(templates)).toEqual([template])
+  })
+})
+
+describe.skipIf(!able)('a copy', () => {
+  it('may take the longer the more the disk holds; one that does not end is ended, says so, and the disk goes on', async () => {
+    const from = join(folder, 'from')
+    const disks = new EmptyDisks(join(folder, 'templates'))
+    const { workspace } = await disks.make(from, { bytes: 16 * MIB, inodes: 256, uid: 0 })
+    writeFileSync(join(workspace, 'a'), randomBytes(8 * MIB), { flush: true })
+    const takeBack = replaceCp(join(folder, 'bin'), 'sleep 0.5; exec /bin/cp "$@"')
+    try {
+      await expect(copyDisk(from, join(folder, 'late'), { restMs: 100, bytesPerMs: 1e9 })).rejects.toMatchObject({
+        code: 'E_ENGINE',
+        message: expect.stringMatching(/cp did not end within/) as string,
+      })
+      writeFileSync(join(workspace, 'b'), 'goes on')
+      expect(await copyDisk(from, join(folder, 'to'), { restMs: 100, bytesPerMs: 100 })).toBeGreaterThan(8 * MIB)
+    } finally {
+      takeBack()
+    }
+    const copied = await mountDisk(join(folder, 'to'))
+    expect(readFileSync(join(copied.workspace, 'b'), 'utf8')).toBe('goes on')
+    expect(readFileSync(join(copied.workspace, 'a'))).toEqual(readFileSync(join(workspace, 'a')))
+  })
+
+  it('that was cut off by the end of its process leaves a disk that can be written once it is wanted again', async () => {
+    const at = join(folder, 'disk')
+    const disks = new EmptyDisks(join(folder, 'templates'))
+    const { workspace } = await disks.make(at, { bytes: 8 * MIB, inodes: 256, uid: 0 })
+    for (const again of [mountDisk, thawDisk]) {
+      execFileSync('fsfreeze', ['-f', mountPoint(at)])
+      await again(at)
+      // Would not fail but wait
+      execFileSync('timeout', ['-k', '1', '10', 'cp', '/etc/hostname', join(workspace, 'a')])
+    }
+    expect(mounts()).toBe(1)
   })
 })
