@@ -4,6 +4,7 @@ import { ByteQueue } from '../byte-queue.ts'
 import { type EndCause, needsEvidence, type ProcessEnd, SIGNAL_NUMBERS, verdict } from '../end-verdict.ts'
 import { errnoError } from '../errno.ts'
 import type { EndEvidence, ExecOptions, GuestEnd, GuestProcess, GuestSignal, OutputChunk } from '../guest-connection.ts'
+import { OUTPUT_PIECES } from '../output-pieces.ts'
 import type { JobEnd, ShellLane } from './lane.ts'
 
 /** Between two looks at the output of a running job, milliseconds: often at first. */
@@ -48,7 +49,7 @@ export class ShellProcess implements GuestProcess {
     this.#options = options
     this.#offsets = [context.from[0], context.from[1]]
     this.#queue = new ByteQueue<OutputChunk>(
-      (chunk) => chunk.bytes.length,
+      OUTPUT_PIECES,
       (bytes) => this.#taken(bytes),
       () => this.#discard(),
     )
