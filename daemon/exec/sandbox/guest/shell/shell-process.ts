@@ -13,7 +13,7 @@ const LAST_LOOK_MS = 250
 const FETCH_BYTES = 256 << 10
 
 export interface ShellJobContext {
-  readonly lane: ShellLane
+  readonly lane: Pick<ShellLane, 'run'>
   evidence(): Promise<EndEvidence | undefined>
   readonly before: EndEvidence | undefined
   lostKind(): 'engine-lost' | 'sandbox-lost'
@@ -42,6 +42,7 @@ export class ShellProcess implements GuestProcess {
   #cause: EndCause | undefined
   #sent: number | undefined
   #timers: NodeJS.Timeout[] = []
+  #nextLook: NodeJS.Timeout | undefined
 
   constructor(id: number, context: ShellJobContext, options: ExecOptions) {
     this.id = id
@@ -83,6 +84,8 @@ export class ShellProcess implements GuestProcess {
   /** From the lane: its job ended. */
   jobEnded(end: JobEnd | 'lost'): void {
     this.#exit.resolve(end)
+    // Nothing more can be fetched, whether there is room for it or not.
+    if (end === 'lost') this.#discard()
   }
 
   async #live(): Promise<GuestEnd> {
@@ -98,6 +101,7 @@ export class ShellProcess implements GuestProcess {
       return this.#cause === undefined ? { kind: this.#context.lostKind() } : { kind: this.#cause }
     } finally {
       for (const timer of this.#timers) clearTimeout(timer)
+      clearTimeout(this.#nextLook)
       signal?.removeEventListener('abort', cancel)
       this.#queue.end()
       this.#context.forget()
@@ -159,11 +163,12 @@ export class ShellProcess implements GuestProcess {
   }
 
   #sleep(ms: number): Promise<undefined> {
-    return new Promise((resolve) => this.#later(ms, () => resolve(undefined)))
+    return new Promise((resolve) => {
+      this.#nextLook = setTimeout(() => resolve(undefined), ms)
+    })
   }
 
   #later(ms: number, work: () => void): void {
-    if (this.#timers.length > 64) this.#timers = this.#timers.slice(-32)
     this.#timers.push(setTimeout(work, Math.min(ms, 0x7fff_ffff)))
   }
 
