@@ -5,21 +5,30 @@
 import { MeshError } from '../../protocol/errors.ts'
 import { GRADES } from '../../protocol/job.ts'
 import type { ArtifactsEntry, DoorTicket, EgressDoor, OpenDoor } from '../egress/egress.ts'
-import type { GuestConnection } from '../exec/sandbox/guest/guest-connection.ts'
-import type { Sandbox } from '../exec/sandbox/sandbox.ts'
+import type { GuestConnection, GuestFiles } from '../exec/sandbox/guest/guest-connection.ts'
+import type { Sandbox, SandboxView } from '../exec/sandbox/sandbox.ts'
 import { ownerParts } from './host-view.ts'
+
+type GuestWithDoor = Pick<GuestConnection, 'listen'> & {
+  readonly files: Pick<GuestFiles, 'write'>
+  readonly features: Pick<GuestConnection['features'], 'ports'>
+}
+
+type SandboxWithDoor = Pick<Sandbox, 'id' | 'hostPid'> & {
+  view(): Pick<SandboxView, 'owner' | 'name' | 'grade'>
+}
 
 interface Held {
   readonly door: OpenDoor
   /** What it was led into last: a container's network, by its first process, or what the agent inside listens on, by the connection to it */
-  led: number | GuestConnection | undefined
+  led: number | GuestWithDoor | undefined
   leading: Promise<void> | undefined
   /** Its files did not fit where they belong: the root is read-only */
   moved: boolean
 }
 
 export interface DoorsOptions {
-  readonly egress: EgressDoor
+  readonly egress: Pick<EgressDoor, 'open' | 'leadHome'>
   readonly self: string
   /** What the guest of a sandbox of this node's own finds as artifacts */
   readonly artifacts: (sandbox: string) => ArtifactsEntry
@@ -45,7 +54,7 @@ export class Doors {
   }
 
   /** Environment for commands; resolves once the way out is there, or cannot be. */
-  async ready(sandbox: Sandbox, guest: GuestConnection): Promise<Readonly<Record<string, string>>> {
+  async ready(sandbox: SandboxWithDoor, guest: GuestWithDoor): Promise<Readonly<Record<string, string>>> {
     const held = await (this.#held.get(sandbox.id) ?? this.#openOwn(sandbox))
     if (!held) return NONE
     if (held.led !== guest && (held.led === undefined || held.led !== sandbox.hostPid()))
@@ -54,11 +63,12 @@ export class Doors {
   }
 
   /** The asker lent a door. Replaces the one before. */
-  async lent(sandbox: Sandbox, peer: string, ticket: DoorTicket): Promise<void> {
-    await this.forget(sandbox.id)
-    const held = this.#opened(sandbox, () => this.#options.egress.leadHome(peer, ticket))
-    this.#held.set(sandbox.id, held)
-    await held
+  async lent(sandbox: SandboxWithDoor, peer: string, ticket: DoorTicket): Promise<void> {
+    const before = this.#held.get(sandbox.id)
+    await this.#hold(sandbox, async () => {
+      await (await before)?.door.close()
+      return this.#options.egress.leadHome(peer, ticket)
+    })
   }
 
   /** Closes the door of a sandbox that is gone, or whose owner is. */
@@ -72,30 +82,33 @@ export class Doors {
     await Promise.all([...this.#held.keys()].map((id) => this.forget(id)))
   }
 
-  #openOwn(sandbox: Sandbox): Promise<Held | undefined> {
+  #openOwn(sandbox: SandboxWithDoor): Promise<Held | undefined> {
     const { node, agent } = ownerParts(sandbox.view().owner)
     const { self, egress, artifacts } = this.#options
     // A peer's work goes out by the peer's own door or not at all
     if (node !== self) return Promise.resolve(undefined)
     const name = sandbox.view().name ?? sandbox.id
-    const held = this.#opened(sandbox, () =>
+    return this.#hold(sandbox, () =>
       egress.open({ sandbox: name, node, ...(agent === undefined ? {} : { agent }) }, {}, artifacts(sandbox.id)),
+    )
+  }
+
+  /** One that did not open is not held: the next command, or the next ticket, tries again. */
+  #hold(sandbox: SandboxWithDoor, open: () => Promise<OpenDoor>): Promise<Held | undefined> {
+    const held: Promise<Held | undefined> = open().then(
+      (door) => ({ door, led: undefined, leading: undefined, moved: false }),
+      (error: unknown) => {
+        this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door did not open')
+        if (this.#held.get(sandbox.id) === held) this.#held.delete(sandbox.id)
+        return undefined
+      },
     )
     this.#held.set(sandbox.id, held)
     return held
   }
 
-  async #opened(sandbox: Sandbox, open: () => Promise<OpenDoor>): Promise<Held | undefined> {
-    try {
-      return { door: await open(), led: undefined, leading: undefined, moved: false }
-    } catch (error) {
-      this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door did not open')
-      return undefined
-    }
-  }
-
   /** Shared by commands that come at once. A failure leaves the guest without network, which is safe, and is tried again with the next command. */
-  async #lead(held: Held, sandbox: Sandbox, guest: GuestConnection): Promise<void> {
+  async #lead(held: Held, sandbox: SandboxWithDoor, guest: GuestWithDoor): Promise<void> {
     held.leading ??= this.#leadOnce(held, sandbox, guest)
       .catch((error: unknown) =>
         this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door was not led in'),
@@ -107,7 +120,7 @@ export class Doors {
   }
 
   /** A read-only root has no room for some of them: what the environment names goes elsewhere, the configuration of package managers is of no use there. */
-  async #put(held: Held, guest: GuestConnection, { path, content, mode }: OpenDoor['files'][number]): Promise<void> {
+  async #put(held: Held, guest: GuestWithDoor, { path, content, mode }: OpenDoor['files'][number]): Promise<void> {
     try {
       await guest.files.write(path, content, { mode })
     } catch (error) {
@@ -118,7 +131,7 @@ export class Doors {
     }
   }
 
-  async #leadOnce(held: Held, sandbox: Sandbox, guest: GuestConnection): Promise<void> {
+  async #leadOnce(held: Held, sandbox: SandboxWithDoor, guest: GuestWithDoor): Promise<void> {
     for (const file of held.door.files) await this.#put(held, guest, file)
     held.led = undefined
     const pid = joinable(sandbox)
@@ -140,7 +153,7 @@ export class Doors {
  * First process of a container whose network this daemon may join: the shorter way. gVisor and virtual machines have a network of their own inside, and without
  * root no namespace is joined: there the agent inside listens.
  */
-function joinable(sandbox: Sandbox): number | undefined {
+function joinable(sandbox: SandboxWithDoor): number | undefined {
   const shared = GRADES.indexOf(sandbox.view().grade) <= GRADES.indexOf('jailed')
   return shared && process.geteuid?.() === 0 ? sandbox.hostPid() : undefined
 }

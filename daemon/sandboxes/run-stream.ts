@@ -137,21 +137,23 @@ const tryAfterMs = (attempt: number): number => Math.min(10 * 1.5 ** attempt, 25
 
 /** @throws MeshError E_TIMEOUT */
 export async function waitPort(
-  guest: GuestConnection,
+  guest: Pick<GuestConnection, 'dial'>,
   { port, timeoutMs = PORT_MS }: Op<'wait-port'>,
   signal: AbortSignal,
 ): Promise<OpReply> {
-  const until = performance.now() + timeoutMs
+  // A port whose server takes no connections lets one wait for minutes.
+  const late = AbortSignal.timeout(timeoutMs)
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted()
     try {
-      const connection = await guest.dial(port, { signal })
+      const connection = await guest.dial(port, { signal: AbortSignal.any([signal, late]) })
       connection.close()
       return {}
     } catch (error) {
-      if (!(error instanceof MeshError) || error.code !== 'E_UNREACHABLE') throw error
+      signal.throwIfAborted()
+      if (!late.aborted && !(error instanceof MeshError && error.code === 'E_UNREACHABLE')) throw error
     }
-    if (performance.now() >= until)
+    if (late.aborted)
       throw new MeshError('E_TIMEOUT', `Nothing in the sandbox listened on port ${port} within ${timeoutMs} ms`)
     await new Promise((resolve) => setTimeout(resolve, tryAfterMs(attempt)))
   }

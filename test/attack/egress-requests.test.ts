@@ -1,5 +1,5 @@
 /** What goes through the door, judged by name, address, method and path: SBX-10, 11, 12, 13, 16, 20, F14. */
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { OpenDoor } from '../../daemon/egress/egress.ts'
 import { ask, collect, EgressKit, get, httpsText, secure, tunnel, WORLD } from '../support/egress-kit.ts'
@@ -249,6 +249,28 @@ test('SBX-20 a WebSocket is judged by its path, and HTTP in a tunnel by every re
   if (typeof inside === 'number') throw new Error('refused')
   inside.write(httpsText('/closed', `ws.test:${port}`))
   expect(await collect(inside)).toMatch(/^HTTP\/1.1 403/)
+})
+
+test('a change of rules reaches what is only being opened: a tunnel before its first bytes, a protocol before it is agreed', async () => {
+  const port = await kit.https('slow.test', (_request, response) => response.end('inside'))
+  const asked = Promise.withResolvers<Socket>()
+  const ws = await kit.tcp((socket) => socket.once('data', () => asked.resolve(socket)))
+  await kit.allow({ host: 'slow.test', ports: [port, ws], opaque: false })
+  const before = await tunnel(door, `slow.test:${port}`)
+  if (typeof before === 'number') throw new Error('refused')
+  const upgrading = connect(door.socketPath)
+  const got = collect(upgrading)
+  upgrading.write(
+    `GET http://slow.test:${ws}/ HTTP/1.1\r\nHost: slow.test:${ws}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+  )
+  const host = await asked.promise
+  await kit.egress.policy.put({ for: ['agent/ci'], effect: 'deny', host: 'slow.test' })
+  await vi.waitFor(async () => expect(await tunnel(door, `slow.test:${port}`)).toBe(403))
+  await expect(secure(before, 'slow.test', WORLD.certificatePem)).rejects.toThrow()
+  host.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi')
+  expect(await got).not.toContain('hi')
+  await vi.waitFor(() => expect(reasons()).toContain('deny changed'))
+  expect(reasons()).not.toContain('allow pass')
 })
 
 test('a change of rules reaches open tunnels at once', async () => {

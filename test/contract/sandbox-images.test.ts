@@ -1,4 +1,5 @@
 /** Images on a real engine: pulled from a registry on this host, imported from tars, and refused. */
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { arch, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -92,6 +93,22 @@ describe('the default image', () => {
         const canceled = buildDebianRoot(scratch, { signal: AbortSignal.abort() })
         await expect(canceled).rejects.toMatchObject({ code: 'E_CANCELED' })
         expect(readdirSync(scratch)).toEqual([])
+      } finally {
+        rmSync(scratch, { recursive: true, force: true })
+      }
+    },
+  )
+
+  it.runIf(process.geteuid?.() === 0 && existsSync('/usr/sbin/debootstrap') && existsSync('/usr/share/keyrings'))(
+    'is not made of what nobody signed, where the keys to see that are missing',
+    () => {
+      const scratch = mkdtempSync(join(tmpdir(), 'mh-build-'))
+      try {
+        const script = 'mount -t tmpfs none /usr/share/keyrings && exec debootstrap "$@"'
+        const args = debootstrapArguments(join(scratch, 'root'), 'http://127.0.0.1:1/debian')
+        const { status, stdout, stderr } = spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', ...args])
+        expect(status).toBe(1)
+        expect(`${stdout.toString()}${stderr.toString()}`).toMatch(/Keyring-based check was requested/)
       } finally {
         rmSync(scratch, { recursive: true, force: true })
       }

@@ -1,7 +1,7 @@
 /** What a sandbox lives through, on a real engine: sleep, snapshots, forks, moves, and restarts of the daemon and of the engine. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -12,7 +12,7 @@ import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import type { Sandbox, SandboxState } from '../../daemon/exec/sandbox/sandbox.ts'
 import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
 import { ask, busyboxRoot, endEngine, findTestEngine, startEngine, stopEngine } from '../support/docker-engine.ts'
-import { boxesIn, journalPlace, type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
+import { boxesIn, journalPlace, replaceCp, type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
 
 const { engine } = await findTestEngine()
 const root = process.geteuid?.() === 0
@@ -109,6 +109,32 @@ describe.skipIf(!engine)('a sandbox', () => {
     expect(mounts(at.folder)).toBe(0)
     expect(readdirSync(at.folder).filter((name) => !name.startsWith('.'))).toEqual([])
   })
+
+  it.runIf(root)(
+    'does the same where the folder of all is reached by a symbolic link, and leaves no mount behind',
+    async () => {
+      const at = kit()
+      const real = join(at.folder, 'real disks')
+      mkdirSync(real)
+      symlinkSync(real, join(at.folder, 'link'))
+      const executor = await at.open({ folder: join(at.folder, 'link') })
+      const box = await executor.create(SPEC)
+      await sh(box, 'echo kept > a')
+      await box.snapshot('first')
+      await sh(box, 'rm a')
+      for (let turn = 0; turn < 2; turn++) {
+        await box.sleep('stop')
+        expect(mounts(join(real.replaceAll(' ', '\\040'), box.id))).toBe(0)
+        await box.wake()
+        expect(mounts(join(real.replaceAll(' ', '\\040'), box.id))).toBe(1)
+      }
+      await box.restore('first')
+      expect((await sh(box, 'cat a')).out).toBe('kept\n')
+      await box.remove()
+      expect(mounts(at.folder)).toBe(0)
+      expect(readdirSync(real).filter((name) => !name.startsWith('.'))).toEqual([])
+    },
+  )
 
   it.runIf(root)('moves to another node as one stream', async () => {
     const [here, there] = [await kit().open(), await kit().open()]
@@ -212,6 +238,49 @@ describe.skipIf(!engine || !root)('when the daemon goes', () => {
     expect((await sh(taken, 'cat a')).out).toBe('kept\n')
     await taken.remove()
     await next.close()
+    await journal.close()
+  })
+
+  it('SBX-27: killed in the middle of a snapshot, it leaves a disk that can be written to after its next start, and a sandbox that can be removed', async () => {
+    const at = kit()
+    const id = await crashed(at, 'copying')
+    const copy = Number(readFileSync(join(at.folder, '.bin', 'pid'), 'utf8'))
+    const journal = await openLevelJournal({ ...journalPlace(at.folder), types: SANDBOX_RECORDS })
+    try {
+      const next = await at.open({ journal, folder: boxesIn(at.folder) })
+      const taken = next.get(id) as Sandbox
+      const ran = await sh(taken, 'cat a; echo later > b; sync; cat b', 5_000)
+      expect([ran.out, ran.end]).toEqual(['kept\nlater\n', { kind: 'exit', code: 0 }])
+      await taken.remove()
+      await next.close()
+    } finally {
+      process.kill(copy)
+      const disk = join(boxesIn(at.folder), id, 'd1', 'mnt')
+      if (existsSync(join(disk, 'workspace'))) spawnSync('fsfreeze', ['-u', disk])
+    }
+    await journal.close()
+  })
+
+  it('SBX-27: a snapshot taken while what a crash left is being removed is not taken for a part of that', async () => {
+    const at = kit()
+    const id = await crashed(at, 'copying')
+    process.kill(Number(readFileSync(join(at.folder, '.bin', 'pid'), 'utf8')))
+    const journal = await openLevelJournal({ ...journalPlace(at.folder), types: SANDBOX_RECORDS })
+    const takeBack = replaceCp(join(at.folder, '.slow'), 'sleep 0.5; exec /bin/cp "$@"')
+    try {
+      const next = await at.open({ journal, folder: boxesIn(at.folder) })
+      const taken = next.get(id) as Sandbox
+      await until(() => taken.view().state === 'paused', 'its state to be seen')
+      // It gets the name of the copy that was not finished.
+      await taken.snapshot('first')
+      await taken.snapshot('second')
+      await taken.restore('first')
+      expect((await sh(taken, 'cat a')).out).toBe('kept\n')
+      await taken.remove()
+      await next.close()
+    } finally {
+      takeBack()
+    }
     await journal.close()
   })
 

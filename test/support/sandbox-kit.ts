@@ -1,6 +1,6 @@
 /** A sandbox executor on the tests' own engine, and short ways to use it. */
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { GuestEnd } from '../../daemon/exec/sandbox/guest/guest-connection.ts'
@@ -70,6 +70,17 @@ export function sandboxKit(socket: string): SandboxKit {
       for (const id of await this.containers().catch(() => [])) await ask(socket, 'DELETE', `/containers/${id}?force=1`)
       rmSync(folder, { recursive: true, force: true })
     },
+  }
+}
+
+/** Puts a script in the place of `cp` for this process and its children. @returns takes it back */
+export function replaceCp(folder: string, script: string): () => void {
+  const before = process.env.PATH ?? ''
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'cp'), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+  process.env.PATH = `${folder}:${before}`
+  return () => {
+    process.env.PATH = before
   }
 }
 

@@ -185,6 +185,7 @@ function readSome(socket: Socket): Promise<Buffer> {
   })
 }
 
+/** @throws Refused when a change of the rules came first */
 function pass(
   door: DoorView,
   target: Target,
@@ -194,6 +195,15 @@ function pass(
   kind: 'tunnel' | 'service',
 ): void {
   const address = upstream.remoteAddress
+  // The way here took time, in which the rules may have changed.
+  if (!stillAllowed(door, target, explanation, address)) {
+    upstream.destroy()
+    throw new Refused(
+      403,
+      'changed',
+      `the rules for ${target.host} port ${target.port} changed while the tunnel was opened`,
+    )
+  }
   const line = {
     ...about(target),
     ...ruleOf(explanation),

@@ -199,6 +199,11 @@ function answerOf(upstream: ClientRequest): Promise<IncomingMessage> {
 
 function upgrade(door: DoorView, judged: Judged, outgoing: Outgoing, socket: Socket, head: Buffer): Promise<void> {
   const upstream = send(door, judged, outgoing, socket)
+  const flow = flowOf(door, judged, () => {
+    upstream.destroy()
+    socket.destroy()
+  })
+  socket.once('close', () => door.flows.delete(flow))
   return new Promise((resolve, reject) => {
     upstream.on('error', reject)
     upstream.once('response', (answer) => {
@@ -219,8 +224,7 @@ function upgrade(door: DoorView, judged: Judged, outgoing: Outgoing, socket: Soc
       )
       if (first.length > 0) other.unshift(first)
       if (head.length > 0) socket.unshift(head)
-      const flow = flowOf(door, judged, () => socket.destroy())
-      joinSockets(socket, other, () => door.flows.delete(flow))
+      joinSockets(socket, other, () => undefined)
       resolve()
     })
     upstream.end()

@@ -45,22 +45,25 @@ export async function removeOrphans(
   for (const { id } of orphans) await client.remove(id).catch(trouble)
 }
 
-/**
- * Removes folders of disks that no row names. @param disksOf the disks of a sandbox as of now, `all` while they are being made; asked for each folder
- * just before it would go, as sandboxes are made meanwhile
- */
-export async function removeStrayDisks(
-  host: ContainerHost,
-  folder: string,
-  disksOf: (id: string) => ReadonlySet<string> | 'all',
-): Promise<void> {
+/** What is there as of now: sandboxes are made meanwhile. */
+export interface KnownSandboxes {
+  get(id: string): { removeStrays(remove: (named: ReadonlySet<string>) => Promise<void>): Promise<void> } | undefined
+  /** Also true of one that is only being made */
+  known(id: string): boolean
+}
+
+/** Removes folders of disks that no row names. */
+export async function removeStrayDisks(host: ContainerHost, folder: string, sandboxes: KnownSandboxes): Promise<void> {
   for (const id of await readdir(folder).catch(() => [])) {
     if (id.startsWith('.')) continue
-    const found = await readdir(host.folderOf(id)).catch(() => [])
-    const known = disksOf(id)
-    if (known === 'all') continue
-    const stray = found.filter((disk) => !known.has(disk))
-    await host.removeFolder(id, known.size === 0 ? undefined : stray)
+    const sandbox = sandboxes.get(id)
+    if (!sandbox && !sandboxes.known(id)) await host.removeFolder(id)
+    await sandbox?.removeStrays(async (named) => {
+      const found = await readdir(host.folderOf(id)).catch(() => [])
+      if (host.making.has(id)) return
+      const stray = found.filter((disk) => !named.has(disk))
+      await host.removeFolder(id, stray)
+    })
   }
 }
 

@@ -13,11 +13,13 @@ import { type CgroupFiles, cgroupFiles, readEvidence } from './evidence.ts'
 import type { GuestConnection, GuestTransport } from './guest/guest-connection.ts'
 import type { GuestAgent } from './guest-agent.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
+import { Making } from './making.ts'
 import { containerBody, GUEST_UID, WORKSPACE_PATH, type WorkspaceSource } from './profile.ts'
 import type { Recipe } from './recipe.ts'
 import type { GuestEvidence } from './sandbox.ts'
 import { type Freezer, freezerOf } from './standstill.ts'
-import { diskPaths, isDiskFull, makeDisk, mountDisk, removeDisk, reserveDisk } from './workspace/loop-disk.ts'
+import { EmptyDisks } from './workspace/empty-disks.ts'
+import { diskPaths, isDiskFull, mountDisk, removeDisk, reserveDisk, thawDisk } from './workspace/loop-disk.ts'
 
 /** The part of a row that its container depends on. */
 export type Made = Recipe & Pick<SandboxRow, 'id' | 'container' | 'disk' | 'token'>
@@ -45,11 +47,13 @@ export interface ContainerHostOptions {
 export class ContainerHost {
   readonly #options: ContainerHostOptions
   /** Sandboxes whose container or disk is being made: what has no row yet is not an orphan */
-  readonly making = new Set<string>()
+  readonly making = new Making()
+  readonly emptyDisks: EmptyDisks
   #etc: Promise<string> | undefined
 
   constructor(options: ContainerHostOptions) {
     this.#options = options
+    this.emptyDisks = new EmptyDisks(join(options.folder, '.templates'))
   }
 
   folderOf(id: string): string {
@@ -58,10 +62,6 @@ export class ContainerHost {
 
   diskOf({ id, disk }: Pick<Made, 'id' | 'disk'>): string {
     return join(this.folderOf(id), disk)
-  }
-
-  get templates(): string {
-    return join(this.#options.folder, '.templates')
   }
 
   /**
@@ -73,7 +73,7 @@ export class ContainerHost {
     options: { readonly id?: string; fill?(disk: string): Promise<void> } = {},
   ): Promise<{ made: Made; awake: Awake }> {
     const id = options.id ?? newId()
-    this.making.add(id)
+    const prepared = this.making.begin(id)
     const blank: Made = { ...recipe, id, container: '', disk: 'd1', token: randomBytes(16).toString('hex') }
     let made = blank
     try {
@@ -86,7 +86,7 @@ export class ContainerHost {
       await this.discard(made).catch(() => {})
       throw error
     } finally {
-      this.making.delete(id)
+      prepared()
     }
   }
 
@@ -99,7 +99,7 @@ export class ContainerHost {
 
   async makeEmptyDisk(made: Made): Promise<void> {
     const { diskBytes, inodes } = made.limits
-    await makeDisk(this.diskOf(made), this.templates, { bytes: diskBytes, inodes, uid: guestUid(made) })
+    await this.emptyDisks.make(this.diskOf(made), { bytes: diskBytes, inodes, uid: guestUid(made) })
   }
 
   /** @returns the engine's id of the container, which is not started */
@@ -159,6 +159,7 @@ export class ContainerHost {
   /** Takes up one that runs already, as after a restart of the daemon. */
   async resume(made: Made): Promise<Awake> {
     const client = this.#options.link.client()
+    await this.thawDisk(made)
     return this.#connect(client, made, attachedTransport(await client.attach(made.container)))
   }
 
@@ -220,6 +221,11 @@ export class ContainerHost {
   async freezerFor({ container, grade }: Pick<Made, 'container' | 'grade'>, pid: number): Promise<Freezer | undefined> {
     const usable = this.#options.link.info()?.local === true && pid > 0 && grade === 'jailed'
     return usable ? freezerOf(pid, container) : undefined
+  }
+
+  /** Lets its disk go on that a daemon of before may have left frozen. */
+  async thawDisk(made: Pick<Made, 'id' | 'disk' | 'workspace'>): Promise<void> {
+    if (made.workspace === 'loop') await thawDisk(this.diskOf(made))
   }
 
   async #cgroup(pid: number): Promise<CgroupFiles | undefined> {

@@ -4,6 +4,7 @@
  */
 import { MeshError } from '../../../protocol/errors.ts'
 import type { SandboxRow, SnapshotRow } from '../../../protocol/sandbox/row.ts'
+import { disksOfRow } from './adopt.ts'
 import type { Awake, ContainerHost } from './container-host.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import type { GuestConnection } from './guest/guest-connection.ts'
@@ -216,6 +217,13 @@ export class LiveSandbox implements Sandbox {
     return this.#inTurn(() => this.frozen(job))
   }
 
+  /** Has disks removed that neither its row nor a snapshot names: in turn, as the next copy may be given the name of one. */
+  removeStrays(remove: (named: ReadonlySet<string>) => Promise<void>): Promise<void> {
+    return this.#serial.run(async () => {
+      if (!this.#removed) await remove(disksOfRow(this.#row))
+    })
+  }
+
   /** @throws MeshError E_NOT_FOUND */
   snapshotNamed(name: string): SnapshotRow {
     const found = this.#row.snapshots.find((one) => one.name === name)
@@ -343,11 +351,11 @@ export class LiveSandbox implements Sandbox {
         hint: 'Restore a snapshot of it, or remove it',
       })
     }
-    this.#context.host.making.add(this.id)
+    const madeAgain = this.#context.host.making.begin(this.id)
     try {
       await this.#keep({ container: await this.#context.host.createContainer(this.#row) })
     } finally {
-      this.#context.host.making.delete(this.id)
+      madeAgain()
     }
   }
 

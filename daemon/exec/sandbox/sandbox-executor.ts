@@ -2,13 +2,13 @@
  * Sandboxes on a Docker engine: finds the engine, makes, keeps, wakes and removes sandboxes, and survives its own and the engine's restarts.
  * Nothing of the engine's client is loaded before an engine's socket was found.
  */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MeshError } from '../../../protocol/errors.ts'
 import type { Grade } from '../../../protocol/job.ts'
 import type { SandboxRow } from '../../../protocol/sandbox/row.ts'
 import type { Journal } from '../../journal/journal.ts'
-import { adoption, disksOfRow, removeOrphans, removeStrayDisks } from './adopt.ts'
+import { adoption, removeOrphans, removeStrayDisks } from './adopt.ts'
 import { ContainerHost, newId } from './container-host.ts'
 import { exportSandbox } from './content/export-content.ts'
 import { fillFromStream, openContent } from './content/import-content.ts'
@@ -24,7 +24,8 @@ import type { CreateOptions, ImageStore, Sandbox, SandboxExecutor, SandboxLimits
 import { SandboxStore } from './sandbox-store.ts'
 import { SnapshotKeeper } from './snapshot-keeper.ts'
 import { type Prepared, WarmPool } from './warm-pool.ts'
-import { canMakeDisks, copyDisk, mountDisk } from './workspace/loop-disk.ts'
+import { copyDisk } from './workspace/disk-copy.ts'
+import { canMakeDisks, mountDisk } from './workspace/loop-disk.ts'
 
 const MINUTE = 60_000
 
@@ -61,7 +62,9 @@ const ROOT_TICKS = 5
 /** @throws MeshError E_CONFIG, E_JOURNAL_GAP */
 export async function createSandboxExecutor(options: SandboxExecutorOptions): Promise<DockerSandboxExecutor> {
   await mkdir(options.folder, { recursive: true, mode: 0o700 })
-  const executor = new DockerSandboxExecutor(options, await canMakeDisks())
+  // The kernel's table of mounts, by which disks are known as mounted, has no links in its paths.
+  const folder = await realpath(options.folder)
+  const executor = new DockerSandboxExecutor({ ...options, folder }, await canMakeDisks())
   await executor.start()
   return executor
 }
@@ -134,8 +137,13 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   }
 
   async start(): Promise<void> {
-    for (const row of await this.#store.all())
+    await this.#host.emptyDisks
+      .sweep()
+      .catch((error: unknown) => this.#trouble('Something of before could not be removed', error))
+    for (const row of await this.#store.all()) {
+      await this.#host.thawDisk(row)
       this.#sandboxes.set(row.id, new LiveSandbox(this.#context, row, 'stopped'))
+    }
     await this.#link.start()
     this.#timer = setInterval(() => this.#tick(), this.#options.tickMs ?? 1_000)
     this.#timer.unref()
@@ -289,7 +297,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     ownershipOf({ ...ownership, image: image.name }, this.#policy)
     return this.#reserve(ownership, async () => {
       const id = newId()
-      this.#host.making.add(id)
+      const forked = this.#host.making.begin(id)
       try {
         const copied = await this.#copyOf(source, id, from)
         const recipe: Recipe = { ...pickRecipe(source.row), root: copied.root ?? image.digest }
@@ -299,7 +307,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
         }
         return await this.#own(await this.#host.prepare(recipe, { id, fill }), ownership)
       } finally {
-        this.#host.making.delete(id)
+        forked()
       }
     })
   }
@@ -322,7 +330,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     await this.#agent.prepare(info.platform)
     const containers = await client.list(`mesh.node=${this.#options.nodeId}`)
     const rows = [...this.#sandboxes.values()].map(({ row }) => row)
-    const busy = new Set([...this.#host.making, ...this.#pool.ids()])
+    const busy = new Set([...this.#host.making.ids(), ...this.#pool.ids()])
     const { states, orphans } = adoption(containers, rows, busy)
     for (const [id, state] of states) this.#sandboxes.get(id)?.found(state)
     this.#inBackground(this.#findStanding(client))
@@ -342,13 +350,9 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   }
 
   async #removeStrays(): Promise<void> {
-    const disksOf = (id: string): ReadonlySet<string> | 'all' => {
-      const sandbox = this.#sandboxes.get(id)
-      if (this.#host.making.has(id) || this.#pool.ids().has(id)) return 'all'
-      return sandbox ? disksOfRow(sandbox.row) : new Set<string>()
-    }
-    await removeStrayDisks(this.#host, this.#options.folder, disksOf)
-    const known = (id: string): boolean => disksOf(id) === 'all' || this.#sandboxes.has(id)
+    const known = (id: string): boolean =>
+      this.#host.making.has(id) || this.#pool.ids().has(id) || this.#sandboxes.has(id)
+    await removeStrayDisks(this.#host, this.#options.folder, { get: (id) => this.#sandboxes.get(id), known })
     await this.#agent.uninstall({ known })
     await this.#snapshots.removeImages({ node: this.#options.nodeId, known })
   }

@@ -168,7 +168,7 @@ export interface ImageStore {
   pull(name: string, options?: ImageOptions): Promise<ImageView>
   /** A tar of a root file system, or one made by `docker save`. @throws MeshError E_IMAGE, E_TOO_LARGE */
   import(tar: AsyncIterable<Uint8Array>, name: string, options?: ImageOptions): Promise<ImageView>
-  /** A small image with git, curl, python3, nodejs and npm, from Debian packages; needs root and debootstrap. @throws MeshError E_IMAGE */
+  /** A small image with git, curl, python3, nodejs and npm, from Debian packages; needs root, debootstrap and Debian's keys. @throws MeshError E_IMAGE */
   buildDefault(name: string, options?: ImageOptions): Promise<ImageView>
   remove(name: string): Promise<void>
 }

@@ -9,7 +9,8 @@ import { engineJson } from './engine/engine-json.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
 import { checkName } from './recipe.ts'
-import { copyDisk, mountDisk } from './workspace/loop-disk.ts'
+import { copyDisk } from './workspace/disk-copy.ts'
+import { mountDisk } from './workspace/loop-disk.ts'
 
 export const ROOTS_REPOSITORY = 'manyhands/roots'
 
@@ -53,7 +54,7 @@ export class SnapshotKeeper {
   async restore(row: SandboxRow, from: SnapshotRow): Promise<{ made: Made; awake: Awake }> {
     const blank: Made = { ...row, container: '', disk: freshDisk(row), root: from.root ?? row.image.digest }
     let made = blank
-    this.#host.making.add(row.id)
+    const restored = this.#host.making.begin(row.id)
     try {
       const created = this.#host.createContainer(blank).then((container) => {
         made = { ...blank, container }
@@ -71,7 +72,7 @@ export class SnapshotKeeper {
       await this.#host.removeFolder(row.id, [blank.disk]).catch(() => {})
       throw error
     } finally {
-      this.#host.making.delete(row.id)
+      restored()
     }
   }
 

@@ -17,7 +17,8 @@ import type { SandboxRow } from '../../../../protocol/sandbox/row.ts'
 import type { ContainerHost } from '../container-host.ts'
 import type { EngineLink } from '../engine/engine-link.ts'
 import type { LiveSandbox } from '../live-sandbox.ts'
-import { copyDisk, mountDisk, mountPoint, removeDisk } from '../workspace/loop-disk.ts'
+import { copyDisk } from '../workspace/disk-copy.ts'
+import { mountDisk, mountPoint, removeDisk } from '../workspace/loop-disk.ts'
 import { packRoot, sortChanges } from './root-changes.ts'
 import { padding, TAR_END, type TarEntry, tarHeader } from './tar-format.ts'
 
@@ -35,7 +36,7 @@ export async function* exportSandbox(
     throw new MeshError('E_GUEST_FEATURE', 'Cannot copy the sandbox: its workspace is in memory alone')
   const disk = host.diskOf({ id: row.id, disk: `x${randomBytes(4).toString('hex')}` })
   const rootFile = `${disk}.tar`
-  host.making.add(row.id)
+  const copied = host.making.begin(row.id)
   try {
     const removed = row.rootQuota === 'read-only' ? [] : await takeRoot(source, link, rootFile)
     await source.still(() => copyDisk(host.diskOf(row), disk))
@@ -45,7 +46,7 @@ export async function* exportSandbox(
     for (const folder of CONTENT_FOLDERS) yield* tree(join(mountPoint(disk), folder), folder, signal)
     yield TAR_END
   } finally {
-    host.making.delete(row.id)
+    copied()
     await removeDisk(disk)
     await rm(rootFile, { force: true })
   }

@@ -1,7 +1,6 @@
 /** Makes a sandbox of a content stream. */
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { MeshError } from '../../../../protocol/errors.ts'
@@ -17,7 +16,7 @@ import { SANDBOX_BOUNDS } from '../limits.ts'
 import type { Recipe } from '../recipe.ts'
 import type { SandboxSpec } from '../sandbox.ts'
 import type { Prepared } from '../warm-pool.ts'
-import { makeDisk, mountPoint } from '../workspace/loop-disk.ts'
+import { mountPoint } from '../workspace/loop-disk.ts'
 import { EntryPlacer } from './place-entries.ts'
 import { applyRootChanges } from './root-changes.ts'
 import { notTar } from './tar-format.ts'
@@ -65,11 +64,12 @@ export async function fillFromStream(content: OpenContent, recipe: Recipe, host:
   if (recipe.workspace !== 'loop')
     throw new MeshError('E_GUEST_FEATURE', 'Cannot take the sandbox: this node keeps workspaces in memory alone')
   const id = newId()
-  const rootFile = join(host.templates, `root-${id}.tar`)
+  // In the folder of its disks, with which it goes whatever happens
+  const rootFile = `${host.diskOf({ id, disk: 'd1' })}.tar`
   let hasRoot = false
   const fill = async (disk: string): Promise<void> => {
     const uid = guestUid(recipe)
-    await makeDisk(disk, host.templates, { bytes: recipe.limits.diskBytes, inodes: recipe.limits.inodes, uid })
+    await host.emptyDisks.make(disk, { bytes: recipe.limits.diskBytes, inodes: recipe.limits.inodes, uid })
     const placer = new EntryPlacer(mountPoint(disk), uid)
     for (let next = await content.items.next(); next.done !== true; next = await content.items.next()) {
       const item = next.value
@@ -79,7 +79,6 @@ export async function fillFromStream(content: OpenContent, recipe: Recipe, host:
           throw notTar('a root it should not have')
         if (item.entry.bytes > recipe.limits.rootBytes) throw notTar('a root that is larger than its limit')
         hasRoot = true
-        await mkdir(host.templates, { recursive: true, mode: 0o700 })
         await pipeline(
           Readable.from(item.content, { objectMode: false }),
           createWriteStream(rootFile, { flags: 'wx', mode: 0o600 }),

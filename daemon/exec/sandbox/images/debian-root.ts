@@ -44,9 +44,9 @@ export interface BuiltRoot {
   remove(): Promise<void>
 }
 
-/** Pure: what debootstrap is called with. */
+/** Pure: what debootstrap is called with. Left to itself it only warns where Debian's keys are missing, and then runs as root whatever the network gives it. */
 export function debootstrapArguments(folder: string, mirror: string): string[] {
-  return ['--variant=minbase', '--merged-usr', DEBIAN_SUITE, folder, mirror]
+  return ['--force-check-gpg', '--variant=minbase', '--merged-usr', DEBIAN_SUITE, folder, mirror]
 }
 
 /** Pure: the calls of apt inside the new root, in order. */

@@ -8,33 +8,21 @@
  *     home/        what it sees as /home/agent
  *
  * The guest never writes the image itself, only files on it; images never come from elsewhere (content moves between nodes as a stream of files), so
- * the kernel mounts nothing that was made to attack it. ext4's own journal brings a disk back after a crash of the host.
+ * the kernel mounts nothing that was made to attack it. ext4's own journal brings a disk back after a crash of the host. Folders are given by paths without
+ * symbolic links: whether a disk is mounted is read from the kernel's table.
  */
-import { execFile } from 'node:child_process'
-import { chmod, chown, mkdir, open, readFile, rename, rm, rmdir, statfs, truncate } from 'node:fs/promises'
+import { mkdir, open, readFile, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
-import { MeshError } from '../../../../protocol/errors.ts'
-
-const run = promisify(execFile)
-const TOOL_MS = 60_000
-
-export interface DiskSize {
-  readonly bytes: number
-  readonly inodes: number
-  /** Whose the workspace and home are */
-  readonly uid: number
-}
+import { diskTool } from './disk-tool.ts'
 
 export interface DiskPaths {
   readonly workspace: string
   readonly home: string
 }
 
-const imageOf = (folder: string): string => join(folder, 'disk.img')
-const mountOf = (folder: string): string => join(folder, 'mnt')
+export const imageOf = (folder: string): string => join(folder, 'disk.img')
 /** Holds the folders `workspace` and `home` while the disk is mounted */
-export const mountPoint = mountOf
+export const mountPoint = (folder: string): string => join(folder, 'mnt')
 
 /** Whether this process can make and mount disks: as root with the tools, outside of a user namespace. */
 export async function canMakeDisks(): Promise<boolean> {
@@ -43,7 +31,7 @@ export async function canMakeDisks(): Promise<boolean> {
     const mapped = await readFile('/proc/self/uid_map', 'utf8')
     if (!/^\s*0\s+0\s+4294967295\s*$/.test(mapped)) return false
     await Promise.all([
-      run('mkfs.ext4', ['-V'], { timeout: TOOL_MS }),
+      diskTool('mkfs.ext4', ['-V'], 'make a workspace'),
       open('/dev/loop-control', 'r').then((file) => file.close()),
     ])
     return true
@@ -58,55 +46,48 @@ export async function reserveDisk(folder: string): Promise<void> {
   for (const path of [workspace, home]) await mkdir(path, { recursive: true, mode: 0o700 })
 }
 
-/** Makes an empty disk in `folder` and mounts it. */
-export async function makeDisk(folder: string, templates: string, size: DiskSize): Promise<DiskPaths> {
-  const template = await diskTemplate(templates, size)
-  await mkdir(folder, { recursive: true, mode: 0o700 })
-  await copySparse(template, imageOf(folder))
-  return mountDisk(folder)
-}
-
-/** Mounts it unless it is. */
+/** Mounts it unless it is. Either way it can be written after. */
 export async function mountDisk(folder: string): Promise<DiskPaths> {
-  const at = mountOf(folder)
-  if (!(await isMounted(at))) {
+  const at = mountPoint(folder)
+  if (await isMounted(at)) await thaw(at)
+  else {
     await reserveDisk(folder)
     const options = 'loop,nosuid,nodev,noatime,errors=remount-ro'
-    await tool('mount', ['-t', 'ext4', '-o', options, imageOf(folder), at], 'mount a workspace')
+    await diskTool('mount', ['-t', 'ext4', '-o', options, imageOf(folder), at], 'mount a workspace')
   }
   return diskPaths(folder)
 }
 
+/**
+ * Lets a mounted disk go on. A process that is killed while it copies a disk leaves it frozen, and then whoever writes to it, and whoever ends that one,
+ * waits for ever.
+ */
+export async function thawDisk(folder: string): Promise<void> {
+  const at = mountPoint(folder)
+  if (await isMounted(at)) await thaw(at)
+}
+
+/** As a rule it is not frozen, which is told as a failure. */
+async function thaw(at: string): Promise<void> {
+  await diskTool('fsfreeze', ['-u', at], 'go on with a workspace').catch(() => undefined)
+}
+
 export function diskPaths(folder: string): DiskPaths {
-  return { workspace: join(mountOf(folder), 'workspace'), home: join(mountOf(folder), 'home') }
+  return { workspace: join(mountPoint(folder), 'workspace'), home: join(mountPoint(folder), 'home') }
 }
 
 export async function unmountDisk(folder: string): Promise<void> {
-  const at = mountOf(folder)
+  const at = mountPoint(folder)
   if (!(await isMounted(at))) return
   // A guest that is just ending may hold it for a moment; lazily then: the mount goes when the last user does.
-  await tool('umount', [at], 'unmount a workspace').catch(() => tool('umount', ['-l', at], 'unmount a workspace'))
+  await diskTool('umount', [at], 'unmount a workspace').catch(() =>
+    diskTool('umount', ['-l', at], 'unmount a workspace'),
+  )
 }
 
 export async function removeDisk(folder: string): Promise<void> {
   await unmountDisk(folder)
   await rm(folder, { recursive: true, force: true })
-}
-
-/**
- * Copies a disk's image while its guest is paused: what was written is brought to the image first. The copy is sparse.
- * @returns bytes it takes on the host
- */
-export async function copyDisk(from: string, to: string): Promise<number> {
-  await mkdir(to, { recursive: true, mode: 0o700 })
-  const at = mountOf(from)
-  const frozen = (await isMounted(at)) && (await freeze(at))
-  try {
-    await copySparse(imageOf(from), imageOf(to))
-  } finally {
-    if (frozen) await tool('fsfreeze', ['-u', at], 'go on after copying a workspace')
-  }
-  return diskBytes(to)
 }
 
 /** Bytes the image takes on the host. */
@@ -121,86 +102,14 @@ export async function diskBytes(folder: string): Promise<number> {
 
 /** Whether no file fits any more, or hardly a byte: ext4 keeps some blocks back for itself, so the last are never given out. */
 export async function isDiskFull(folder: string): Promise<boolean> {
-  const { bavail, blocks, ffree } = await statfs(mountOf(folder))
+  const { bavail, blocks, ffree } = await statfs(mountPoint(folder))
   return ffree === 0 || bavail <= Math.max(blocks / 800, Math.min(256, blocks / 32))
 }
 
-/** The image becomes consistent and stays so until it is thawed. */
-async function freeze(at: string): Promise<boolean> {
-  await tool('fsfreeze', ['-f', at], 'copy a workspace')
-  return true
-}
-
-/** Made once for each size: an empty, never mounted image takes milliseconds to copy and tens of them to make. */
-async function diskTemplate(templates: string, { bytes, inodes, uid }: DiskSize): Promise<string> {
-  const path = join(templates, `ext4-${bytes}-${inodes}-${uid}.img`)
-  if (await exists(path)) return path
-  await mkdir(templates, { recursive: true, mode: 0o700 })
-  const fresh = await freshFolder(templates)
-  try {
-    await formatDisk(fresh, { bytes, inodes, uid })
-    await rename(imageOf(fresh), path)
-  } finally {
-    await removeDisk(fresh)
-  }
-  return path
-}
-
-let made = 0
-async function freshFolder(parent: string): Promise<string> {
-  const folder = join(parent, `making-${process.pid}-${++made}`)
-  await mkdir(folder, { mode: 0o700 })
-  return folder
-}
-
-async function formatDisk(folder: string, { bytes, inodes, uid }: DiskSize): Promise<void> {
-  const image = imageOf(folder)
-  const file = await open(image, 'wx', 0o600)
-  await file.close()
-  // The guest gets what was asked for: what the file system itself needs is added.
-  await truncate(image, roundUp(bytes + inodes * 256 + Math.max(bytes >> 6, 8 << 20), 4096))
-  const journal = bytes >= 256 << 20 ? ['-J', 'size=8'] : ['-J', 'size=4', '-b', '4096']
-  const features = ['-O', '^resize_inode', '-E', 'lazy_itable_init=1,lazy_journal_init=1,nodiscard']
-  await tool(
-    'mkfs.ext4',
-    ['-q', '-F', '-m', '0', '-N', `${inodes}`, ...journal, ...features, image],
-    'make a workspace',
-  )
-  const paths = await mountDisk(folder)
-  await rmdir(join(mountOf(folder), 'lost+found'))
-  for (const path of [paths.workspace, paths.home]) {
-    await mkdir(path)
-    await chmod(path, 0o755)
-    await chown(path, uid, uid)
-  }
-  await unmountDisk(folder)
-}
-
-const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step
-
-async function copySparse(from: string, to: string): Promise<void> {
-  await tool('cp', ['--sparse=always', '--reflink=auto', from, to], 'copy a workspace')
-}
-
-async function isMounted(path: string): Promise<boolean> {
+/** @param path without links */
+export async function isMounted(path: string): Promise<boolean> {
   const table = await readFile('/proc/self/mountinfo', 'utf8')
-  return table.includes(` ${path.replace(/ /g, '\\040')} `)
-}
-
-async function exists(path: string): Promise<boolean> {
-  return open(path, 'r').then(
-    (file) => file.close().then(() => true),
-    () => false,
-  )
-}
-
-async function tool(name: string, args: readonly string[], action: string): Promise<void> {
-  try {
-    await run(name, [...args], { timeout: TOOL_MS })
-  } catch (error) {
-    throw new MeshError('E_ENGINE', `Cannot ${action}: ${name} failed`, {
-      cause: error,
-      hint: 'See the log of the daemon; the disk may be full, or no loop device be left',
-    })
-  }
+  // proc(5): these four are written as a backslash and three octal digits
+  const escaped = path.replace(/[ \t\n\\]/g, (one) => `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`)
+  return table.includes(` ${escaped} `)
 }

@@ -1,6 +1,6 @@
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { ByteQueue, keepBytes } from '../byte-queue.ts'
+import { ByteQueue, collectBytes, keepBytes, PLAIN_PIECES } from '../byte-queue.ts'
 import { errnoError } from '../errno.ts'
 import type { FileChange, FileEntry, FileStat, GuestFiles } from '../guest-connection.ts'
 import { decodeChanges, decodeEntries, decodeStat, encodeFile, type FileBody } from './bodies.ts'
@@ -50,7 +50,7 @@ export class HelperFiles implements GuestFiles {
       onOut(body) {
         have += body.length
         if (have > maxBytes) return refuse(have)
-        parts.push(keepBytes(body))
+        collectBytes(parts, body)
         operation.channel.took(body.length)
       },
     }
@@ -190,7 +190,7 @@ export class HelperFiles implements GuestFiles {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const queue = new ByteQueue<Uint8Array>(
-      (bytes) => bytes.length,
+      PLAIN_PIECES,
       (bytes) => operation.channel.took(bytes),
       () => operation.channel.close(),
     )

@@ -12,6 +12,7 @@ import type {
   OutputChunk,
   TerminalSize,
 } from '../guest-connection.ts'
+import { OUTPUT_PIECES } from '../output-pieces.ts'
 import { clampSize } from './bodies.ts'
 import type { Channel, ChannelEnd, ChannelHandler } from './link.ts'
 import { END_HOW, TO_GUEST } from './wire.ts'
@@ -63,7 +64,7 @@ export class HelperProcess implements GuestProcess {
       this.#resolveOpened = resolve
     })
     this.#queue = new ByteQueue<OutputChunk>(
-      (chunk) => chunk.bytes.length,
+      OUTPUT_PIECES,
       (bytes) => this.#channel.took(bytes),
       () => this.#discard(),
     )

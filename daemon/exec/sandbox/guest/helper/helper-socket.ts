@@ -1,6 +1,6 @@
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { ByteQueue, keepBytes } from '../byte-queue.ts'
+import { ByteQueue, keepBytes, PLAIN_PIECES } from '../byte-queue.ts'
 import { errnoError } from '../errno.ts'
 import type { ByteDuplex, GuestPort } from '../guest-connection.ts'
 import { type Channel, type ChannelEnd, type Link, lostError } from './link.ts'
@@ -156,7 +156,7 @@ class GuestSocket implements ByteDuplex {
       resolveClosed = resolve
     })
     this.#queue = new ByteQueue<Uint8Array>(
-      (bytes) => bytes.length,
+      PLAIN_PIECES,
       (bytes) => this.#channel.took(bytes),
       () => this.close(),
     )

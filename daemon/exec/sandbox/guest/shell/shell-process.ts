@@ -4,6 +4,7 @@ import { ByteQueue } from '../byte-queue.ts'
 import { type EndCause, needsEvidence, type ProcessEnd, SIGNAL_NUMBERS, verdict } from '../end-verdict.ts'
 import { errnoError } from '../errno.ts'
 import type { EndEvidence, ExecOptions, GuestEnd, GuestProcess, GuestSignal, OutputChunk } from '../guest-connection.ts'
+import { OUTPUT_PIECES } from '../output-pieces.ts'
 import type { JobEnd, ShellLane } from './lane.ts'
 
 /** Between two looks at the output of a running job, milliseconds: often at first. */
@@ -12,7 +13,7 @@ const LAST_LOOK_MS = 250
 const FETCH_BYTES = 256 << 10
 
 export interface ShellJobContext {
-  readonly lane: ShellLane
+  readonly lane: Pick<ShellLane, 'run'>
   evidence(): Promise<EndEvidence | undefined>
   readonly before: EndEvidence | undefined
   lostKind(): 'engine-lost' | 'sandbox-lost'
@@ -41,6 +42,7 @@ export class ShellProcess implements GuestProcess {
   #cause: EndCause | undefined
   #sent: number | undefined
   #timers: NodeJS.Timeout[] = []
+  #nextLook: NodeJS.Timeout | undefined
 
   constructor(id: number, context: ShellJobContext, options: ExecOptions) {
     this.id = id
@@ -48,7 +50,7 @@ export class ShellProcess implements GuestProcess {
     this.#options = options
     this.#offsets = [context.from[0], context.from[1]]
     this.#queue = new ByteQueue<OutputChunk>(
-      (chunk) => chunk.bytes.length,
+      OUTPUT_PIECES,
       (bytes) => this.#taken(bytes),
       () => this.#discard(),
     )
@@ -82,6 +84,8 @@ export class ShellProcess implements GuestProcess {
   /** From the lane: its job ended. */
   jobEnded(end: JobEnd | 'lost'): void {
     this.#exit.resolve(end)
+    // Nothing more can be fetched, whether there is room for it or not.
+    if (end === 'lost') this.#discard()
   }
 
   async #live(): Promise<GuestEnd> {
@@ -97,6 +101,7 @@ export class ShellProcess implements GuestProcess {
       return this.#cause === undefined ? { kind: this.#context.lostKind() } : { kind: this.#cause }
     } finally {
       for (const timer of this.#timers) clearTimeout(timer)
+      clearTimeout(this.#nextLook)
       signal?.removeEventListener('abort', cancel)
       this.#queue.end()
       this.#context.forget()
@@ -158,11 +163,12 @@ export class ShellProcess implements GuestProcess {
   }
 
   #sleep(ms: number): Promise<undefined> {
-    return new Promise((resolve) => this.#later(ms, () => resolve(undefined)))
+    return new Promise((resolve) => {
+      this.#nextLook = setTimeout(() => resolve(undefined), ms)
+    })
   }
 
   #later(ms: number, work: () => void): void {
-    if (this.#timers.length > 64) this.#timers = this.#timers.slice(-32)
     this.#timers.push(setTimeout(work, Math.min(ms, 0x7fff_ffff)))
   }
 
