@@ -26,10 +26,10 @@ import type { SandboxPlacer } from './placer.ts'
 
 export interface DeskOptions {
   readonly self: string
-  readonly host: SandboxHost
+  readonly host: Pick<SandboxHost, 'placeFor' | 'views' | 'find'>
   readonly away: AwayBook
   readonly grants: ArtifactGrants
-  readonly placer: SandboxPlacer
+  readonly placer: Pick<SandboxPlacer, 'candidates' | 'hopeless' | 'nodeCalled'>
   /** A peer as a place */
   readonly peer: (node: string) => OpPlace
   /** Makes the way out of a sandbox on a peer lead here. Undefined: it has none */
@@ -139,19 +139,29 @@ export class SandboxDesk {
         .catch(() => undefined)
       throw error
     }
-    if (node !== this.#options.self)
-      await this.#lendDoor(row).catch((error: unknown) =>
-        warn({ err: error, sandbox: id }, 'no way out was lent to a sandbox'),
-      )
+    // One that came home goes out here: nobody keeps the way out that was lent to it
+    await (node === this.#options.self ? this.#closeDoor(id) : this.#lendDoor(row)).catch((error: unknown) =>
+      warn({ err: error, sandbox: id }, 'the way out of a sandbox did not move with it'),
+    )
     return row.view
+  }
+
+  async #closeDoor(id: string): Promise<void> {
+    const door = this.#doors.get(id)
+    this.#doors.delete(id)
+    await door?.close()
   }
 
   async #lendDoor(row: AwaySandbox): Promise<void> {
     const { id, at, node } = row
-    await this.#doors.get(id)?.close()
+    await this.#closeDoor(id)
     const door = await this.#options.lend(row)
     if (!door) return
+    // It moved or was removed meanwhile
+    if (this.#options.away.find(id)?.at !== at) return door.close()
+    const other = this.#doors.get(id)
     this.#doors.set(id, door)
+    await other?.close()
     await this.#place(node).run({ op: 'door', sandbox: at, ticket: ticketOf(door) }, quietLink())
   }
 
@@ -223,8 +233,7 @@ export class SandboxDesk {
       if (!(error instanceof MeshError) || (error.code !== 'E_NOT_FOUND' && error.code !== 'E_NOT_MEMBER')) throw error
     }
     await this.#options.away.remove(found.id)
-    await this.#doors.get(found.id)?.close()
-    this.#doors.delete(found.id)
+    await this.#closeDoor(found.id)
     await this.#options.grants.take(found.id)
   }
 
