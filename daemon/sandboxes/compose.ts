@@ -29,6 +29,7 @@ import { ownerParts } from './host-view.ts'
 import { Leases } from './leases.ts'
 import { SandboxPlacer } from './placer.ts'
 import { RemotePlace } from './remote-place.ts'
+import { Renewals } from './renewals.ts'
 import { PeerOps } from './serve-peers.ts'
 
 export interface SandboxPartsOptions {
@@ -74,6 +75,7 @@ export class SandboxParts {
   readonly #leases: Leases
   readonly #peers: PeerOps
   readonly #fetches: IsolateFetch
+  readonly #renewals: Renewals
   readonly #timers: NodeJS.Timeout[]
   #imageLabels: readonly string[] = []
   #closed = false
@@ -132,6 +134,12 @@ export class SandboxParts {
         ),
       warn,
     })
+    this.#renewals = new Renewals({
+      holders: () => this.desk.holders(),
+      isConnected: (node) => net.isConnected(node),
+      renew: (node) => this.desk.renew(node),
+      warn,
+    })
     this.#peers = new PeerOps({ net, placeFor: (peer) => this.#placeFor(peer) })
     for (const sandbox of executor.list()) {
       const { node } = ownerParts(sandbox.view().owner)
@@ -141,7 +149,7 @@ export class SandboxParts {
     const { silenceMs } = config.sandbox
     this.#timers = [
       setInterval(() => this.#leases.tick(), Math.min(LEASE_TICK_MS, silenceMs / TICKS_OF_SILENCE)),
-      setInterval(() => void this.#renew(), Math.min(RENEW_MS, silenceMs / SIGNS_OF_SILENCE)),
+      setInterval(() => this.#renewals.tick(), Math.min(RENEW_MS, silenceMs / SIGNS_OF_SILENCE)),
       setInterval(() => void this.#lookAtImages(), IMAGES_MS),
     ]
     for (const timer of this.#timers) timer.unref()
@@ -221,17 +229,6 @@ export class SandboxParts {
       this.#options.directory.changed()
     } catch (error) {
       this.#options.warn({ err: error }, 'the images of this node could not be looked at')
-    }
-  }
-
-  async #renew(): Promise<void> {
-    for (const node of this.desk.holders()) {
-      if (!this.#options.net.isConnected(node)) continue
-      await this.desk
-        .renew(node)
-        .catch((error: unknown) =>
-          this.#options.warn({ err: error, peer: node }, 'sandboxes on a peer were not heard of'),
-        )
     }
   }
 

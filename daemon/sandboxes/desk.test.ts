@@ -41,9 +41,12 @@ async function start() {
     return {}
   }
   const place = (node: string): OpPlace => ({
-    run: async (op) => {
+    run: async (op, link) => {
       asked.push(`${node} ${op.op}`)
-      return (answers.get(`${node} ${op.op}`) ?? ((one) => usual(node, one)))(op)
+      const canceled = new Promise<never>((_resolve, reject) =>
+        link.signal.addEventListener('abort', () => reject(link.signal.reason)),
+      )
+      return Promise.race([canceled, (answers.get(`${node} ${op.op}`) ?? ((one) => usual(node, one)))(op)])
     },
   })
   /** What a lending waits for */
@@ -69,6 +72,7 @@ async function start() {
     peer: place,
     lend,
     warn,
+    ownOpMs: 20,
   })
   return { desk, asked, open, lending, answers, warnings }
 }
@@ -106,5 +110,20 @@ describe('the way out of a sandbox that moves', () => {
     resolve()
     await back
     expect(open).toEqual([])
+  })
+})
+
+describe('a node that does not answer', () => {
+  it('holds up nothing that this daemon asks by itself', async () => {
+    const { desk, answers, asked } = await start()
+    const never = (): Promise<never> => new Promise(() => undefined)
+    for (const op of ['renew', 'door', 'remove']) answers.set(`bob ${op}`, never)
+    const { id } = await desk.create({ on: 'bob' }, undefined, signal)
+    await expect(desk.renew('bob')).rejects.toMatchObject({ code: 'E_TIMEOUT' })
+    await expect(desk.reconnected('bob')).rejects.toMatchObject({ code: 'E_TIMEOUT' })
+    expect(await desk.move(id, 'carol', signal)).toMatchObject({ node: 'carol' })
+    expect(asked.filter((one) => /renew|door|remove/.test(one))).toEqual([
+      ...['bob door', 'bob renew', 'bob renew', 'carol door', 'bob remove'],
+    ])
   })
 })
