@@ -242,13 +242,13 @@ export class SandboxParts {
       )
   }
 
-  #onExpired(id: string): void {
-    this.executor
-      .get(id)
-      ?.remove()
-      .catch((error: unknown) =>
-        this.#options.warn({ err: error, sandbox: id }, 'a sandbox whose owner is gone was not removed'),
-      )
+  async #onExpired(id: string): Promise<void> {
+    try {
+      await this.executor.get(id)?.remove()
+    } catch (error) {
+      this.#options.warn({ err: error, sandbox: id }, 'a sandbox whose owner is gone was not removed')
+      throw error
+    }
   }
 }
 
