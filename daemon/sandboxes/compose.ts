@@ -111,6 +111,7 @@ export class SandboxParts {
       nodeName,
       defaultImage: config.sandbox.image,
       keptBytes: LIMITS.guestKeptBytes,
+      slots: config.sandbox.slots,
       onImages: () => void this.#lookAtImages(),
     })
     this.desk = new SandboxDesk({
@@ -170,7 +171,7 @@ export class SandboxParts {
   offer(): Offer {
     const services = this.egress.services.list().map(({ name }) => `service/${name}`)
     if (this.executor.info() === undefined) return { executors: [], labels: services }
-    const executors = this.#host.offers(this.#options.config.sandbox.slots)
+    const executors = this.#host.offers()
     return { executors, labels: [...services, ...this.#imageLabels] }
   }
 
