@@ -90,6 +90,8 @@ export const LIMITS = {
   sandboxStreamsPerPeer: 48,
   /** Ops one peer may have running here on sandboxes at once. */
   sandboxOpsPerPeer: 256,
+  /** Part of `sandbox.slots` that one other node may have: then no node takes them all. */
+  sandboxShare: 0.5,
   /** Sandboxes this node may have on other nodes. */
   sandboxesAway: 10_000,
 

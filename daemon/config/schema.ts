@@ -127,7 +127,12 @@ const sandbox = z.strictObject({
   ),
   leastGrade: z.enum(GRADES).default('jailed').describe('Weakest isolation grade of sandboxes that is offered'),
   image: text(255, 'manyhands/default', 'Image of sandboxes that name none'),
-  slots: count(0, 1_000, 100, 'Sandboxes, asleep ones included, up to which this node offers room'),
+  slots: count(
+    0,
+    1_000,
+    100,
+    'Sandboxes, asleep ones and its own included, up to which this node takes those of other nodes; each of these gets at most half',
+  ),
   buildInContainers: flag(false, 'Offer profile "build" also where guests share the kernel of this host'),
   warmEach: count(0, 64, 1, 'Sandboxes kept started of each of the kinds used last'),
   warmKinds: count(0, 16, 2, 'Kinds of sandboxes that are kept started'),

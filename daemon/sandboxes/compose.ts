@@ -29,6 +29,7 @@ import { ownerParts } from './host-view.ts'
 import { Leases } from './leases.ts'
 import { SandboxPlacer } from './placer.ts'
 import { RemotePlace } from './remote-place.ts'
+import { Renewals } from './renewals.ts'
 import { PeerOps } from './serve-peers.ts'
 
 export interface SandboxPartsOptions {
@@ -74,6 +75,7 @@ export class SandboxParts {
   readonly #leases: Leases
   readonly #peers: PeerOps
   readonly #fetches: IsolateFetch
+  readonly #renewals: Renewals
   readonly #timers: NodeJS.Timeout[]
   #imageLabels: readonly string[] = []
   #closed = false
@@ -109,6 +111,7 @@ export class SandboxParts {
       nodeName,
       defaultImage: config.sandbox.image,
       keptBytes: LIMITS.guestKeptBytes,
+      slots: config.sandbox.slots,
       onImages: () => void this.#lookAtImages(),
     })
     this.desk = new SandboxDesk({
@@ -132,6 +135,12 @@ export class SandboxParts {
         ),
       warn,
     })
+    this.#renewals = new Renewals({
+      holders: () => this.desk.holders(),
+      isConnected: (node) => net.isConnected(node),
+      renew: (node) => this.desk.renew(node),
+      warn,
+    })
     this.#peers = new PeerOps({ net, placeFor: (peer) => this.#placeFor(peer) })
     for (const sandbox of executor.list()) {
       const { node } = ownerParts(sandbox.view().owner)
@@ -141,7 +150,7 @@ export class SandboxParts {
     const { silenceMs } = config.sandbox
     this.#timers = [
       setInterval(() => this.#leases.tick(), Math.min(LEASE_TICK_MS, silenceMs / TICKS_OF_SILENCE)),
-      setInterval(() => void this.#renew(), Math.min(RENEW_MS, silenceMs / SIGNS_OF_SILENCE)),
+      setInterval(() => this.#renewals.tick(), Math.min(RENEW_MS, silenceMs / SIGNS_OF_SILENCE)),
       setInterval(() => void this.#lookAtImages(), IMAGES_MS),
     ]
     for (const timer of this.#timers) timer.unref()
@@ -162,7 +171,7 @@ export class SandboxParts {
   offer(): Offer {
     const services = this.egress.services.list().map(({ name }) => `service/${name}`)
     if (this.executor.info() === undefined) return { executors: [], labels: services }
-    const executors = this.#host.offers(this.#options.config.sandbox.slots)
+    const executors = this.#host.offers()
     return { executors, labels: [...services, ...this.#imageLabels] }
   }
 
@@ -224,17 +233,6 @@ export class SandboxParts {
     }
   }
 
-  async #renew(): Promise<void> {
-    for (const node of this.desk.holders()) {
-      if (!this.#options.net.isConnected(node)) continue
-      await this.desk
-        .renew(node)
-        .catch((error: unknown) =>
-          this.#options.warn({ err: error, peer: node }, 'sandboxes on a peer were not heard of'),
-        )
-    }
-  }
-
   #onSilent(id: string): void {
     this.#doors.forget(id).catch(() => undefined)
     this.executor
@@ -245,13 +243,13 @@ export class SandboxParts {
       )
   }
 
-  #onExpired(id: string): void {
-    this.executor
-      .get(id)
-      ?.remove()
-      .catch((error: unknown) =>
-        this.#options.warn({ err: error, sandbox: id }, 'a sandbox whose owner is gone was not removed'),
-      )
+  async #onExpired(id: string): Promise<void> {
+    try {
+      await this.executor.get(id)?.remove()
+    } catch (error) {
+      this.#options.warn({ err: error, sandbox: id }, 'a sandbox whose owner is gone was not removed')
+      throw error
+    }
   }
 }
 

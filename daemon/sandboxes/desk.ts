@@ -21,20 +21,22 @@ import { type ArtifactGrants, subjectOf } from './artifact-grants.ts'
 import type { AwayBook, AwaySandbox } from './away-book.ts'
 import { fillWorkspace } from './fill-workspace.ts'
 import type { SandboxHost } from './host.ts'
-import { type OpLink, type OpPlace, pipeLinks, quietLink } from './op-link.ts'
+import { type OpLink, type OpPlace, pipeLinks, quietLink, runOwn } from './op-link.ts'
 import type { SandboxPlacer } from './placer.ts'
 
 export interface DeskOptions {
   readonly self: string
-  readonly host: SandboxHost
+  readonly host: Pick<SandboxHost, 'placeFor' | 'views' | 'find'>
   readonly away: AwayBook
   readonly grants: ArtifactGrants
-  readonly placer: SandboxPlacer
+  readonly placer: Pick<SandboxPlacer, 'candidates' | 'hopeless' | 'nodeCalled'>
   /** A peer as a place */
   readonly peer: (node: string) => OpPlace
   /** Makes the way out of a sandbox on a peer lead here. Undefined: it has none */
   readonly lend: (row: AwaySandbox) => Promise<LentDoor | undefined>
   readonly warn: (facts: object, message: string) => void
+  /** @default OWN_OP_MS */
+  readonly ownOpMs?: number
 }
 
 /** Where a sandbox is, and what it is called there. */
@@ -85,7 +87,7 @@ export class SandboxDesk {
       await fillWorkspace({ place, at, artifact, subject, signal })
       return this.#told(view)
     } catch (error) {
-      await this.remove(view.id, new AbortController().signal).catch((failure: unknown) =>
+      await this.remove(view.id).catch((failure: unknown) =>
         this.#options.warn({ err: failure, sandbox: view.id }, 'a sandbox that could not be filled is still there'),
       )
       throw error
@@ -134,25 +136,33 @@ export class SandboxDesk {
     try {
       await away.put(row)
     } catch (error) {
-      await this.#place(node)
-        .run({ op: 'remove', sandbox: view.id }, quietLink())
-        .catch(() => undefined)
+      await this.#own(node, { op: 'remove', sandbox: view.id }).catch(() => undefined)
       throw error
     }
-    if (node !== this.#options.self)
-      await this.#lendDoor(row).catch((error: unknown) =>
-        warn({ err: error, sandbox: id }, 'no way out was lent to a sandbox'),
-      )
+    // One that came home goes out here: nobody keeps the way out that was lent to it
+    await (node === this.#options.self ? this.#closeDoor(id) : this.#lendDoor(row)).catch((error: unknown) =>
+      warn({ err: error, sandbox: id }, 'the way out of a sandbox did not move with it'),
+    )
     return row.view
+  }
+
+  async #closeDoor(id: string): Promise<void> {
+    const door = this.#doors.get(id)
+    this.#doors.delete(id)
+    await door?.close()
   }
 
   async #lendDoor(row: AwaySandbox): Promise<void> {
     const { id, at, node } = row
-    await this.#doors.get(id)?.close()
+    await this.#closeDoor(id)
     const door = await this.#options.lend(row)
     if (!door) return
+    // It moved or was removed meanwhile
+    if (this.#options.away.find(id)?.at !== at) return door.close()
+    const other = this.#doors.get(id)
     this.#doors.set(id, door)
-    await this.#place(node).run({ op: 'door', sandbox: at, ticket: ticketOf(door) }, quietLink())
+    await other?.close()
+    await this.#own(node, { op: 'door', sandbox: at, ticket: ticketOf(door) })
   }
 
   /** Every sandbox of this node's clients; those on peers as last heard. */
@@ -214,17 +224,20 @@ export class SandboxDesk {
     return this.#told(found.node === self ? view : await this.#keepAway(view.id, found.node, view, found.away?.agent))
   }
 
-  /** Gone on its node, or that node gone from the mesh: then only the row is left, and that goes. @throws MeshError E_UNREACHABLE */
-  async remove(id: string, signal: AbortSignal): Promise<void> {
+  /**
+   * Gone on its node, or that node gone from the mesh: then only the row is left, and that goes. @param signal of the client; absent: it is this daemon's
+   * own wish. @throws MeshError E_UNREACHABLE, E_TIMEOUT
+   */
+  async remove(id: string, signal?: AbortSignal): Promise<void> {
     const found = this.#known(id)
+    const op = { op: 'remove', sandbox: found.at } as const
     try {
-      await found.place.run({ op: 'remove', sandbox: found.at }, quietLink(signal))
+      await (signal ? found.place.run(op, quietLink(signal)) : this.#own(found.node, op))
     } catch (error) {
       if (!(error instanceof MeshError) || (error.code !== 'E_NOT_FOUND' && error.code !== 'E_NOT_MEMBER')) throw error
     }
     await this.#options.away.remove(found.id)
-    await this.#doors.get(found.id)?.close()
-    this.#doors.delete(found.id)
+    await this.#closeDoor(found.id)
     await this.#options.grants.take(found.id)
   }
 
@@ -249,7 +262,7 @@ export class SandboxDesk {
     const [, { view }] = await Promise.all([exported, imported])
     if (!view) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it names no sandbox')
     const kept = await this.#keepAway(found.id, node, view, agent)
-    await found.place.run({ op: 'remove', sandbox: found.at }, quietLink()).catch((error: unknown) => {
+    await this.#own(found.node, { op: 'remove', sandbox: found.at }).catch((error: unknown) => {
       this.#options.warn({ err: error, sandbox: found.id }, 'a sandbox was moved, and its old copy is still there')
     })
     return this.#told(kept)
@@ -291,7 +304,7 @@ export class SandboxDesk {
 
   async #renewSome(node: string, rows: readonly AwaySandbox[]): Promise<void> {
     const { away } = this.#options
-    const { views = [] } = await this.#place(node).run({ op: 'renew', ids: rows.map(({ at }) => at) }, quietLink())
+    const { views = [] } = await this.#own(node, { op: 'renew', ids: rows.map(({ at }) => at) })
     const heard = new Map(views.map((view) => [view.id, view]))
     for (const row of rows) {
       const view = heard.get(row.at)
@@ -319,6 +332,11 @@ export class SandboxDesk {
   async close(): Promise<void> {
     await Promise.all([...this.#doors.values()].map((door) => door.close()))
     this.#doors.clear()
+  }
+
+  /** What this daemon asks by itself comes to an end. @throws MeshError E_TIMEOUT, and what the op throws */
+  #own(node: string, op: SandboxOp): Promise<OpReply> {
+    return runOwn(this.#place(node), op, this.#options.ownOpMs)
   }
 
   #nodeFor(on: string | undefined): string {

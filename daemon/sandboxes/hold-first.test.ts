@@ -17,12 +17,16 @@ function asker() {
 
 function taker() {
   const seen: string[] = []
+  const { promise: ended, resolve } = Promise.withResolvers<void>()
   const sink: OpSink = {
     data: (bytes) => void seen.push(Buffer.from(bytes).toString()),
-    finish: () => void seen.push('end'),
+    finish() {
+      seen.push('end')
+      resolve()
+    },
     control: () => undefined,
   }
-  return { seen, sink }
+  return { seen, sink, ended }
 }
 
 describe('what an asker sends first', () => {
@@ -32,8 +36,9 @@ describe('what an asker sends first', () => {
     for (const text of ['abc', 'def']) void send(text)
     finish()
     const { whole, link: rest } = await held
-    const { seen, sink } = taker()
+    const { seen, sink, ended } = taker()
     rest.receive(sink)
+    await ended
     expect([whole, seen]).toEqual([true, ['abc', 'def', 'end']])
   })
 
@@ -42,11 +47,48 @@ describe('what an asker sends first', () => {
     const held = holdFirst(link, 5)
     for (const text of ['abc', 'def', 'ghi']) void send(text)
     const { whole, link: rest } = await held
-    const { seen, sink } = taker()
+    const { seen, sink, ended } = taker()
     rest.receive(sink)
     void send('jkl')
     finish()
+    await ended
     expect([whole, seen]).toEqual([false, ['abc', 'def', 'ghi', 'jkl', 'end']])
+  })
+
+  it('does not grow while nobody takes it: the asker waits, and goes on as fast as it is taken', async () => {
+    const { link, send, finish } = asker()
+    const held = holdFirst(link, 5)
+    let sent = 0
+    const sending = (async () => {
+      for (; sent < 100; sent++) await send('abc')
+      finish()
+    })()
+    const { whole, link: rest } = await held
+    await new Promise(setImmediate)
+    expect([whole, sent]).toEqual([false, 1])
+    const { seen, sink, ended } = taker()
+    let most = 0
+    let taking = 0
+    rest.receive({
+      ...sink,
+      data: async (bytes) => {
+        most = Math.max(most, ++taking)
+        await new Promise(setImmediate)
+        taking--
+        await sink.data(bytes)
+      },
+    })
+    await Promise.all([sending, ended])
+    expect([seen.length, most]).toEqual([101, 1])
+  })
+
+  it('lets the asker go when it leaves while it waits', async () => {
+    const { link, gone, send } = asker()
+    const held = holdFirst(link, 2)
+    const waiting = Promise.resolve(send('abc'))
+    await held
+    gone.abort(new Error('gone'))
+    await expect(waiting).rejects.toThrow('gone')
   })
 
   it('is nothing at all', async () => {

@@ -8,27 +8,48 @@ export interface HeldFirst {
   readonly link: OpLink
 }
 
-/** Holds at most `most` bytes and the piece after them. @throws the signal's reason */
+/**
+ * Holds at most `most` bytes. The piece that is too much, and what the asker sends besides without waiting for it, is not copied: it waits, and the asker with
+ * it, until somebody receives. @throws the signal's reason
+ */
 export function holdFirst(link: OpLink, most: number): Promise<HeldFirst> {
   const decided = Promise.withResolvers<boolean>()
-  const held: Uint8Array[] = []
+  const received = Promise.withResolvers<OpSink>()
+  received.promise.catch(() => undefined)
+  /** Settles when all that waits was handed over, in its order */
+  let handed: Promise<unknown> = received.promise
+  let waiting = 0
   let bytes = 0
-  let over = false
   let sink: OpSink | undefined
-  const onAbort = (): void => decided.reject(link.signal.reason)
+  const hand = (give: (to: OpSink) => void | Promise<void>): Promise<void> => {
+    waiting++
+    const done = handed.then(async () => give(await received.promise)).finally(() => waiting--)
+    done.catch(() => undefined)
+    handed = done
+    return done
+  }
+  const onAbort = (): void => {
+    decided.reject(link.signal.reason)
+    received.reject(link.signal.reason)
+  }
   link.signal.addEventListener('abort', onAbort, { once: true })
   link.receive({
     data(piece) {
-      if (sink) return sink.data(piece)
-      held.push(new Uint8Array(piece))
+      if (sink && waiting === 0) return sink.data(piece)
       bytes += piece.length
-      if (bytes > most) decided.resolve(false)
+      if (bytes > most) {
+        decided.resolve(false)
+        return hand((to) => to.data(piece))
+      }
+      const kept = new Uint8Array(piece)
+      // What cannot be delivered ends the operation, which its answer tells
+      void hand((to) => to.data(kept))
       return undefined
     },
     finish() {
-      over = true
-      sink?.finish()
+      if (sink && waiting === 0) return sink.finish()
       decided.resolve(bytes <= most)
+      void hand((to) => to.finish())
     },
     control: (control) => sink?.control(control),
   })
@@ -37,13 +58,9 @@ export function holdFirst(link: OpLink, most: number): Promise<HeldFirst> {
     finish: () => link.finish(),
     receive(given) {
       sink = given
-      // What cannot be delivered ends the operation, which its answer tells
-      for (const piece of held.splice(0)) void Promise.resolve(given.data(piece)).catch(() => undefined)
-      if (over) given.finish()
+      received.resolve(given)
     },
     signal: link.signal,
   }
-  return decided.promise
-    .then((whole) => ({ whole, link: rest }))
-    .finally(() => link.signal.removeEventListener('abort', onAbort))
+  return decided.promise.then((whole) => ({ whole, link: rest }))
 }

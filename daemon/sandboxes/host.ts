@@ -19,11 +19,12 @@ import type { Leases } from './leases.ts'
 import type { OpLink, OpPlace } from './op-link.ts'
 import { passLogs, runExec, signalProcess, startProcess, waitLog } from './run-exec.ts'
 import { runCode } from './run-code.ts'
+import { Slots } from './slots.ts'
 import { fileOp, passAll, portOp, readSmall, received, waitPort, watchOp } from './run-stream.ts'
 
 export interface SandboxHostOptions {
   readonly executor: SandboxExecutor
-  readonly doors: Doors
+  readonly doors: Pick<Doors, 'ready' | 'lent' | 'forget'>
   readonly leases: Leases
   readonly self: string
   readonly nodeName: () => string
@@ -31,6 +32,8 @@ export interface SandboxHostOptions {
   readonly defaultImage: string
   /** Output that the guest keeps of a background process, bytes */
   readonly keptBytes: number
+  /** Sandboxes up to which other nodes get room */
+  readonly slots: number
   /** There is another image than before */
   readonly onImages: () => void
 }
@@ -39,9 +42,15 @@ type Op<Name extends SandboxOp['op']> = Extract<SandboxOp, { op: Name }>
 
 export class SandboxHost {
   readonly #options: SandboxHostOptions
+  readonly #slots: Slots
 
   constructor(options: SandboxHostOptions) {
     this.#options = options
+    const { executor, self, slots } = options
+    this.#slots = new Slots({
+      ...{ slots, self },
+      owners: () => executor.list().map((sandbox) => ownerParts(sandbox.view().owner).node),
+    })
   }
 
   /** What belongs to a node, on this one. */
@@ -74,9 +83,9 @@ export class SandboxHost {
   async #run(owner: string, op: SandboxOp, link: OpLink): Promise<OpReply> {
     switch (op.op) {
       case 'create':
-        return { view: this.#view(await this.#create(owner, op.order, link)) }
+        return this.#add(owner, () => this.#create(owner, op.order, link))
       case 'import':
-        return { view: this.#view(await this.#import(owner, op, link)) }
+        return this.#add(owner, () => this.#import(owner, op, link))
       case 'views':
         return { views: this.views(owner).filter(({ id }) => op.ids?.includes(id) ?? true) }
       case 'renew':
@@ -92,8 +101,15 @@ export class SandboxHost {
     }
   }
 
-  async #create(owner: string, order: SandboxOrder, link: OpLink): Promise<Sandbox> {
-    const { executor, defaultImage, leases, self } = this.#options
+  /** A sandbox of `owner` that was not here: it takes a slot, and has a lease. @throws MeshError E_OVERLOADED */
+  async #add(owner: string, make: () => Promise<Sandbox>): Promise<OpReply> {
+    const sandbox = await this.#slots.fill(owner, make)
+    if (owner !== this.#options.self) this.#options.leases.add(sandbox.id, owner)
+    return { view: this.#view(sandbox) }
+  }
+
+  #create(owner: string, order: SandboxOrder, link: OpLink): Promise<Sandbox> {
+    const { executor, defaultImage } = this.#options
     const { image = defaultImage, name, limits, isolation, profile, env, idleMs, agent } = order
     const spec: SandboxSpec = {
       image,
@@ -105,14 +121,11 @@ export class SandboxHost {
       ...(env === undefined ? {} : { env }),
       ...(idleMs === undefined ? {} : { sleepAfterMs: idleMs }),
     }
-    const sandbox = await executor.create(spec, { signal: link.signal })
-    if (owner !== self) leases.add(sandbox.id, owner)
-    return sandbox
+    return executor.create(spec, { signal: link.signal })
   }
 
-  async #import(owner: string, { name, agent, isolation }: Op<'import'>, link: OpLink): Promise<Sandbox> {
-    const { executor, leases, self } = this.#options
-    const sandbox = await executor.import(
+  #import(owner: string, { name, agent, isolation }: Op<'import'>, link: OpLink): Promise<Sandbox> {
+    return this.#options.executor.import(
       received(link),
       {
         owner: ownerText(owner, agent),
@@ -121,8 +134,6 @@ export class SandboxHost {
       },
       { signal: link.signal },
     )
-    if (owner !== self) leases.add(sandbox.id, owner)
-    return sandbox
   }
 
   #renew(owner: string, ids: readonly string[]): OpReply {
@@ -205,7 +216,7 @@ export class SandboxHost {
         await sandbox.restore(op.name ?? newestSnapshot(sandbox))
         return { view: this.#view(sandbox) }
       case 'fork':
-        return { view: this.#view(await this.#fork(owner, sandbox, op)) }
+        return this.#add(owner, () => this.#fork(sandbox, op))
       case 'export':
         await passAll(sandbox.exportContent(link.signal), link)
         return { view: this.#view(sandbox) }
@@ -217,14 +228,12 @@ export class SandboxHost {
     }
   }
 
-  async #fork(owner: string, sandbox: Sandbox, { name, from }: Op<'fork'>): Promise<Sandbox> {
-    const fork = await sandbox.fork({
+  #fork(sandbox: Sandbox, { name, from }: Op<'fork'>): Promise<Sandbox> {
+    return sandbox.fork({
       owner: sandbox.view().owner,
       ...(name === undefined ? {} : { name }),
       ...(from === undefined ? {} : { from }),
     })
-    if (owner !== this.#options.self) this.#options.leases.add(fork.id, owner)
-    return fork
   }
 
   /** Everything that needs the guest awake; it stays so until the op is over. */
@@ -280,12 +289,12 @@ export class SandboxHost {
   }
 
   /** For this node's card: one row for each grade it can give. */
-  offers(most: number): ExecutorOffer[] {
-    const { executor } = this.#options
-    const free = Math.max(0, most - executor.list().length)
+  offers(): ExecutorOffer[] {
+    const { executor, slots } = this.#options
+    const free = this.#slots.free()
     return executor
       .grades()
-      .map((grade) => ({ kind: 'sandbox', grade, slots: most, free, queued: 0, maxMemoryBytes: 0, maxWallMs: 0 }))
+      .map((grade) => ({ kind: 'sandbox', grade, slots, free, queued: 0, maxMemoryBytes: 0, maxWallMs: 0 }))
   }
 
   /** Labels of the card that say which images are here, so that others find them. */

@@ -1,6 +1,6 @@
 /**
  * How long this node keeps the sandboxes of others. An owner's node says now and then that it still wants them; one that falls silent finds them asleep, and
- * after the whole lease they are removed. Only time in which this node runs counts, so a host that was off removes nothing when it comes back: the rest of a
+ * after the whole lease they are removed: a lease is forgotten once that is done, and an owner that comes back before keeps its sandbox. Only time in which this node runs counts, so a host that was off removes nothing when it comes back: the rest of a
  * lease is what is stored, not a date.
  *
  * Journal table "sandbox-lease", key: id of the sandbox: u64 BE remaining milliseconds.
@@ -13,7 +13,8 @@ export interface LeasesOptions {
   /** Silence of an owner after which its sandboxes are put to sleep, milliseconds */
   readonly silenceMs: number
   readonly onSilent: (id: string) => void
-  readonly onExpired: (id: string) => void
+  /** Removes it. What rejects is tried again with the next tick */
+  readonly onExpired: (id: string) => Promise<void>
   /** Monotonic milliseconds. @default performance.now */
   readonly now?: () => number
 }
@@ -24,6 +25,7 @@ interface Lease {
   storedMs: number
   heardAt: number
   silent: boolean
+  removing: boolean
 }
 
 const TABLE = 'sandbox-lease'
@@ -46,12 +48,19 @@ export class Leases {
   adopt(id: string, owner: string): void {
     const stored = this.#options.journal.get(TABLE, id)
     const remainingMs = stored?.length === 8 ? Number(Buffer.from(stored).readBigUInt64BE()) : this.#options.leaseMs
-    this.#leases.set(id, { owner, remainingMs, storedMs: remainingMs, heardAt: this.#now(), silent: false })
+    this.#leases.set(id, {
+      owner,
+      remainingMs,
+      storedMs: remainingMs,
+      heardAt: this.#now(),
+      silent: false,
+      removing: false,
+    })
   }
 
   add(id: string, owner: string): void {
     const { leaseMs } = this.#options
-    const lease = { owner, remainingMs: leaseMs, storedMs: 0, heardAt: this.#now(), silent: false }
+    const lease = { owner, remainingMs: leaseMs, storedMs: 0, heardAt: this.#now(), silent: false, removing: false }
     this.#leases.set(id, lease)
     this.#store(id, lease)
   }
@@ -84,17 +93,26 @@ export class Leases {
   }
 
   #count(id: string, lease: Lease, passed: number, now: number): void {
-    const { silenceMs, onSilent, onExpired } = this.#options
+    const { silenceMs, onSilent } = this.#options
     if (now - lease.heardAt < silenceMs) return
     lease.remainingMs -= passed
     if (!lease.silent) {
       lease.silent = true
       onSilent(id)
     }
-    if (lease.remainingMs <= 0) {
+    if (lease.remainingMs <= 0) void this.#expire(id, lease)
+    else this.#storeIfDue(id, lease)
+  }
+
+  async #expire(id: string, lease: Lease): Promise<void> {
+    if (lease.removing) return
+    lease.removing = true
+    try {
+      await this.#options.onExpired(id)
       this.forget(id)
-      onExpired(id)
-    } else this.#storeIfDue(id, lease)
+    } catch {
+      lease.removing = false
+    }
   }
 
   #storeIfDue(id: string, lease: Lease): void {

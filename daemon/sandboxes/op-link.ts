@@ -3,6 +3,7 @@
  * the op's answer is what running it resolves with, so a link carries none.
  */
 import type { BoxControl } from '../../protocol/api-sandboxes.ts'
+import { MeshError } from '../../protocol/errors.ts'
 import type { OpReply, SandboxOp } from '../../protocol/sandbox/op.ts'
 
 /** What comes from the asker. */
@@ -32,8 +33,25 @@ export interface OpPlace {
 }
 
 /** An asker that sends nothing and wants nothing but the answer. */
-export function quietLink(signal: AbortSignal = new AbortController().signal): OpLink {
+export function quietLink(signal: AbortSignal): OpLink {
   return { send: async () => undefined, finish: () => undefined, receive: () => undefined, signal }
+}
+
+/** How long this daemon waits for an op that it asks on its own behalf, milliseconds. */
+export const OWN_OP_MS = 30_000
+
+/** Runs an op that no client waits for, so that nobody else would end it. @throws MeshError E_TIMEOUT, and what the op throws */
+export async function runOwn(place: OpPlace, op: SandboxOp, withinMs: number = OWN_OP_MS): Promise<OpReply> {
+  const late = new AbortController()
+  const timer = setTimeout(
+    () => late.abort(new MeshError('E_TIMEOUT', `The node of the sandbox did not answer within ${withinMs} ms`)),
+    withinMs,
+  )
+  try {
+    return await place.run(op, quietLink(late.signal))
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** Joins what an op gives to what another op takes, a piece at a time: the taker's link receives what is sent on the giver's. */

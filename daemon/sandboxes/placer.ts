@@ -72,6 +72,17 @@ export class SandboxPlacer {
     const label = order.image === undefined ? DEFAULT_IMAGE_LABEL : imageLabel(order.image)
     const labels = order.image?.includes('sha256:') ? [] : [label]
     const requirements = { capability: CAPABILITY, grade: order.isolation, labels, on }
-    return rank(nodes(), requirements, { hops: 0, path: [], excluded: new Map(), salt: `${self}${random()}` })
+    return rank(nodes().map(asItIs), requirements, {
+      hops: 0,
+      path: [],
+      excluded: new Map(),
+      salt: `${self}${random()}`,
+    })
   }
+}
+
+/** Slots are for other nodes: this one makes its own sandboxes without them. */
+function asItIs(facts: NodeFacts): NodeFacts {
+  if (!facts.isSelf) return facts
+  return { ...facts, executors: facts.executors.map((offer) => ({ ...offer, slots: Math.max(1, offer.slots) })) }
 }

@@ -37,12 +37,16 @@ export async function startProcess(
     background: true,
     name: op.name ?? op.argv.join(' ').slice(0, 64),
   })
-  const view = (await guest.processes()).find(({ id }) => id === process.id)
-  if (view) return { process: processView(view) }
-  // It ended before anyone looked
-  const end = await process.ended
-  if (end.kind === 'not-started') throw new MeshError(end.code, `Cannot start the process: ${end.message}`)
-  return { process: { id: process.id, name: op.name ?? '', pid: 0, running: false, outputBytes: 0 } }
+  try {
+    const view = (await guest.processes()).find(({ id }) => id === process.id)
+    if (view) return { process: processView(view) }
+    // It ended before anyone looked
+    const end = await process.ended
+    if (end.kind === 'not-started') throw new MeshError(end.code, `Cannot start the process: ${end.message}`)
+    return { process: { id: process.id, name: op.name ?? '', pid: 0, running: false, outputBytes: 0 } }
+  } finally {
+    process.release()
+  }
 }
 
 function optionsOf(op: ExecOp, env: Readonly<Record<string, string>>): ExecOptions {
@@ -86,6 +90,7 @@ export async function signalProcess(guest: GuestConnection, id: number, name: st
   const signal = guestSignal(name)
   const process = await guest.attach(id)
   process.signal(signal)
+  process.release()
   return {}
 }
 
@@ -106,14 +111,23 @@ export async function passLogs(guest: GuestConnection, op: LogsOp, keptBytes: nu
   const process = await guest.attach(op.process)
   const all = op.follow === true || view?.running === false
   let left = Math.min(view?.outputBytes ?? 0, keptBytes)
-  if (!all && left === 0) return {}
-  for await (const { fd, bytes } of process.output) {
-    await link.send(fd, bytes)
-    left -= bytes.length
-    if (!all && left <= 0) return {}
+  // Also ends waiting for a process that writes nothing
+  const leave = (): void => process.release()
+  link.signal.addEventListener('abort', leave, { once: true })
+  try {
     link.signal.throwIfAborted()
+    if (!all && left === 0) return {}
+    for await (const { fd, bytes } of process.output) {
+      await link.send(fd, bytes)
+      left -= bytes.length
+      if (!all && left <= 0) return {}
+    }
+    link.signal.throwIfAborted()
+    return { end: execEnd(await process.ended) }
+  } finally {
+    link.signal.removeEventListener('abort', leave)
+    process.release()
   }
-  return { end: execEnd(await process.ended) }
 }
 
 type WaitLogOp = Extract<SandboxOp, { op: 'wait-log' }>
@@ -141,6 +155,7 @@ export async function waitLog(guest: GuestConnection, op: WaitLogOp, signal: Abo
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', onAbort)
+    process.release()
     pieces.return?.().catch(() => undefined)
   }
 }

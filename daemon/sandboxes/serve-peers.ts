@@ -27,11 +27,11 @@ export class PeerOps {
     const { net } = options
     net.handleChannel(SANDBOX_CHANNEL, (channel, opening) => {
       const carrier = channelCarrier(channel)
-      this.#start(carrier, (served) => served.open(opening, false))
+      this.#start(carrier, 'channel', (served) => served.open(opening, false))
     })
     net.handleStream(SANDBOX_STREAM, (stream) => {
       const carrier = streamCarrier(stream)
-      this.#start(carrier, (served) => served.awaitOpening(OPENING_MS), LIMITS.sandboxStreamsPerPeer)
+      this.#start(carrier, 'stream', (served) => served.awaitOpening(OPENING_MS))
     })
   }
 
@@ -47,24 +47,30 @@ export class PeerOps {
         served.stop(new MeshError('E_STOPPING', 'The daemon is shutting down', { retryAfterMs: 1_000 }))
   }
 
-  #start(carrier: Carrier, begin: (served: ServedOp) => void, most: number = LIMITS.sandboxOpsPerPeer): void {
+  #start(carrier: Carrier, by: ServedOp['by'], begin: (served: ServedOp) => void): void {
     const { peer } = carrier
     const all = this.#running.get(peer) ?? new Set()
     this.#running.set(peer, all)
-    const served = new ServedOp(carrier, () => this.#options.placeFor(peer))
+    const served = new ServedOp(carrier, by, () => this.#options.placeFor(peer))
     all.add(served)
     void served.over.then(() => {
       all.delete(served)
       if (all.size === 0 && this.#running.get(peer) === all) this.#running.delete(peer)
     })
-    if (all.size > most)
-      return served.stop(
-        new MeshError('E_OVERLOADED', `Cannot run more than ${most} operations of one node at once`, {
-          retryAfterMs: 1_000,
-        }),
-      )
+    const refusal = tooMany(all, by)
+    if (refusal) return served.stop(refusal)
     begin(served)
   }
+}
+
+/** Why the last of these may not run: streams count among all ops, and by themselves. */
+function tooMany(all: ReadonlySet<ServedOp>, by: ServedOp['by']): MeshError | undefined {
+  const refusal = (what: string): MeshError =>
+    new MeshError('E_OVERLOADED', `Cannot run more than ${what} of one node at once`, { retryAfterMs: 1_000 })
+  if (all.size > LIMITS.sandboxOpsPerPeer) return refusal(`${LIMITS.sandboxOpsPerPeer} operations`)
+  if (by === 'channel') return undefined
+  const streams = [...all].filter((served) => served.by === 'stream').length
+  return streams > LIMITS.sandboxStreamsPerPeer ? refusal(`${LIMITS.sandboxStreamsPerPeer} streams`) : undefined
 }
 
 /** One op of a peer, from its opening to its answer. */
@@ -72,6 +78,7 @@ class ServedOp implements OpLink {
   /** Resolves when nothing of it is left */
   readonly over: Promise<void>
   readonly #over = Promise.withResolvers<void>()
+  readonly by: 'channel' | 'stream'
   readonly #carrier: Carrier
   readonly #place: () => OpPlace
   readonly #gone = new AbortController()
@@ -80,8 +87,9 @@ class ServedOp implements OpLink {
   #opened = false
   #answered = false
 
-  constructor(carrier: Carrier, place: () => OpPlace) {
+  constructor(carrier: Carrier, by: ServedOp['by'], place: () => OpPlace) {
     this.#carrier = carrier
+    this.by = by
     this.#place = place
     this.over = this.#over.promise
     void this.over.then(() => this.#sink.resolve(undefined))

@@ -2,6 +2,7 @@
  * What every agent inside a sandbox must do, however it is reached. Uses /bin/sh and the commonest commands alone. Tests of what an agent may leave out
  * run where it says it can.
  */
+import { randomInt } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type {
   ByteDuplex,
@@ -13,6 +14,7 @@ import type {
 } from '../../daemon/exec/sandbox/guest/guest-connection.ts'
 import { waitForLog, waitForPort } from '../../daemon/exec/sandbox/guest/wait.ts'
 import { MeshError } from '../../protocol/errors.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 
 export interface GuestUnderTest {
   readonly connection: GuestConnection
@@ -53,10 +55,15 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
     const sh = (script: string, more: Partial<ExecOptions> = {}): Promise<Done> =>
       run({ argv: ['sh', '-c', script], ...more })
     const at = (path: string): string => `${guest.folder}/${path}`
+    /** Commands that sleep, told apart from those of every other test of this host */
+    const naps = randomInt(1_000_000, 9_000_000)
+    const nap = (n: number): string => `sleep ${naps}${n}`
     /** Processes with this text in their command line, the search aside */
     const alive = async (text: string): Promise<number> => {
-      const script = `n=0; for f in /proc/[0-9]*/cmdline; do case "$(tr '\\0' ' ' <"$f" 2>/dev/null)" in *${text.slice(0, 3)}""${text.slice(3)}*) n=$((n+1));; esac; done; echo $n`
-      return Number((await sh(script)).out)
+      const script = `n=0; for f in /proc/[0-9]*/cmdline; do case "$(tr '\\0' ' ' <"$f" 2>/dev/null)" in *${text.slice(0, 3)}""'${text.slice(3)}'*) n=$((n+1));; esac; done; echo $n`
+      const { out, end } = await sh(script)
+      expect(end).toEqual(OK)
+      return Number(out)
     }
     const until = async (holds: () => Promise<boolean>): Promise<void> => {
       for (let tries = 0; tries < 100; tries++) {
@@ -132,16 +139,16 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         // where only the group can be reached, nobody leaves it
         const leave = box.features.tree ? 'setsid ' : ''
         const done = await sh(
-          `trap "" TERM INT HUP; (trap "" TERM; ${leave}sh -c 'trap "" TERM; sleep 7771 & sleep 7771' &) ; sleep 7771 & wait; sleep 7771`,
+          `trap "" TERM INT HUP; (trap "" TERM; ${leave}sh -c 'trap "" TERM; ${nap(1)} & ${nap(1)}' &) ; ${nap(1)} & wait; ${nap(1)}`,
           { timeoutMs: 150 },
         )
         expect(done.end).toEqual({ kind: 'timeout' })
-        await until(async () => (await alive('sleep 7771')) === 0)
+        await until(async () => (await alive(nap(1))) === 0)
       })
 
       it('end when they are canceled, and when they write too much', async () => {
         const stop = new AbortController()
-        const process = box.exec({ argv: ['sleep', '7772'], signal: stop.signal })
+        const process = box.exec({ argv: ['sh', '-c', `exec ${nap(2)}`], signal: stop.signal })
         setTimeout(() => stop.abort(), 50)
         expect((await collect(process)).end).toEqual({ kind: 'canceled' })
         const flood = await sh('while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done', {
@@ -149,14 +156,17 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         })
         expect(flood.end).toEqual({ kind: 'output' })
         expect(flood.out.length).toBe(10_000)
-        expect(await alive('sleep 7772')).toBe(0)
+        expect(await alive(nap(2))).toBe(0)
       })
 
       it('end although a descendant keeps their output open', async () => {
-        const done = await sh('echo begun; sleep 7773 & exit 0')
-        expect(done).toEqual({ out: 'begun\n', err: '', end: OK })
+        const done = await sh(`echo $$; ${nap(3)} & echo $!; exit 0`)
+        expect(done).toMatchObject({ err: '', end: OK })
+        expect(await alive(nap(3))).toBe(1)
         await box.killAll()
-        await until(async () => (await alive('sleep 7773')) === 0)
+        // a shell that is not the first process of its guest does not know whose children others left behind
+        if (!box.features.tree) await sh(`kill -s KILL ${done.out.split('\n')[1]}`)
+        await until(async () => (await alive(nap(3))) === 0)
       })
 
       it('are refused beyond a number, and go on after', async () => {
@@ -176,7 +186,7 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
       it('go on over conversations, with what they wrote', async () => {
         const script = 'i=0; while [ $i -lt 600 ]; do echo line $i; i=$((i+1)); sleep 0.05; done'
         const process = box.exec({ argv: ['sh', '-c', script], background: true, name: 'counter' })
-        const foreground = box.exec({ argv: ['sleep', '7774'] })
+        const foreground = box.exec({ argv: ['sh', '-c', `exec ${nap(4)}`] })
         await waitForLog(process, /line 2/, { timeoutMs: 10_000 })
         const older = box
         box = await guest.again()
@@ -184,7 +194,7 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         expect(await foreground.ended).toEqual({ kind: 'sandbox-lost' })
         const views = await box.processes()
         expect(views).toContainEqual(expect.objectContaining({ id: process.id, name: 'counter', running: true }))
-        await until(async () => (await alive('sleep 7774')) === 0)
+        await until(async () => (await alive(nap(4))) === 0)
         const again = await box.attach(process.id)
         const lines = await waitForLog(again, /line \d+\n[^]*line 5\n/, { timeoutMs: 10_000 })
         expect(lines).toMatch(/^line 0\nline 1\n/)
@@ -193,6 +203,25 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         const ended = (await box.processes()).find((view) => view.id === process.id)
         expect(ended?.running).toBe(false)
         await expect(box.attach(999_999)).rejects.toThrow(code('E_NOT_FOUND'))
+      })
+
+      it('are followed and left as often as one likes, and go on', async () => {
+        const process = box.exec({ argv: ['sh', '-c', `echo first; ${nap(5)}`], background: true })
+        await until(async () =>
+          (await box.processes()).some(({ id, outputBytes }) => id === process.id && outputBytes > 0),
+        )
+        for (let n = 0; n <= LIMITS.guestChannels; n++) {
+          const follower = await box.attach(process.id)
+          follower.release()
+          if (n % 100 === 0) expect(await collect(follower)).toMatchObject({ end: { kind: 'canceled' } })
+        }
+        const kept = await box.attach(process.id)
+        expect(await waitForLog(kept, /first/)).toBe('first\n')
+        process.release()
+        expect(await process.ended).toEqual({ kind: 'canceled' })
+        expect(await alive(nap(5))).toBeGreaterThan(0)
+        kept.stop(0)
+        expect(await kept.ended).toEqual({ kind: 'signal', signal: 'SIGKILL' })
       })
 
       it('keep the last of a flood and do not wait for anybody', async () => {

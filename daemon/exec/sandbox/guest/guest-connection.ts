@@ -119,6 +119,11 @@ export interface GuestProcess {
   signal(name: GuestSignal): void
   /** Ends the process and its descendants: SIGTERM, then SIGKILL after `graceMs`. @default LIMITS.guestGraceMs */
   stop(graceMs?: number): void
+  /**
+   * Follows a background process no longer: what that took is free again, and the process goes on. `output` is over then, and `ended` says `canceled`, unless
+   * it had ended before. Each `attach`, and each start in the background, is to be released; a command in the foreground is killed by it.
+   */
+  release(): void
   /** Never rejects. Resolves when all output has arrived, whether it was read or not */
   readonly ended: Promise<GuestEnd>
 }

@@ -111,8 +111,8 @@ export class HelperProcess implements GuestProcess {
     this.#later(graceMs, () => this.#kill())
   }
 
-  /** No longer watched: the channel of an attached process is given up, the process goes on. */
   release(): void {
+    if (!this.#channel.over) this.#cause ??= 'canceled'
     this.#channel.close()
   }
 

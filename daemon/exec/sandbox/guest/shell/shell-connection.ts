@@ -32,7 +32,8 @@ export class ShellConnection implements GuestConnection {
   readonly closed: Promise<Error | undefined>
   readonly #lane: ShellLane
   readonly #options: GuestOptions
-  readonly #jobs = new Map<number, ShellProcess>()
+  /** Those who follow a job: several may follow one in the background */
+  readonly #jobs = new Set<ShellProcess>()
   #active = 0
   #lastAt = performance.now()
   #nextId = randomInt(1, 1 << 30)
@@ -44,10 +45,12 @@ export class ShellConnection implements GuestConnection {
     const closed = Promise.withResolvers<Error | undefined>()
     this.closed = closed.promise
     this.#options = options
-    const onEnd = (end: JobEnd): void => this.#jobs.get(end.id)?.jobEnded(end)
+    const onEnd = (end: JobEnd): void => {
+      for (const job of this.#jobs) if (job.id === end.id) job.jobEnded(end)
+    }
     this.#lane = new ShellLane(transport, options.token, onEnd, (error) => {
       this.#over = error
-      for (const job of this.#jobs.values()) job.jobEnded('lost')
+      for (const job of this.#jobs) job.jobEnded('lost')
       closed.resolve(error)
     })
     this.files = new ShellFiles(this.#lane)
@@ -103,6 +106,7 @@ export class ShellConnection implements GuestConnection {
 
   async attach(id: number): Promise<GuestProcess> {
     if (!Number.isInteger(id) || id < 0) throw new MeshError('E_BAD_REQUEST', `There is no process "${id}"`)
+    this.#demandRoom()
     const { status, bytes } = await this.#lane.run(
       `{ [ -e "$D/${id}.bg" ] || (exit 2); } && wc -c <"$D/${id}.1" && wc -c <"$D/${id}.2" && { cat "$D/${id}.rc" 2>/dev/null; true; }`,
     )
@@ -143,13 +147,17 @@ export class ShellConnection implements GuestConnection {
     this.lost('sandbox-lost')
   }
 
+  /** @throws MeshError E_OVERLOADED */
+  #demandRoom(): void {
+    if (this.#jobs.size >= MAX_JOBS)
+      throw new MeshError('E_OVERLOADED', `The sandbox has ${MAX_JOBS} commands open already`, { retryAfterMs: 100 })
+  }
+
   /** @throws MeshError E_BAD_REQUEST, E_TOO_LARGE, E_OVERLOADED, E_SANDBOX_LOST */
   #startScript(options: ExecOptions): (id: number) => string {
     if (this.#over !== undefined)
       throw this.#over instanceof MeshError ? this.#over : new MeshError('E_SANDBOX_LOST', 'The sandbox is gone')
-    if (this.#jobs.size >= MAX_JOBS) {
-      throw new MeshError('E_OVERLOADED', `The sandbox has ${MAX_JOBS} commands open already`, { retryAfterMs: 100 })
-    }
+    this.#demandRoom()
     const variables = Object.entries({ ...this.#options.env, ...options.env }).map(([name, value]) => {
       if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
         throw new MeshError('E_BAD_REQUEST', `Cannot set the variable "${name}"`)
@@ -198,13 +206,13 @@ export class ShellConnection implements GuestConnection {
       start,
       from,
       forget: () => {
-        this.#jobs.delete(id)
+        this.#jobs.delete(job)
         release()
         if (options.background !== true) this.#lane.run(`rm -f "$D/${id}".*`).catch(() => undefined)
       },
     }
     const job = new ShellProcess(id, context, options)
-    this.#jobs.set(id, job)
+    this.#jobs.add(job)
     return job
   }
 }

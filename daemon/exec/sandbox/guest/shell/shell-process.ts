@@ -81,6 +81,12 @@ export class ShellProcess implements GuestProcess {
     this.#later(graceMs, () => this.signal('SIGKILL'))
   }
 
+  release(): void {
+    this.#cause ??= 'canceled'
+    this.#discard()
+    this.#exit.resolve('lost')
+  }
+
   /** From the lane: its job ended. */
   jobEnded(end: JobEnd | 'lost'): void {
     this.#exit.resolve(end)
