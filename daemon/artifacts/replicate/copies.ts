@@ -202,10 +202,20 @@ export class Copies {
     }
   }
 
-  /** Given up only when the asker, who may ask, holds everything that is here. */
   async #answerRelease(artifact: string, peer: string): Promise<object> {
-    const { held, book, store, links, net } = this.#options
+    const { held, book, store } = this.#options
     held.requireFor(artifact, peer)
+    const check = (): void => this.#requireDispensable(artifact, peer)
+    check()
+    // Again in the artifact's turn: what was pushed here while this waited for it is nowhere else
+    await store.remove(artifact, { reason: 'copy given up on request of a holder' }, check)
+    await book.forgetAll(artifact)
+    return {}
+  }
+
+  /** Given up only when the asker, who may ask, holds everything that is here. @throws MeshError E_CONFLICT, E_FORBIDDEN */
+  #requireDispensable(artifact: string, peer: string): void {
+    const { held, book, store, links, net } = this.#options
     const { owner, settings } = store.require(artifact)
     const isOrphan = links.link(owner) === undefined
     if (!book.isPlaced(artifact) || owner === net.self || settings.replicas.mustInclude.includes(net.self)) {
@@ -217,8 +227,5 @@ export class Copies {
     if (!hasFiles || newsIn(held.heads(artifact), theirs).length > 0) {
       throw new MeshError('E_CONFLICT', 'Cannot give a copy up: it holds what the asker lacks')
     }
-    await store.remove(artifact, { reason: 'copy given up on request of a holder' })
-    await book.forgetAll(artifact)
-    return {}
   }
 }

@@ -201,11 +201,12 @@ class JournalStore implements OpenStore {
     return this.require(id)
   }
 
-  async remove(id: string, by: Attribution): Promise<void> {
+  async remove(id: string, by: Attribution, check?: () => void): Promise<void> {
     this.#assertOpen()
     const checked = checkedAttribution(by)
     const { row } = await this.#turns.run(id, async () => {
       const state = this.#state(id)
+      check?.()
       const writes: TableWrite[] = [
         { table: TABLES.artifact, key: id },
         { table: TABLES.name, key: state.row.name },
