@@ -2,8 +2,11 @@
 import { afterEach, expect, test } from 'vitest'
 import type { NewRecord } from '../../daemon/journal/journal.ts'
 import { MemoryJournal } from '../../daemon/journal/memory-journal.ts'
+import { sealHolding } from '../../protocol/artifact/holding.ts'
 import { ARTIFACT_METHODS, encodeMessage } from '../../protocol/artifact/replication-messages.ts'
 import { MeshError } from '../../protocol/errors.ts'
+import { nodeIdFromSeed } from '../../protocol/node-id.ts'
+import { signerFromSeed } from '../../protocol/signing/signing.ts'
 import { ArtifactMesh } from '../support/artifact-mesh.ts'
 import { ARTIFACT_TEST_RECORDS, type ArtifactNode, commitFile, eventually } from '../support/artifact-node.ts'
 
@@ -88,4 +91,93 @@ test('GIT-19 a push that is being taken when the copy is asked away is kept, and
   await agree(id, a, b)
   expect(await release(a, b, id)).toBe('given up')
   expect(b.store.get(id)).toBeUndefined()
+})
+
+/** A member that states that it holds what the others hold, and holds nothing. @param place of its id among those of 200 nodes that might be */
+async function liar(
+  artifact: string,
+  told: readonly ArtifactNode[],
+  place: 'first' | 'last',
+): Promise<Pick<ArtifactNode, 'net'>> {
+  const seeds = Array.from({ length: 200 }, (_, index) => new Uint8Array(32).fill(index + 50))
+  const inOrder = seeds.sort((one, other) => (nodeIdFromSeed(one) < nodeIdFromSeed(other) ? -1 : 1))
+  const signer = signerFromSeed(inOrder.at(place === 'first' ? 0 : -1) ?? new Uint8Array(32))
+  const net = mesh.network.join({ self: signer.nodeId, gate: { admits: () => true, serves: () => true } })
+  net.on((event) => event.type === 'peer-up' && net.setReady(event.peer))
+  net.handle(ARTIFACT_METHODS.holding, () => encodeMessage({ unknown: [] }))
+  net.handle(ARTIFACT_METHODS.check, () => encodeMessage({ differ: [], absent: [] }))
+  for (const node of told) {
+    const heads = node.store.heads(artifact)
+    const text = sealHolding(signer, { artifact, heads, placed: false, lacks: 0, at: 1 })
+    net.handle(ARTIFACT_METHODS.find, () => encodeMessage({ holding: text, holders: [] }))
+    await net.connect(node.id, node.net.addresses())
+    await net.request(node.id, ARTIFACT_METHODS.holding, encodeMessage({ holdings: [text] }))
+    await eventually('it is believed', () => node.replication.knows(artifact, signer.nodeId))
+  }
+  return { net }
+}
+
+/** Three copies of an artifact, by nodes that were asked for them, whose owner has been away long enough. */
+async function orphaned(min: number) {
+  mesh = await ArtifactMesh.start('memory', 4, { times: TIMES, checkMs: 300 })
+  const [a, ...others] = mesh.nodes
+  if (a === undefined) throw new Error('no nodes')
+  const { id } = await a.store.create({ name: 'notes', settings: contract(4) })
+  await commitFile(a, id, 'kept')
+  await holds(id, ...others)
+  await a.store.update(id, contract(min), {})
+  for (const node of others) {
+    for (const { id: other, net } of others) {
+      if (other === node.id) continue
+      // Who is asked for a copy looks at what the asker holds
+      await eventually('it knows of the other', async () => {
+        await net.request(node.id, ARTIFACT_METHODS.hold, encodeMessage({ artifact: id }))
+        return node.replication.knows(id, other)
+      })
+    }
+  }
+  await agree(id, a, ...others)
+  await mesh.crash(a)
+  await new Promise((resolve) => setTimeout(resolve, TIMES.graceMs + 100))
+  return { id, others }
+}
+
+test('GIT-19 a member that lies cannot have the copies of a lost owner given up', async () => {
+  const { id, others } = await orphaned(2)
+  const last = await liar(id, others, 'last')
+  const refused = await Promise.all(others.map((node) => release(last, node, id)))
+  expect(refused).toEqual(others.map(() => 'E_FORBIDDEN'))
+  await last.net.close()
+
+  const first = await liar(id, others, 'first')
+  for (let round = 0; round < 5; round++) await Promise.all(others.map((node) => release(first, node, id)))
+  expect(others.filter((node) => node.store.get(id) !== undefined)).not.toEqual([])
+  await first.net.close()
+})
+
+test('GIT-19 no copy goes on the word of one node, whatever the contract says', async () => {
+  const { id, others } = await orphaned(1)
+  const [b, ...rest] = others
+  if (b === undefined) throw new Error('no nodes')
+  const first = await liar(id, [b], 'first')
+  for (const node of rest) await mesh.crash(node)
+  expect(await release(first, b, id)).toBe('E_CONFLICT')
+  await first.net.close()
+})
+
+test('while the owner is away, the holder with the lowest id has those given up that are too many', async () => {
+  mesh = await ArtifactMesh.start('memory', 5, { times: TIMES, checkMs: 300 })
+  const [a, b, c, d, e] = mesh.nodes
+  if (!a || !b || !c || !d || !e) throw new Error('no nodes')
+  const { id } = await a.store.create({ name: 'notes', settings: contract(3, 3) })
+  const { oid } = await commitFile(a, id, 'kept')
+  const holders = () => [b, c, d, e].filter((node) => node.store.get(id) !== undefined)
+  await eventually('two others hold it', () => holders().length === 2)
+  await mesh.crash(a)
+  await eventually('a third one does', () => holders().length === 3)
+  const [spare] = [b, c, d, e].filter((node) => node.store.get(id) === undefined)
+  await spare?.replication.clone(id)
+  expect(spare?.store.refs(id).get(MAIN)).toBe(oid)
+  await eventually('one is given up', () => holders().length === 3)
+  expect(holders()).toContain(spare)
 })

@@ -1,5 +1,4 @@
-/** Whole copies: taking one from a holder, because a user wants it or because a peer asks, and giving one up again. */
-import { newsIn } from '../../../protocol/artifact/heads.ts'
+/** Whole copies: taking one from a holder, because a user wants it or because a peer asks, and giving one up again (giving-up.ts). */
 import { type Holding, openHolding } from '../../../protocol/artifact/holding.ts'
 import {
   ARTIFACT_METHODS,
@@ -13,6 +12,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { MeshNet } from '../../net/mesh-net.ts'
 import type { ArtifactStore } from '../store/artifact-store.ts'
 import { fetchArtifact } from './ask-fetch.ts'
+import { GivingUp } from './giving-up.ts'
 import type { HeldArtifacts } from './held.ts'
 import type { HoldingBook } from './holding-book.ts'
 import type { Links } from './links.ts'
@@ -26,6 +26,8 @@ export interface CopiesOptions {
   readonly links: Links
   readonly isMember: (node: string) => boolean
   readonly transfers: Transfers
+  /** How long the owner may be away before another node decides on copies, milliseconds */
+  readonly graceMs: number
   /** Copies for others are taken only above this much room, bytes. @default 64 MiB */
   readonly minRoomBytes?: number
   /** Whether this node takes copies for others. @default true */
@@ -59,9 +61,18 @@ const MAX_TRIES = 8
 export class Copies {
   readonly #options: CopiesOptions
   readonly #taking = new Map<string, Promise<void>>()
+  readonly #givingUp: GivingUp
 
   constructor(options: CopiesOptions) {
     this.#options = options
+    const { net, store, book, held, links, graceMs } = options
+    this.#givingUp = new GivingUp({
+      ...{ self: net.self, store, book, held, links, graceMs },
+      ask: async (peers, artifact) => {
+        const limited = AbortSignal.any([options.signal, AbortSignal.timeout(FIND_MS)])
+        return (await this.#askAll(peers, artifact, limited)).map(({ holding }) => holding)
+      },
+    })
   }
 
   attach(): void {
@@ -73,7 +84,7 @@ export class Copies {
       })
     handle(ARTIFACT_METHODS.find, (artifact, peer) => this.#answerFind(artifact, peer))
     handle(ARTIFACT_METHODS.hold, (artifact, peer) => this.#answerHold(artifact, peer))
-    handle(ARTIFACT_METHODS.release, (artifact, peer) => this.#answerRelease(artifact, peer))
+    handle(ARTIFACT_METHODS.release, (artifact, peer) => this.#givingUp.answer(artifact, peer))
   }
 
   /** Asks the peer to take a copy. @throws MeshError its refusal, E_UNREACHABLE, E_TIMEOUT */
@@ -164,6 +175,8 @@ export class Copies {
   async #answerFind(artifact: string, peer: string): Promise<object> {
     const { held, book } = this.#options
     held.requireFor(artifact, peer)
+    if (this.#givingUp.isGoing(artifact))
+      throw new MeshError('E_CONFLICT', 'Cannot count on this copy: it may be given up', { retryAfterMs: 1_000 })
     const holders = (await book.of(artifact)).map(({ holding }) => holding.holder).filter((holder) => holder !== peer)
     return { holding: held.holding(artifact), holders: holders.slice(0, 256) }
   }
@@ -199,33 +212,6 @@ export class Copies {
     } catch (error) {
       if (store.get(artifact) === undefined) await book.forgetAll(artifact).catch(() => undefined)
       onFailure('taking a copy', error)
-    }
-  }
-
-  async #answerRelease(artifact: string, peer: string): Promise<object> {
-    const { held, book, store } = this.#options
-    held.requireFor(artifact, peer)
-    const check = (): void => this.#requireDispensable(artifact, peer)
-    check()
-    // Again in the artifact's turn: what was pushed here while this waited for it is nowhere else
-    await store.remove(artifact, { reason: 'copy given up on request of a holder' }, check)
-    await book.forgetAll(artifact)
-    return {}
-  }
-
-  /** Given up only when the asker, who may ask, holds everything that is here. @throws MeshError E_CONFLICT, E_FORBIDDEN */
-  #requireDispensable(artifact: string, peer: string): void {
-    const { held, book, store, links, net } = this.#options
-    const { owner, settings } = store.require(artifact)
-    const isOrphan = links.link(owner) === undefined
-    if (!book.isPlaced(artifact) || owner === net.self || settings.replicas.mustInclude.includes(net.self)) {
-      throw new MeshError('E_CONFLICT', 'Cannot give a copy up: it is not one that was only asked for')
-    }
-    if (peer !== owner && !isOrphan) throw new MeshError('E_FORBIDDEN', 'Cannot give a copy up: its owner did not ask')
-    const { heads: theirs = new Map(), lacks } = book.get(artifact, peer) ?? {}
-    const hasFiles = lacks === 0 || (lacks === undefined && openHolding(held.holding(artifact)).lacks === undefined)
-    if (!hasFiles || newsIn(held.heads(artifact), theirs).length > 0) {
-      throw new MeshError('E_CONFLICT', 'Cannot give a copy up: it holds what the asker lacks')
     }
   }
 }

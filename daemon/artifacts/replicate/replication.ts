@@ -149,6 +149,7 @@ export class Replication {
     })
     this.#copies = new Copies({
       ...{ net, store, book, held, links: this.#links, isMember, transfers: this.#transfers, signal },
+      graceMs: this.#times.graceMs,
       ...(options.lends === undefined ? {} : { lends: options.lends }),
       ...(options.minRoomBytes === undefined ? {} : { minRoomBytes: options.minRoomBytes }),
       ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
