@@ -1,5 +1,6 @@
 /** GIT-19: a copy that is asked away, by a member that lies or while something else happens to it, takes nothing with it that is nowhere else. */
 import { afterEach, expect, test } from 'vitest'
+import { HoldingBook } from '../../daemon/artifacts/replicate/holding-book.ts'
 import type { NewRecord } from '../../daemon/journal/journal.ts'
 import { MemoryJournal } from '../../daemon/journal/memory-journal.ts'
 import { sealHolding } from '../../protocol/artifact/holding.ts'
@@ -91,6 +92,55 @@ test('GIT-19 a push that is being taken when the copy is asked away is kept, and
   await agree(id, a, b)
   expect(await release(a, b, id)).toBe('given up')
   expect(b.store.get(id)).toBeUndefined()
+})
+
+test('a copy that was asked for and then cloned on purpose is not given up, nor asked back', async () => {
+  mesh = await ArtifactMesh.start('memory', 3, { times: TIMES, checkMs: 300 })
+  const [a, b, c] = mesh.nodes
+  if (!a || !b || !c) throw new Error('no nodes')
+  const { id } = await a.store.create({ name: 'notes', settings: contract(3) })
+  await commitFile(a, id, 'wanted')
+  await holds(id, b, c)
+  await b.replication.clone(id)
+  await eventually('the owner knows', async () => {
+    const { holders } = await a.replication.status(id)
+    return holders.find(({ node }) => node === b.id)?.placed === false
+  })
+  await a.store.update(id, contract(1, 1), {})
+  await eventually('what nobody wants goes', () => c.store.get(id) === undefined)
+  expect(b.store.get(id)).toBeDefined()
+})
+
+test('a copy that is cloned while it is being given up is here afterwards', async () => {
+  mesh = await ArtifactMesh.start('memory', 1, { times: TIMES, checkMs: 300 })
+  const journal = new SlowJournal('artifact.removed')
+  const b = await mesh.add({ journal })
+  const [a = b] = mesh.nodes
+  const { id } = await a.store.create({ name: 'notes', settings: contract(2) })
+  await holds(id, b)
+  await a.store.update(id, contract(1), {})
+  await agree(id, a, b)
+  const go = journal.hold()
+  const asked = release(a, b, id)
+  await eventually('it is going', () => journal.waiting === 1)
+  const cloned = b.replication.clone(id)
+  go()
+  expect(await asked).toBe('given up')
+  await cloned
+  expect(b.store.get(id)).toBeDefined()
+  expect(await release(a, b, id)).toBe('E_CONFLICT')
+})
+
+test('a copy that was asked for and never came is wanted when it is cloned later', async () => {
+  mesh = await ArtifactMesh.start('memory', 2, { times: TIMES, checkMs: 300 })
+  const [a, b] = mesh.nodes
+  if (!a || !b) throw new Error('no nodes')
+  const { id } = await a.store.create({ name: 'notes' })
+  // As a crash between the two leaves it
+  await new HoldingBook(b.journal).setPlaced(id, true)
+  await b.replication.clone(id)
+  await agree(id, a, b)
+  expect(await release(a, b, id)).toBe('E_CONFLICT')
 })
 
 /** A member that states that it holds what the others hold, and holds nothing. @param place of its id among those of 200 nodes that might be */

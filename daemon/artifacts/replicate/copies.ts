@@ -39,6 +39,8 @@ export interface CopiesOptions {
     from: { readonly holding: Holding; readonly text: string },
     others: readonly string[],
   ) => void
+  /** A copy that is here is no longer one that was only asked for: others are told */
+  readonly onWanted: (artifact: string) => void
   /** Connected or reachable nodes that may hold it: a hint to ask them */
   readonly providers: (artifact: string, signal: AbortSignal) => AsyncIterable<string>
   readonly onFailure: (what: string, error: unknown) => void
@@ -103,12 +105,21 @@ export class Copies {
   }
 
   /**
-   * Brings an artifact here from the nearest node that has it and lets this one read it; tries the next when one fails.
+   * Brings an artifact here from the nearest node that has it and lets this one read it; tries the next when one fails. A copy that was taken because a peer asked for
+   * it is wanted from now on.
    * @throws MeshError E_NOT_FOUND when nobody reachable has it for us, or the failure of the last one tried
    */
   async clone(artifact: string, signal?: AbortSignal): Promise<void> {
-    const { held } = this.#options
-    if (held.has(artifact)) return
+    const { held, book, onWanted } = this.#options
+    await this.#givingUp.during(artifact, async () => {
+      if (!held.has(artifact)) await this.#bring(artifact, signal)
+      if (!book.isPlaced(artifact)) return
+      await book.setPlaced(artifact, false)
+      onWanted(artifact)
+    })
+  }
+
+  async #bring(artifact: string, signal?: AbortSignal): Promise<void> {
     const limited = AbortSignal.any([this.#options.signal, ...(signal ? [signal] : [])])
     const found = await this.#find(artifact, limited)
     let last: unknown = new MeshError('E_NOT_FOUND', 'Cannot clone an artifact: no node that can be reached has it', {
@@ -207,7 +218,7 @@ export class Copies {
         return onCopy(artifact, found, found.holders)
       }
       // Before the copy, so that a crash between leaves none that could never be asked back
-      await book.setPlaced(artifact)
+      await book.setPlaced(artifact, true)
       await this.#take(found, signal)
     } catch (error) {
       if (store.get(artifact) === undefined) await book.forgetAll(artifact).catch(() => undefined)

@@ -1,4 +1,4 @@
-/** Copies that are given up because another node asks for it: asks the other holders what they hold, and decides by protocol/artifact/give-up.ts in the artifact's turn. */
+/** Copies that are given up because another node asks for it, unless somebody here wants them: asks the other holders what they hold, and decides by protocol/artifact/give-up.ts in the artifact's turn. */
 import { keptFor, type KeptFor, type Stated } from '../../../protocol/artifact/give-up.ts'
 import type { Holding } from '../../../protocol/artifact/holding.ts'
 import { MeshError } from '../../../protocol/errors.ts'
@@ -26,7 +26,10 @@ const MAX_ASKED = 64
 
 export class GivingUp {
   readonly #options: GivingUpOptions
-  readonly #going = new Set<string>()
+  /** Copies that may go any moment, and the end of it */
+  readonly #going = new Map<string, Promise<void>>()
+  /** Copies that somebody here is asking for, and how many do */
+  readonly #wanted = new Map<string, number>()
 
   constructor(options: GivingUpOptions) {
     this.#options = options
@@ -45,12 +48,27 @@ export class GivingUp {
         retryAfterMs: 1_000,
       })
     }
-    this.#going.add(artifact)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#going.set(artifact, promise)
     try {
       await this.#giveUp(artifact, asker)
       return {}
     } finally {
       this.#going.delete(artifact)
+      resolve()
+    }
+  }
+
+  /** Does what makes a copy wanted; it is not given up while that lasts, and one that is going is gone or stays before it begins. */
+  async during(artifact: string, work: () => Promise<void>): Promise<void> {
+    this.#wanted.set(artifact, (this.#wanted.get(artifact) ?? 0) + 1)
+    try {
+      await this.#going.get(artifact)
+      await work()
+    } finally {
+      const left = (this.#wanted.get(artifact) ?? 1) - 1
+      if (left === 0) this.#wanted.delete(artifact)
+      else this.#wanted.set(artifact, left)
     }
   }
 
@@ -76,7 +94,7 @@ export class GivingUp {
     const kept = keptFor({
       ...{ self, asker, owner, stated },
       contract: settings.replicas,
-      placed: book.isPlaced(artifact),
+      placed: book.isPlaced(artifact) && !this.#wanted.has(artifact),
       mine: held.stated(artifact),
       isOwnerLost: links.link(owner) === undefined && links.awayMs(owner) >= graceMs,
       linked: this.#linked(artifact, stated),

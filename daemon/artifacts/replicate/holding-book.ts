@@ -83,9 +83,12 @@ export class HoldingBook {
     return this.#journal.get('artifact-placed', artifact) !== undefined
   }
 
-  async setPlaced(artifact: string): Promise<void> {
-    const writes = [{ table: 'artifact-placed', key: artifact, value: EMPTY }]
-    await this.#journal.append({ type: 'artifact.placed', body: Buffer.from(JSON.stringify({ artifact })), writes })
+  /** Says whether this node holds its copy because it was asked to; otherwise somebody here wants it. */
+  async setPlaced(artifact: string, placed: boolean): Promise<void> {
+    if (this.isPlaced(artifact) === placed) return
+    const writes = [{ table: 'artifact-placed', key: artifact, ...(placed ? { value: EMPTY } : {}) }]
+    const body = Buffer.from(JSON.stringify({ artifact, placed }))
+    await this.#journal.append({ type: 'artifact.placed', body, writes })
   }
 }
 

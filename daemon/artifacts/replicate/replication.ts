@@ -154,6 +154,7 @@ export class Replication {
       ...(options.minRoomBytes === undefined ? {} : { minRoomBytes: options.minRoomBytes }),
       ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
       onCopy: (artifact, from, others) => this.#copied(artifact, from.holding, others),
+      onWanted: (artifact) => this.#changed(artifact),
       providers: (artifact, signal) => net.findProviders(labelOf(artifact), signal),
       onFailure: (what, error) => background.fault(what, error),
     })
