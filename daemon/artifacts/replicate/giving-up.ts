@@ -85,7 +85,6 @@ export class GivingUp {
       const latest = book.get(artifact, asker)
       this.#require(artifact, asker, latest === undefined ? stated : stated.set(asker, latest))
     })
-    await book.forgetAll(artifact)
   }
 
   #require(artifact: string, asker: string, stated: ReadonlyMap<string, Stated>): void {

@@ -43,10 +43,11 @@ export class HoldingBook {
     await this.#journal.append({ type: 'artifact.forgotten', body, writes: forgetting(artifact, holder) })
   }
 
-  /** After the artifact was removed here. */
+  /** Of an artifact that is not here any more. @throws MeshError E_STORAGE */
   async forgetAll(artifact: string): Promise<void> {
     const body = Buffer.from(JSON.stringify({ artifact }))
     const kept = await this.of(artifact)
+    if (kept.length === 0 && !this.isPlaced(artifact)) return
     const writes: TableWrite[] = kept.flatMap(({ holding }) => forgetting(artifact, holding.holder))
     await this.#journal.append({
       type: 'artifact.forgotten',

@@ -333,10 +333,7 @@ export class Replication {
   #onStore(event: ArtifactEvent): void {
     const { artifact, type } = event
     this.#held.changed(artifact)
-    if (type === 'removed') {
-      this.#replicas.forget(artifact)
-      return this.#background.run(() => this.#book.forgetAll(artifact))
-    }
+    if (type === 'removed') return this.#replicas.forget(artifact)
     if (type === 'updated') this.#background.run(() => this.#hearing.keepToAudience(artifact))
     if (type !== 'moved' && type !== 'frozen') this.#labels.add(artifact)
     this.#changed(artifact)
