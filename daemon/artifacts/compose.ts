@@ -16,6 +16,7 @@ import { Content } from './content/content.ts'
 import { ContentDesk } from './content-desk.ts'
 import { eventsOf } from './events.ts'
 import { type ArtifactFigures, Figures } from './figures.ts'
+import { forgetArtifact } from './forget-artifact.ts'
 import { createGitDoor } from './git-door/git-door.ts'
 import { LargeFiles } from './large-files/large-files.ts'
 import { Replication } from './replicate/replication.ts'
@@ -66,6 +67,7 @@ export async function composeArtifacts(options: ArtifactPartsOptions): Promise<A
     signer: identity.signer,
     quotas: quotasOf(options.config),
     isMember: (node) => membership.isMember(node),
+    forget: (artifact) => forgetArtifact(journal, artifact),
     onFault: (what, error) => logger.warn({ err: error }, what),
   })
   return connect(options, store, note)
@@ -136,10 +138,6 @@ async function connect(
     store.on((event: ArtifactEvent) => {
       figures.happened(event)
       for (const told of eventsOf(event)) onEvent(told)
-      if (event.type === 'removed')
-        door
-          .forget(event.artifact)
-          .catch((error: unknown) => note('tokens or large files of a removed artifact stay', { err: error }))
     }),
     replication.on((event) => {
       if (event.type === 'held') onEvent({ type: 'artifact-held', artifact: event.artifact, node: event.peer })

@@ -14,7 +14,7 @@ import { openEnvelope, sealEnvelope } from '../receipt/dsse.ts'
 import type { Signer } from '../signing/signing.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { isArtifactId } from './genesis.ts'
-import type { Heads } from './heads.ts'
+import { type Heads, newsIn } from './heads.ts'
 
 export const HOLDING_TYPE = 'application/vnd.manyhands.artifact-holding.v1+json'
 
@@ -67,6 +67,15 @@ export function sealHolding(signer: Signer, { artifact, heads, placed, lacks, at
     at,
   }
   return canonicalJson(sealEnvelope(signer, HOLDING_TYPE, Buffer.from(canonicalJson(payload))))
+}
+
+/** Whether who stated `theirs` holds all that `mine` says, large files included. Who never heard of large files where there are some has none. */
+export function holdsAll(
+  theirs: Pick<Holding, 'heads' | 'lacks'> | undefined,
+  mine: Pick<Holding, 'heads' | 'lacks'>,
+): boolean {
+  if (theirs === undefined || newsIn(mine.heads, theirs.heads).length > 0) return false
+  return theirs.lacks === 0 || (theirs.lacks === undefined && mine.lacks === undefined)
 }
 
 /** @throws MeshError E_TOO_LARGE, E_PROTOCOL malformed, E_SIGNATURE not signed by the holder it names */

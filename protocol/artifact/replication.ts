@@ -11,7 +11,7 @@
  *   R3  one node coordinates as seen from each side of a partition: the owner, or while it is away the holder with the lowest id. Two sides may therefore place more
  *       copies than needed, never fewer
  *   R4  a holder is lost after `graceMs` without a link, and counts again as soon as it is back
- *   R5  only copies that were asked for are given up again, never one that the contract names, and never below `min`; whoever gives up checks that others hold all it has
+ *   R5  only copies that were asked for are given up again, never one that the contract names, and never below `min`; whoever gives up checks that others hold all it has (give-up.ts)
  */
 import { type Heads, headsDigest, newsIn } from './heads.ts'
 

@@ -1,6 +1,7 @@
 /** A node that replicates artifacts, without Git: the state machine, admission and digests of `protocol/artifact`, records as plain data, everything else as the daemon does it. */
 import { admitRecord } from '../../protocol/artifact/admission.ts'
-import { type Head, type Heads, headsDigest, newsIn } from '../../protocol/artifact/heads.ts'
+import { keptFor } from '../../protocol/artifact/give-up.ts'
+import { type Head, type Heads, headsDigest } from '../../protocol/artifact/heads.ts'
 import {
   type Contract,
   type Holder,
@@ -206,7 +207,7 @@ export class ReplicaNode implements SimNode<ReplicaMessage> {
         held.holders.delete(peer)
         return this.#input(artifact, { type: 'released', peer, done: true }, now, out)
       case 'release':
-        return this.#release(peer, artifact, held, out)
+        return this.#release(peer, artifact, held, now, out)
       case 'get':
         return out.send(peer, this.#recordsFor(artifact, held, message.have))
       case 'find':
@@ -231,10 +232,16 @@ export class ReplicaNode implements SimNode<ReplicaMessage> {
     out.send(peer, { type: 'get', artifact, have: new Map() })
   }
 
-  #release(peer: string, artifact: string, held: Held, out: Sender): void {
-    const theirs = held.holders.get(peer)?.heads ?? new Map()
-    const mayAsk = peer === held.owner || !this.#links.has(held.owner)
-    if (!held.placed || !mayAsk || newsIn(this.heads(artifact), theirs).length > 0) {
+  #release(peer: string, artifact: string, held: Held, now: number, out: Sender): void {
+    const { owner, contract, placed, holders } = held
+    const kept = keptFor({
+      ...{ self: this.id, asker: peer, owner, contract, placed },
+      mine: { heads: this.heads(artifact) },
+      isOwnerLost: !this.#links.has(owner) && now - (this.#downAt.get(owner) ?? this.#startedAt) >= TIMES.graceMs,
+      linked: [...holders.keys()].filter((node) => this.#links.has(node)),
+      stated: holders,
+    })
+    if (kept !== undefined) {
       return out.send(peer, { type: 'refused', artifact })
     }
     this.#held.delete(artifact)

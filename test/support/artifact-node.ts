@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { encodeCommit, encodeTree, gitObject } from '../../daemon/artifacts/store/git-object.ts'
 import { ARTIFACT_RECORDS, openArtifactStore, type OpenStore } from '../../daemon/artifacts/store/journal-store.ts'
+import { forgetArtifact } from '../../daemon/artifacts/forget-artifact.ts'
+import { GIT_TOKEN_RECORDS } from '../../daemon/artifacts/git-door/git-tokens.ts'
 import { LFS_RECORDS, LfsStore } from '../../daemon/artifacts/git-door/lfs-store.ts'
 import { LargeFiles } from '../../daemon/artifacts/large-files/large-files.ts'
 import { REPLICATION_RECORDS } from '../../daemon/artifacts/replicate/holding-book.ts'
@@ -38,7 +40,7 @@ export interface ArtifactNode {
   stop(): Promise<void>
 }
 
-export const ARTIFACT_TEST_RECORDS = [...ARTIFACT_RECORDS, ...REPLICATION_RECORDS, ...LFS_RECORDS]
+export const ARTIFACT_TEST_RECORDS = [...ARTIFACT_RECORDS, ...REPLICATION_RECORDS, ...LFS_RECORDS, ...GIT_TOKEN_RECORDS]
 
 /** On disk, with real syncs. */
 export function levelJournal(folder: string): Promise<Journal> {
@@ -57,7 +59,8 @@ export async function artifactNode(options: ArtifactNodeOptions): Promise<Artifa
   await mkdir(folder, { recursive: true })
   const root = join(folder, 'artifacts')
   const onFault = (what: string, error: unknown): void => void notes.push({ what, facts: { error } })
-  const store = await openArtifactStore({ root, journal, signer, isMember, onFault })
+  const forget = (artifact: string): Promise<void> => forgetArtifact(journal, artifact)
+  const store = await openArtifactStore({ root, journal, signer, isMember, forget, onFault })
   const note: ReplicationOptions['note'] = (what, facts) => void notes.push({ what, facts })
   const lacks = (artifact: string): number | undefined => large.lacks(artifact)
   const replication = new Replication({ net, store, journal, signer, isMember, note, lacks, ...rest })

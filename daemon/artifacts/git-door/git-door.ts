@@ -39,8 +39,6 @@ export interface GitDoor {
   readonly files: LfsStore
   /** Serves a request whose path begins with /git/. Never rejects. @param signal ends it. Resolves when the answer has been given to the system */
   handle(request: IncomingMessage, response: ServerResponse, signal?: AbortSignal, way?: GitWay): Promise<void>
-  /** Drops tokens and files of an artifact that was removed. @throws MeshError E_STORAGE */
-  forget(artifact: string): Promise<void>
   /** Turns taken and waited for */
   load(): { readonly uploads: number; readonly pushes: number; readonly waiting: number }
   /** Ends what runs. New requests are refused. */
@@ -86,11 +84,6 @@ class Door implements GitDoor {
     const { uploads, pushes, waiting, waitMs } = this.#limits
     this.#uploads = new Slots('clones and fetches', { slots: uploads, waiting, waitMs })
     this.#pushes = new Slots('pushes', { slots: pushes, waiting, waitMs })
-  }
-
-  async forget(artifact: string): Promise<void> {
-    await this.tokens.forget(artifact)
-    await this.files.forget(artifact)
   }
 
   load(): { uploads: number; pushes: number; waiting: number } {

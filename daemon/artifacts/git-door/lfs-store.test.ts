@@ -4,15 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { MemoryJournal } from '../../journal/memory-journal.ts'
+import { forgetFiles } from './forget-files.ts'
 import { LFS_RECORDS, LfsStore, type LfsStoreParts } from './lfs-store.ts'
 
 let folder = ''
 let files: LfsStore
+let journal: MemoryJournal
 const used = new Map<string, number>()
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'lfs-store-'))
-  const journal = new MemoryJournal({ types: LFS_RECORDS })
+  journal = new MemoryJournal({ types: LFS_RECORDS })
   used.clear()
   const store: LfsStoreParts = {
     repository: (id) => Promise.resolve(join(folder, id)),
@@ -47,7 +49,7 @@ it('keeps a file under its hash, for its artifact alone', async () => {
   await expect(files.read('b', oid)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
   await files.share('b', oid, 'a')
   expect([await textOf('b', oid), used.get('b')]).toEqual(['hello', 5])
-  await files.forget('a')
+  await forgetFiles(journal, 'a')
   expect([files.size('a', oid), files.size('b', oid)]).toEqual([undefined, 5])
 })
 

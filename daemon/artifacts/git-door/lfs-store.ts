@@ -22,7 +22,6 @@ export const LFS_RECORDS = ['lfs.stored', 'lfs.wanted', 'lfs.dropped', 'lfs.forg
 
 export type LfsStoreParts = Pick<DoorStore, 'repository' | 'countFiles' | 'room'>
 
-const FORGET_AT_ONCE = 500
 /** An upload that was left behind by a crash */
 const STALE_MS = 24 * 3_600_000
 const READ_BYTES = 256 << 10
@@ -132,19 +131,6 @@ export class LfsStore {
             await this.#drop(artifact, file, folder)
         }
         page = await this.list(artifact, which, page.at(-1)?.oid)
-      }
-    }
-  }
-
-  /** Forgets what an artifact had that is removed; its files went with the repository, and their bytes with its row. @throws MeshError E_STORAGE */
-  async forget(artifact: string): Promise<void> {
-    const prefix = `${artifact}/`
-    for (const table of ['lfs', 'lfs-wanted']) {
-      for (;;) {
-        const rows = await this.#journal.range(table, { prefix, limit: FORGET_AT_ONCE })
-        if (rows.length === 0) break
-        const writes = rows.map(({ key }) => ({ table, key }))
-        await this.#journal.append({ type: 'lfs.forgotten', body: Buffer.from(artifact), writes })
       }
     }
   }

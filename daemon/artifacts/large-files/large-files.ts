@@ -157,7 +157,6 @@ export class LargeFiles {
       this.#stated.delete(artifact)
       this.#due.delete(artifact)
       this.#unsearched.delete(artifact)
-      this.#run(() => this.#book.forget(artifact))
     } else if (forkOf !== undefined && this.#book.get(forkOf) !== undefined) {
       this.#run(async () => {
         await this.#book.begin(artifact, forkOf)

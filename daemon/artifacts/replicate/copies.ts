@@ -1,5 +1,4 @@
-/** Whole copies: taking one from a holder, because a user wants it or because a peer asks, and giving one up again. */
-import { newsIn } from '../../../protocol/artifact/heads.ts'
+/** Whole copies: taking one from a holder, because a user wants it or because a peer asks, and giving one up again (giving-up.ts). */
 import { type Holding, openHolding } from '../../../protocol/artifact/holding.ts'
 import {
   ARTIFACT_METHODS,
@@ -13,6 +12,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { MeshNet } from '../../net/mesh-net.ts'
 import type { ArtifactStore } from '../store/artifact-store.ts'
 import { fetchArtifact } from './ask-fetch.ts'
+import { GivingUp } from './giving-up.ts'
 import type { HeldArtifacts } from './held.ts'
 import type { HoldingBook } from './holding-book.ts'
 import type { Links } from './links.ts'
@@ -26,6 +26,8 @@ export interface CopiesOptions {
   readonly links: Links
   readonly isMember: (node: string) => boolean
   readonly transfers: Transfers
+  /** How long the owner may be away before another node decides on copies, milliseconds */
+  readonly graceMs: number
   /** Copies for others are taken only above this much room, bytes. @default 64 MiB */
   readonly minRoomBytes?: number
   /** Whether this node takes copies for others. @default true */
@@ -37,6 +39,8 @@ export interface CopiesOptions {
     from: { readonly holding: Holding; readonly text: string },
     others: readonly string[],
   ) => void
+  /** A copy that is here is no longer one that was only asked for: others are told */
+  readonly onWanted: (artifact: string) => void
   /** Connected or reachable nodes that may hold it: a hint to ask them */
   readonly providers: (artifact: string, signal: AbortSignal) => AsyncIterable<string>
   readonly onFailure: (what: string, error: unknown) => void
@@ -59,9 +63,18 @@ const MAX_TRIES = 8
 export class Copies {
   readonly #options: CopiesOptions
   readonly #taking = new Map<string, Promise<void>>()
+  readonly #givingUp: GivingUp
 
   constructor(options: CopiesOptions) {
     this.#options = options
+    const { net, store, book, held, links, graceMs } = options
+    this.#givingUp = new GivingUp({
+      ...{ self: net.self, store, book, held, links, graceMs },
+      ask: async (peers, artifact) => {
+        const limited = AbortSignal.any([options.signal, AbortSignal.timeout(FIND_MS)])
+        return (await this.#askAll(peers, artifact, limited)).map(({ holding }) => holding)
+      },
+    })
   }
 
   attach(): void {
@@ -73,7 +86,7 @@ export class Copies {
       })
     handle(ARTIFACT_METHODS.find, (artifact, peer) => this.#answerFind(artifact, peer))
     handle(ARTIFACT_METHODS.hold, (artifact, peer) => this.#answerHold(artifact, peer))
-    handle(ARTIFACT_METHODS.release, (artifact, peer) => this.#answerRelease(artifact, peer))
+    handle(ARTIFACT_METHODS.release, (artifact, peer) => this.#givingUp.answer(artifact, peer))
   }
 
   /** Asks the peer to take a copy. @throws MeshError its refusal, E_UNREACHABLE, E_TIMEOUT */
@@ -92,12 +105,21 @@ export class Copies {
   }
 
   /**
-   * Brings an artifact here from the nearest node that has it and lets this one read it; tries the next when one fails.
+   * Brings an artifact here from the nearest node that has it and lets this one read it; tries the next when one fails. A copy that was taken because a peer asked for
+   * it is wanted from now on.
    * @throws MeshError E_NOT_FOUND when nobody reachable has it for us, or the failure of the last one tried
    */
   async clone(artifact: string, signal?: AbortSignal): Promise<void> {
-    const { held } = this.#options
-    if (held.has(artifact)) return
+    const { held, book, onWanted } = this.#options
+    await this.#givingUp.during(artifact, async () => {
+      if (!held.has(artifact)) await this.#bring(artifact, signal)
+      if (!book.isPlaced(artifact)) return
+      await book.setPlaced(artifact, false)
+      onWanted(artifact)
+    })
+  }
+
+  async #bring(artifact: string, signal?: AbortSignal): Promise<void> {
     const limited = AbortSignal.any([this.#options.signal, ...(signal ? [signal] : [])])
     const found = await this.#find(artifact, limited)
     let last: unknown = new MeshError('E_NOT_FOUND', 'Cannot clone an artifact: no node that can be reached has it', {
@@ -164,6 +186,8 @@ export class Copies {
   async #answerFind(artifact: string, peer: string): Promise<object> {
     const { held, book } = this.#options
     held.requireFor(artifact, peer)
+    if (this.#givingUp.isGoing(artifact))
+      throw new MeshError('E_CONFLICT', 'Cannot count on this copy: it may be given up', { retryAfterMs: 1_000 })
     const holders = (await book.of(artifact)).map(({ holding }) => holding.holder).filter((holder) => holder !== peer)
     return { holding: held.holding(artifact), holders: holders.slice(0, 256) }
   }
@@ -194,31 +218,11 @@ export class Copies {
         return onCopy(artifact, found, found.holders)
       }
       // Before the copy, so that a crash between leaves none that could never be asked back
-      await book.setPlaced(artifact)
+      await book.setPlaced(artifact, true)
       await this.#take(found, signal)
     } catch (error) {
       if (store.get(artifact) === undefined) await book.forgetAll(artifact).catch(() => undefined)
       onFailure('taking a copy', error)
     }
-  }
-
-  /** Given up only when the asker, who may ask, holds everything that is here. */
-  async #answerRelease(artifact: string, peer: string): Promise<object> {
-    const { held, book, store, links, net } = this.#options
-    held.requireFor(artifact, peer)
-    const { owner, settings } = store.require(artifact)
-    const isOrphan = links.link(owner) === undefined
-    if (!book.isPlaced(artifact) || owner === net.self || settings.replicas.mustInclude.includes(net.self)) {
-      throw new MeshError('E_CONFLICT', 'Cannot give a copy up: it is not one that was only asked for')
-    }
-    if (peer !== owner && !isOrphan) throw new MeshError('E_FORBIDDEN', 'Cannot give a copy up: its owner did not ask')
-    const { heads: theirs = new Map(), lacks } = book.get(artifact, peer) ?? {}
-    const hasFiles = lacks === 0 || (lacks === undefined && openHolding(held.holding(artifact)).lacks === undefined)
-    if (!hasFiles || newsIn(held.heads(artifact), theirs).length > 0) {
-      throw new MeshError('E_CONFLICT', 'Cannot give a copy up: it holds what the asker lacks')
-    }
-    await store.remove(artifact, { reason: 'copy given up on request of a holder' })
-    await book.forgetAll(artifact)
-    return {}
   }
 }

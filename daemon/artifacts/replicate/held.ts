@@ -1,4 +1,5 @@
 /** What this node holds, as others may see it. */
+import type { Stated } from '../../../protocol/artifact/give-up.ts'
 import { headsDigest, type Heads } from '../../../protocol/artifact/heads.ts'
 import { sealHolding } from '../../../protocol/artifact/holding.ts'
 import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
@@ -86,12 +87,15 @@ export class HeldArtifacts {
     return summary
   }
 
-  /** Signed. */
+  /** What is here now. */
+  stated(artifact: string): Stated {
+    const lacks = this.#options.lacks(artifact)
+    return { heads: this.heads(artifact), ...(lacks === undefined ? {} : { lacks }) }
+  }
+
+  /** The same, signed. */
   holding(artifact: string): string {
-    const { signer, book, lacks, wallMs = Date.now } = this.#options
-    const placed = book.isPlaced(artifact)
-    const files = lacks(artifact)
-    const large = files === undefined ? {} : { lacks: files }
-    return sealHolding(signer, { artifact, heads: this.heads(artifact), placed, ...large, at: wallMs() })
+    const { signer, book, wallMs = Date.now } = this.#options
+    return sealHolding(signer, { artifact, ...this.stated(artifact), placed: book.isPlaced(artifact), at: wallMs() })
   }
 }

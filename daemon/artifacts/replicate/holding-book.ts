@@ -43,10 +43,11 @@ export class HoldingBook {
     await this.#journal.append({ type: 'artifact.forgotten', body, writes: forgetting(artifact, holder) })
   }
 
-  /** After the artifact was removed here. */
+  /** Of an artifact that is not here any more. @throws MeshError E_STORAGE */
   async forgetAll(artifact: string): Promise<void> {
     const body = Buffer.from(JSON.stringify({ artifact }))
     const kept = await this.of(artifact)
+    if (kept.length === 0 && !this.isPlaced(artifact)) return
     const writes: TableWrite[] = kept.flatMap(({ holding }) => forgetting(artifact, holding.holder))
     await this.#journal.append({
       type: 'artifact.forgotten',
@@ -83,9 +84,12 @@ export class HoldingBook {
     return this.#journal.get('artifact-placed', artifact) !== undefined
   }
 
-  async setPlaced(artifact: string): Promise<void> {
-    const writes = [{ table: 'artifact-placed', key: artifact, value: EMPTY }]
-    await this.#journal.append({ type: 'artifact.placed', body: Buffer.from(JSON.stringify({ artifact })), writes })
+  /** Says whether this node holds its copy because it was asked to; otherwise somebody here wants it. */
+  async setPlaced(artifact: string, placed: boolean): Promise<void> {
+    if (this.isPlaced(artifact) === placed) return
+    const writes = [{ table: 'artifact-placed', key: artifact, ...(placed ? { value: EMPTY } : {}) }]
+    const body = Buffer.from(JSON.stringify({ artifact, placed }))
+    await this.#journal.append({ type: 'artifact.placed', body, writes })
   }
 }
 

@@ -149,10 +149,12 @@ export class Replication {
     })
     this.#copies = new Copies({
       ...{ net, store, book, held, links: this.#links, isMember, transfers: this.#transfers, signal },
+      graceMs: this.#times.graceMs,
       ...(options.lends === undefined ? {} : { lends: options.lends }),
       ...(options.minRoomBytes === undefined ? {} : { minRoomBytes: options.minRoomBytes }),
       ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
       onCopy: (artifact, from, others) => this.#copied(artifact, from.holding, others),
+      onWanted: (artifact) => this.#changed(artifact),
       providers: (artifact, signal) => net.findProviders(labelOf(artifact), signal),
       onFailure: (what, error) => background.fault(what, error),
     })
@@ -331,10 +333,7 @@ export class Replication {
   #onStore(event: ArtifactEvent): void {
     const { artifact, type } = event
     this.#held.changed(artifact)
-    if (type === 'removed') {
-      this.#replicas.forget(artifact)
-      return this.#background.run(() => this.#book.forgetAll(artifact))
-    }
+    if (type === 'removed') return this.#replicas.forget(artifact)
     if (type === 'updated') this.#background.run(() => this.#hearing.keepToAudience(artifact))
     if (type !== 'moved' && type !== 'frozen') this.#labels.add(artifact)
     this.#changed(artifact)

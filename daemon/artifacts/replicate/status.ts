@@ -1,5 +1,4 @@
-import { newsIn } from '../../../protocol/artifact/heads.ts'
-import { type Holding, openHolding } from '../../../protocol/artifact/holding.ts'
+import { type Holding, holdsAll, openHolding } from '../../../protocol/artifact/holding.ts'
 import type { Contract, ReplicaTimes } from '../../../protocol/artifact/replication.ts'
 import type { ArtifactView } from '../store/artifact-store.ts'
 import type { KeptHolding } from './holding-book.ts'
@@ -48,11 +47,6 @@ export interface StatusFacts {
   readonly times: ReplicaTimes
 }
 
-/** Who never heard of large files where there are some has none. */
-function hasFiles({ lacks }: Holding, mine: Holding): boolean {
-  return lacks === 0 || (lacks === undefined && mine.lacks === undefined)
-}
-
 export function statusOf({ view, self, own, kept, links, times }: StatusFacts): ReplicationStatus {
   const mine = openHolding(own)
   const statusOfHolder = (holding: Holding, text: string): HolderStatus => ({
@@ -62,7 +56,7 @@ export function statusOf({ view, self, own, kept, links, times }: StatusFacts): 
     sequence: holding.heads.get(view.owner)?.sequence ?? 0,
     sequences: Object.fromEntries([...holding.heads].map(([writer, { sequence }]) => [writer, sequence])),
     frozen: [...holding.heads].filter(([, { frozen }]) => frozen === true).map(([writer]) => writer),
-    current: hasFiles(holding, mine) && newsIn(mine.heads, holding.heads).length === 0,
+    current: holdsAll(holding, mine),
     lacks: holding.lacks ?? 0,
     placed: holding.placed,
     at: holding.at,

@@ -163,8 +163,12 @@ export interface ArtifactStore {
   ids(options?: { readonly after?: string; readonly limit?: number }): Promise<readonly string[]>
   /** Only the owner's node may. @throws MeshError E_FORBIDDEN, E_NOT_FOUND, E_CONFLICT, E_BAD_REQUEST */
   update(id: string, patch: SettingsPatch, by: Attribution): Promise<ArtifactView>
-  /** Forgets it on this node; copies elsewhere stay. @throws MeshError E_NOT_FOUND */
-  remove(id: string, by: Attribution): Promise<void>
+  /**
+   * Forgets it on this node; copies elsewhere stay.
+   * @param check looks whether it may still go, once nothing else can change it; what it throws keeps the artifact
+   * @throws MeshError E_NOT_FOUND, E_OVERLOADED, E_TIMEOUT, E_STORAGE; what `check` throws
+   */
+  remove(id: string, by: Attribution, check?: () => void): Promise<void>
   genesis(id: string): Genesis
 
   /** Path of the bare repository, made when missing, with every acknowledged move in it. Read only! @throws MeshError E_NOT_FOUND, E_STORAGE */

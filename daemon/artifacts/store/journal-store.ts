@@ -39,7 +39,8 @@ import { EMPTY_TREE, type GitObject } from './git-object.ts'
 import { ObjectReader } from './object-reader.ts'
 import { checkMoves, planMoves } from './plan-moves.ts'
 import { Repositories } from './repositories.ts'
-import { bytesOf, encodeRow, headKey, leftWrite, TABLES } from './rows.ts'
+import { removalOf } from './removal.ts'
+import { bytesOf, encodeRow, TABLES } from './rows.ts'
 import { makePack } from './pack-file.ts'
 import { small, writePack } from './repository-files.ts'
 import { Settler } from './settler.ts'
@@ -59,6 +60,8 @@ export interface StoreOptions {
   readonly quotas?: Partial<Quotas>
   /** Whether a node belongs to the mesh: of others nothing new is taken. @default everybody */
   readonly isMember?: (node: string) => boolean
+  /** Forgets what is kept of an artifact beside the store; after a crash again. Nothing comes under its id before it is done. @default nothing is */
+  readonly forget?: (artifact: string) => Promise<void>
   /** Faults that nobody waits for: a repository that could not be brought up to date, a listener that threw */
   readonly onFault?: (what: string, error: unknown) => void
   /** Wall clock, milliseconds since 1970; display only. @default Date.now */
@@ -88,6 +91,7 @@ class JournalStore implements OpenStore {
   readonly #journal: Journal
   readonly #now: () => number
   readonly #isMember: (node: string) => boolean
+  readonly #forget: (artifact: string) => Promise<void>
   readonly #onFault: (what: string, error: unknown) => void
   readonly #turns = new Turns()
   readonly #usage: Usage
@@ -110,6 +114,7 @@ class JournalStore implements OpenStore {
     this.#journal = journal
     this.#now = options.now ?? Date.now
     this.#isMember = options.isMember ?? (() => true)
+    this.#forget = options.forget ?? (() => Promise.resolve())
     this.#onFault = options.onFault ?? (() => {})
     this.#usage = new Usage(journal, { ...DEFAULT_QUOTAS, ...options.quotas })
     this.#catalog = new Catalog(journal)
@@ -201,29 +206,18 @@ class JournalStore implements OpenStore {
     return this.require(id)
   }
 
-  async remove(id: string, by: Attribution): Promise<void> {
+  async remove(id: string, by: Attribution, check?: () => void): Promise<void> {
     this.#assertOpen()
     const checked = checkedAttribution(by)
     const { row } = await this.#turns.run(id, async () => {
       const state = this.#state(id)
-      const writes: TableWrite[] = [
-        { table: TABLES.artifact, key: id },
-        { table: TABLES.name, key: state.row.name },
-        { table: TABLES.birth, key: id },
-        { table: TABLES.gone, key: id, value: new Uint8Array(0) },
-        leftWrite(id, undefined),
-        ...state.row.writers.map((writer) => ({ table: TABLES.head, key: headKey(id, writer) })),
-        ...(await this.#repositories.pendingWrites(id)),
-      ]
-      const change = { agent: state.row.agent, artifacts: -1, bytes: -bytesOf(state.row) }
-      const body = encodeRow({ artifact: id, name: state.row.name, by: checked })
-      await this.#usage.during(change, 0, (usage) =>
-        this.#journal.append({ type: 'artifact.removed', body, writes: [...writes, ...usage()] }),
-      )
+      check?.()
+      const { fact, writes, change } = removalOf(state, await this.#repositories.pendingWrites(id), checked)
+      await this.#usage.during(change, 0, (usage) => this.#journal.append({ ...fact, writes: [...writes, ...usage()] }))
       this.#catalog.drop(id)
       failpoint('artifact.remove.after-append')
       await this.#clear(id).catch((error: unknown) =>
-        this.#onFault('files of a removed artifact stay until the next start', error),
+        this.#onFault('files of a removed artifact stay until the next start, or until it comes again', error),
       )
       return state
     })
@@ -308,7 +302,10 @@ class JournalStore implements OpenStore {
       }
       const { adopted, events, takeovers } = await this.#turns.run(
         id,
-        () => adoptRecords(context, id, envelopes, options),
+        async () => {
+          if (this.#repositories.isGone(id)) await this.#clear(id)
+          return adoptRecords(context, id, envelopes, options)
+        },
         options.signal,
       )
       for (const event of events) this.#emit(event)
@@ -468,6 +465,7 @@ class JournalStore implements OpenStore {
 
   async #clear(id: string): Promise<void> {
     await this.#repositories.clear(id)
+    await this.#forget(id)
     await this.#journal.append({
       type: 'artifact.cleared',
       body: encodeRow({ artifact: id }),

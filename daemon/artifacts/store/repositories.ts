@@ -140,6 +140,11 @@ export class Repositories {
     return [...ids]
   }
 
+  /** Whether it was removed, and something of it is still here. */
+  isGone(id: string): boolean {
+    return this.#journal.get(TABLES.gone, id) !== undefined
+  }
+
   async gone(): Promise<string[]> {
     const ids: string[] = []
     for await (const key of this.#keys(TABLES.gone, '')) ids.push(key)

@@ -9,7 +9,7 @@
  *   artifact-pending   id/number (12 digits)      pack row (pack-file.ts): objects acknowledged but not yet synced into the repository
  *   artifact-usage     "node" | "agent/"sha256    UsageRow
  *   artifact-task      task/id/sequence (10)      TaskMovesRow: what a task moved
- *   artifact-gone      id                         empty: its files are still to be removed
+ *   artifact-gone      id                         empty: it was removed, its files and what is kept of it elsewhere are not yet
  *   artifact-left      id                         LeftRow: its repository holds what no ref reaches, since then
  */
 import * as z from 'zod'
