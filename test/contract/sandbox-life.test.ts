@@ -136,6 +136,25 @@ describe.skipIf(!engine)('a sandbox', () => {
     },
   )
 
+  it.runIf(root)('leaves nothing of a snapshot or copy that failed', async () => {
+    const at = kit()
+    const executor = await at.open()
+    const box = await executor.create(SPEC)
+    await sh(box, 'echo kept > a')
+    const takeBack = replaceCp(join(at.folder, '.bin'), 'head -c 1000000 "$3" > "$4"; exit 1')
+    try {
+      await expect(box.snapshot('first')).rejects.toMatchObject({ code: 'E_ENGINE' })
+      await expect(box.fork()).rejects.toMatchObject({ code: 'E_ENGINE' })
+    } finally {
+      takeBack()
+    }
+    expect(readdirSync(join(at.folder, box.id))).toEqual(['d1'])
+    expect(readdirSync(at.folder).filter((name) => !name.startsWith('.'))).toEqual([box.id])
+    await box.snapshot('first')
+    await box.restore('first')
+    expect((await sh(box, 'cat a')).out).toBe('kept\n')
+  })
+
   it.runIf(root)('moves to another node as one stream', async () => {
     const [here, there] = [await kit().open(), await kit().open()]
     const box = await here.create({ ...SPEC, name: 'moving', env: { A: 'b' } })

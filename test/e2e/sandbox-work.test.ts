@@ -288,15 +288,24 @@ const filesOf =
     )
   }
 
-/** Files below a folder that hold these bytes. */
+/** Files below a folder that hold these bytes. Looks again when one went meanwhile: repositories are packed in the background, and its content is elsewhere then. */
 async function holders(folder: string, text: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  const found: string[] = []
-  for (const entry of entries) {
-    const path = join(entry.parentPath, entry.name)
-    if (entry.isFile() && (await readFile(path)).includes(text)) found.push(path)
+  for (;;) {
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(unlessGone)
+    const found: string[] = []
+    let whole = entries !== undefined
+    for (const entry of entries ?? []) {
+      const path = join(entry.parentPath, entry.name)
+      const bytes = entry.isFile() ? await readFile(path).catch(unlessGone) : Buffer.alloc(0)
+      if (bytes?.includes(text)) found.push(path)
+      whole &&= bytes !== undefined
+    }
+    if (whole) return found
   }
-  return found
+}
+
+function unlessGone(error: unknown): undefined {
+  if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
 }
 
 /** What a server says to texts, one after the other. */

@@ -136,7 +136,12 @@ export class LiveSandbox implements Sandbox {
   snapshot(name: string): Promise<SnapshotView> {
     return this.#inTurn(async () => {
       const taken = await this.frozen(() => this.#context.snapshots.take(this.#row, name))
-      await this.#keep({ snapshots: [...this.#row.snapshots, taken] })
+      try {
+        await this.#keep({ snapshots: [...this.#row.snapshots, taken] })
+      } catch (error) {
+        await this.#context.snapshots.remove(this.#row, taken).catch(() => undefined)
+        throw error
+      }
       return { name: taken.name, createdAt: taken.createdAt, bytes: taken.bytes }
     })
   }

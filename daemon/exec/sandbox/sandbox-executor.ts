@@ -306,6 +306,10 @@ export class DockerSandboxExecutor implements SandboxExecutor {
           await mountDisk(disk)
         }
         return await this.#own(await this.#host.prepare(recipe, { id, fill }), ownership)
+      } catch (error) {
+        await this.#host.removeFolder(id).catch(() => undefined)
+        await this.#snapshots.removeImages({ id }).catch(() => undefined)
+        throw error
       } finally {
         forked()
       }

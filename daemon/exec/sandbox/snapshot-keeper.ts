@@ -34,7 +34,10 @@ export class SnapshotKeeper {
     return { name, createdAt: Date.now(), bytes, disk, ...(root === undefined ? {} : { root }) }
   }
 
-  /** Copies disk and root as they are now to a folder of sandbox `id`. @returns the root's image when it can differ from the sandbox's own */
+  /**
+   * Copies disk and root as they are now to a folder of sandbox `id`; what fails leaves nothing, as it may be as large as the whole.
+   * @returns the root's image when it can differ from the sandbox's own
+   */
   async copy(row: SandboxRow, id: string, disk: string): Promise<{ disk: string; root?: string; bytes: number }> {
     if (row.workspace !== 'loop')
       throw new MeshError('E_GUEST_FEATURE', 'Cannot copy the sandbox: its workspace is in memory alone')
@@ -46,7 +49,12 @@ export class SnapshotKeeper {
     const kept = this.#keepRoot(row, id, disk).then((digest) => {
       root = digest
     })
-    await bothOf(copied, kept)
+    try {
+      await bothOf(copied, kept)
+    } catch (error) {
+      await this.#drop(id, { disk, ...(root === undefined ? {} : { root }) }).catch(() => {})
+      throw error
+    }
     return { disk, bytes, ...(root === undefined ? {} : { root }) }
   }
 
@@ -82,10 +90,14 @@ export class SnapshotKeeper {
     await this.#host.removeFolder(before.id, [before.disk])
   }
 
-  async remove(row: SandboxRow, gone: SnapshotRow): Promise<void> {
-    await this.#host.removeFolder(row.id, [gone.disk])
+  remove(row: SandboxRow, gone: SnapshotRow): Promise<void> {
+    return this.#drop(row.id, gone)
+  }
+
+  async #drop(id: string, { disk, root }: Pick<SnapshotRow, 'disk' | 'root'>): Promise<void> {
+    await this.#host.removeFolder(id, [disk])
     // While a container stands on it the engine keeps it; it goes with the sandbox then.
-    if (gone.root !== undefined) await this.#removeImage(`${ROOTS_REPOSITORY}:${row.id}-${gone.disk}`)
+    if (root !== undefined) await this.#removeImage(`${ROOTS_REPOSITORY}:${id}-${disk}`)
   }
 
   /** The roots of one that is gone, or of all of this node that are of none known. */

@@ -39,7 +39,7 @@ it('gives every byte of each descriptor in its order, and gives back each byte o
   )
 })
 
-it('holds no more pieces than its bytes are worth, however small they come', async () => {
+it('SBX-04: holds no more pieces than its bytes are worth, however small they come', async () => {
   const queue = new ByteQueue<OutputChunk>(
     OUTPUT_PIECES,
     () => undefined,

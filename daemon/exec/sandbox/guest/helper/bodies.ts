@@ -1,6 +1,7 @@
 /** Bodies of the frames of `wire.ts`: written for the helper, and read from it, where everything may be wrong. */
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
+import { fileTime } from '../file-time.ts'
 import type { BackgroundView, FileChange, FileEntry, FileStat, FileType, TerminalSize } from '../guest-connection.ts'
 import { GuestProtocolError } from './wire.ts'
 
@@ -99,7 +100,7 @@ export function decodeStat(body: Buffer, at = 0): FileStat {
     type: TYPES[mode >> 12] ?? 'other',
     mode: mode & 0o7777,
     bytes: Number(body.readBigUInt64LE(at + 2)),
-    modifiedMs: Number(body.readBigInt64LE(at + 10)),
+    modifiedMs: fileTime(Number(body.readBigInt64LE(at + 10))),
     uid: body.readUInt32LE(at + 18),
     gid: body.readUInt32LE(at + 22),
   }

@@ -202,6 +202,19 @@ describe('a guest that lies', () => {
     }
   })
 
+  it('gives no time that is no date', async () => {
+    for (const time of [2n ** 63n - 1n, -(2n ** 63n)]) {
+      const { pipe, box } = await talk()
+      const asked = box.files.stat('/x')
+      const body = Buffer.alloc(26)
+      body.writeBigInt64LE(time, 10)
+      pipe.say(encodeFrame(FROM_GUEST.opened, 1, 0, body))
+      pipe.say(encodeFrame(FROM_GUEST.end, 1, END_HOW.done, u32(0)))
+      expect(new Date((await asked).modifiedMs).toISOString()).toMatch(/^[+-]\d{6}-/)
+      box.close()
+    }
+  })
+
   it('is not waited for when it says nothing', async () => {
     const pipe = new Pipe()
     const opening = HelperConnection.open(pipe, { token: TOKEN, cwd: '/' }, AbortSignal.timeout(50))

@@ -3,6 +3,7 @@ import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
 import { errnoError } from '../errno.ts'
 import type { FileChange, FileEntry, FileStat, FileType, GuestFiles } from '../guest-connection.ts'
+import { fileTime } from '../file-time.ts'
 import type { ShellLane } from './lane.ts'
 import { PAYLOAD_BYTES, printfFormat, quote, takePayload } from './program.ts'
 
@@ -174,7 +175,7 @@ function readEntry(line: string): FileEntry | undefined {
     type: TYPES[mode >> 12] ?? 'other',
     mode: mode & 0o7777,
     bytes: Number(found[2]),
-    modifiedMs: Number(found[3]) * 1000,
+    modifiedMs: fileTime(Number(found[3]) * 1000),
     uid: Number(found[4]),
     gid: Number(found[5]),
   }
