@@ -133,6 +133,7 @@ const sandbox = z.strictObject({
     100,
     'Sandboxes, asleep ones and its own included, up to which this node takes those of other nodes; each of these gets at most half',
   ),
+  imagesFromPeers: flag(false, 'Let other nodes pull, import and build images here, under names that are not taken'),
   buildInContainers: flag(false, 'Offer profile "build" also where guests share the kernel of this host'),
   warmEach: count(0, 64, 1, 'Sandboxes kept started of each of the kinds used last'),
   warmKinds: count(0, 16, 2, 'Kinds of sandboxes that are kept started'),

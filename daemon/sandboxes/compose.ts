@@ -112,6 +112,7 @@ export class SandboxParts {
       defaultImage: config.sandbox.image,
       keptBytes: LIMITS.guestKeptBytes,
       slots: config.sandbox.slots,
+      imagesFromPeers: config.sandbox.imagesFromPeers,
       onImages: () => void this.#lookAtImages(),
     })
     this.desk = new SandboxDesk({
@@ -224,7 +225,7 @@ export class SandboxParts {
 
   async #lookAtImages(): Promise<void> {
     try {
-      const labels = await this.#host.imageLabels()
+      const labels = await this.#host.images.labels()
       if (labels.join() === this.#imageLabels.join()) return
       this.#imageLabels = labels
       this.#options.directory.changed()

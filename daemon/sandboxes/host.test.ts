@@ -23,7 +23,14 @@ function start(options: Partial<SandboxHostOptions> = {}) {
       onSilent: () => undefined,
       onExpired: nothing,
     }),
-    ...{ self: SELF, nodeName: () => SELF, defaultImage: 'manyhands/default', keptBytes: 1, slots: SLOTS },
+    ...{
+      self: SELF,
+      nodeName: () => SELF,
+      defaultImage: 'manyhands/default',
+      keptBytes: 1,
+      slots: SLOTS,
+      imagesFromPeers: false,
+    },
     onImages: () => undefined,
     ...options,
   })
@@ -71,5 +78,37 @@ describe('RES-01: slots for sandboxes of other nodes', () => {
     executor.until = Promise.resolve()
     await ask('bob', CREATE)
     await expect(ask('carol', CREATE)).rejects.toMatchObject(overloaded)
+  })
+})
+
+describe('SBX-29: images of this node', () => {
+  const MAKE: SandboxOp[] = [
+    { op: 'image-import', image: 'manyhands/default' },
+    { op: 'image-pull', image: 'postgres:16' },
+    { op: 'image-build' },
+  ]
+  const asked = (onlyNew: boolean) => [
+    { op: 'import', name: 'manyhands/default', onlyNew },
+    { op: 'pull', name: 'postgres:16', onlyNew },
+    { op: 'build', name: 'manyhands/default', onlyNew },
+  ]
+
+  it('are made by its own user alone, and others learn whom to ask', async () => {
+    const { ask, executor } = start()
+    for (const op of MAKE)
+      await expect(ask('bob', op)).rejects.toMatchObject({
+        code: 'E_FORBIDDEN',
+        hint: expect.stringMatching(/operator .* sandbox\.imagesFromPeers/) as string,
+      })
+    expect(executor.images.asked).toEqual([])
+    for (const op of MAKE) await ask(SELF, op)
+    expect(executor.images.asked).toEqual(asked(false))
+    expect((await ask('bob', { op: 'images' })).images).toHaveLength(1)
+  })
+
+  it('are made by others where the operator says so, and then new ones only', async () => {
+    const { ask, executor } = start({ imagesFromPeers: true })
+    for (const op of MAKE) await ask('bob', op)
+    expect(executor.images.asked).toEqual(asked(true))
   })
 })

@@ -1,19 +1,13 @@
 /** The sandboxes of this node, for whoever owns them: one place for each owner, which reaches that owner's sandboxes and no others. */
-import { createHash } from 'node:crypto'
-import type { ImageView, SandboxView } from '../../protocol/api-sandboxes.ts'
+import type { SandboxView } from '../../protocol/api-sandboxes.ts'
 import type { ExecutorOffer } from '../../protocol/card/card.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { OpReply, SandboxOp, SandboxOrder } from '../../protocol/sandbox/op.ts'
 import type { GuestConnection } from '../exec/sandbox/guest/guest-connection.ts'
-import type {
-  ImageOptions,
-  ImageView as OwnImage,
-  Sandbox,
-  SandboxExecutor,
-  SandboxSpec,
-} from '../exec/sandbox/sandbox.ts'
+import type { Sandbox, SandboxExecutor, SandboxSpec } from '../exec/sandbox/sandbox.ts'
 import type { Doors } from './doors.ts'
 import { processView } from './guest-end.ts'
+import { HostImages, type ImageOp } from './host-images.ts'
 import { hostView, ownerParts, ownerText, ownLimits, snapshotView } from './host-view.ts'
 import type { Leases } from './leases.ts'
 import type { OpLink, OpPlace } from './op-link.ts'
@@ -34,6 +28,8 @@ export interface SandboxHostOptions {
   readonly keptBytes: number
   /** Sandboxes up to which other nodes get room */
   readonly slots: number
+  /** Whether other nodes may make images here */
+  readonly imagesFromPeers: boolean
   /** There is another image than before */
   readonly onImages: () => void
 }
@@ -43,10 +39,12 @@ type Op<Name extends SandboxOp['op']> = Extract<SandboxOp, { op: Name }>
 export class SandboxHost {
   readonly #options: SandboxHostOptions
   readonly #slots: Slots
+  readonly images: HostImages
 
   constructor(options: SandboxHostOptions) {
     this.#options = options
     const { executor, self, slots } = options
+    this.images = new HostImages(options)
     this.#slots = new Slots({
       ...{ slots, self },
       owners: () => executor.list().map((sandbox) => ownerParts(sandbox.view().owner).node),
@@ -91,11 +89,11 @@ export class SandboxHost {
       case 'renew':
         return this.#renew(owner, op.ids)
       case 'images':
-        return { images: (await this.#options.executor.images.list()).map(imageView) }
+        return { images: await this.images.list() }
       case 'image-pull':
       case 'image-import':
       case 'image-build':
-        return this.#makeImage(op, link)
+        return this.images.make(op, owner === this.#options.self, link)
       default:
         return this.#onSandbox(owner, this.#owned(owner, op.sandbox), op, link)
     }
@@ -142,39 +140,6 @@ export class SandboxHost {
     return { views }
   }
 
-  async #makeImage(op: Op<'image-pull' | 'image-import' | 'image-build'>, link: OpLink): Promise<OpReply> {
-    // Progress is told while there is room: a slow asker does not hold the work back
-    let telling: Promise<void> | undefined
-    const options = {
-      signal: link.signal,
-      progress: (step: object): void => {
-        telling ??= link
-          .send(1, Buffer.from(`${JSON.stringify(step)}\n`))
-          .catch(() => undefined)
-          .finally(() => (telling = undefined))
-      },
-    }
-    const image = await this.#imageFor(op, options, link)
-    this.#options.onImages()
-    return { image: imageView(image) }
-  }
-
-  #imageFor(
-    op: Op<'image-pull' | 'image-import' | 'image-build'>,
-    options: ImageOptions,
-    link: OpLink,
-  ): Promise<OwnImage> {
-    const { executor, defaultImage } = this.#options
-    switch (op.op) {
-      case 'image-build':
-        return executor.images.buildDefault(defaultImage, options)
-      case 'image-pull':
-        return executor.images.pull(op.image, options)
-      case 'image-import':
-        return executor.images.import(received(link), op.image, options)
-    }
-  }
-
   /** @throws MeshError E_NOT_FOUND: of what belongs to others nothing is said, not even that it exists */
   #owned(owner: string, id: string): Sandbox {
     const sandbox = this.#options.executor.get(id)
@@ -189,10 +154,7 @@ export class SandboxHost {
   async #onSandbox(
     owner: string,
     sandbox: Sandbox,
-    op: Exclude<
-      SandboxOp,
-      Op<'create' | 'import' | 'views' | 'renew' | 'images' | 'image-pull' | 'image-import' | 'image-build'>
-    >,
+    op: Exclude<SandboxOp, Op<'create' | 'import' | 'views' | 'renew' | 'images'> | ImageOp>,
     link: OpLink,
   ): Promise<OpReply> {
     switch (op.op) {
@@ -296,15 +258,6 @@ export class SandboxHost {
       .grades()
       .map((grade) => ({ kind: 'sandbox', grade, slots, free, queued: 0, maxMemoryBytes: 0, maxWallMs: 0 }))
   }
-
-  /** Labels of the card that say which images are here, so that others find them. */
-  async imageLabels(): Promise<string[]> {
-    const { executor, defaultImage } = this.#options
-    if (executor.info() === undefined) return []
-    const names = (await executor.images.list()).flatMap((image) => image.names)
-    const labels = names.slice(0, IMAGE_LABELS).map(imageLabel)
-    return names.some((name) => sameImage(name, defaultImage)) ? [DEFAULT_IMAGE_LABEL, ...labels] : labels
-  }
 }
 
 type GuestOp = Op<
@@ -324,24 +277,6 @@ type GuestOp = Op<
   | 'processes'
   | 'signal'
 >
-
-/** A card has room for few labels. */
-const IMAGE_LABELS = 40
-export const DEFAULT_IMAGE_LABEL = 'image/default'
-
-/** "image/debian:12"; a name that no label can hold is named by its digest. */
-export function imageLabel(name: string): string {
-  const full = withTag(name)
-  if (/^[A-Za-z0-9][A-Za-z0-9._:-]{0,56}$/.test(full)) return `image/${full}`
-  return `image/${createHash('sha256').update(full).digest('hex').slice(0, 32)}`
-}
-
-const withTag = (name: string): string => (/[:@][^/]*$/.test(name) ? name : `${name}:latest`)
-const sameImage = (a: string, b: string): boolean => withTag(a) === withTag(b)
-
-function imageView({ digest, names, bytes, createdAt }: OwnImage): ImageView {
-  return { digest, names, bytes, createdAt: new Date(createdAt).toISOString() }
-}
 
 function newestSnapshot(sandbox: Sandbox): string {
   const newest = sandbox

@@ -2,7 +2,7 @@
 import { MeshError } from '../../protocol/errors.ts'
 import { type NodeFacts, type RankedCandidate, rank } from '../../protocol/placement/rank.ts'
 import type { SandboxOrder } from '../../protocol/sandbox/op.ts'
-import { DEFAULT_IMAGE_LABEL, imageLabel } from './host.ts'
+import { DEFAULT_IMAGE_LABEL, imageLabel } from './host-images.ts'
 
 export interface SandboxPlacerOptions {
   readonly self: string

@@ -9,7 +9,7 @@ import { imageProgress } from './sandbox-replies.ts'
 import { decodeText } from './shape.ts'
 
 export interface ImageOptions {
-  /** Name or id of a node. @default this one */
+  /** Name or id of a node; making images on another one is for its operator to allow (`sandbox.imagesFromPeers`). @default this one */
   readonly on?: string | undefined
   /** Told how far it is. @default none */
   readonly onProgress?: ((progress: ImageProgress) => void) | undefined

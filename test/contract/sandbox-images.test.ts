@@ -1,12 +1,13 @@
 /** Images on a real engine: pulled from a registry on this host, imported from tars, and refused. */
 import { spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { arch, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { aptCalls, buildDebianRoot, debootstrapArguments } from '../../daemon/exec/sandbox/images/debian-root.ts'
 import type { ImageProgress } from '../../daemon/exec/sandbox/sandbox.ts'
-import { busyboxRoot, findTestEngine } from '../support/docker-engine.ts'
+import { ask, busyboxRoot, findTestEngine } from '../support/docker-engine.ts'
 import { type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
 import { tinyRegistry } from '../support/tiny-registry.ts'
 
@@ -62,6 +63,51 @@ describe.skipIf(!engine)('images', () => {
     await expect(bad).rejects.toThrow(/^Cannot import the image/)
     await expect(executor.images.import(pieces(Buffer.alloc(3)), 'a:1')).rejects.toMatchObject({ code: 'E_IMAGE' })
     await expect(executor.images.import(pieces(tar), '-x')).rejects.toMatchObject({ code: 'E_BAD_REQUEST' })
+  })
+})
+
+describe.skipIf(!engine)('SBX-29: an image for whoever may bring new ones only', () => {
+  const name = 'manyhands-test/new:1'
+  const saved = async (): Promise<Uint8Array> => {
+    const { bytes } = await ask(engine?.socket ?? '', 'GET', `/images/${encodeURIComponent(SPEC.image)}/get`)
+    return bytes
+  }
+
+  it('gets its name when that is free, and takes none from another', async () => {
+    const executor = await open()
+    const { images } = executor
+    // Of a size that no other image of this engine has
+    const tar = await busyboxRoot([`head -c ${randomInt(1 << 20)} /dev/zero > etc/size`])
+    const image = await images.import(pieces(tar), name, { onlyNew: true })
+    expect(image.names).toEqual([name])
+    for (const taken of [name, SPEC.image]) {
+      const { digest } = await images.resolve(taken)
+      const refused = { code: 'E_CONFLICT' }
+      await expect(images.import(pieces(tar), taken, { onlyNew: true })).rejects.toMatchObject(refused)
+      await expect(images.pull(taken, { onlyNew: true })).rejects.toMatchObject(refused)
+      await expect(images.buildDefault(taken, { onlyNew: true })).rejects.toMatchObject(refused)
+      expect((await images.resolve(taken)).digest).toBe(digest)
+    }
+    await images.remove(name)
+
+    // The name is taken while the content is on its way
+    const late = async function* (): AsyncGenerator<Uint8Array, void> {
+      yield* pieces(tar)
+      await images.import(pieces(tar), name)
+    }
+    await expect(images.import(late(), name, { onlyNew: true })).rejects.toMatchObject({ code: 'E_CONFLICT' })
+    const whole = (await images.list()).filter(({ bytes }) => bytes === image.bytes)
+    expect(whole.map(({ names }) => names)).toEqual([[name]])
+    await images.remove(name)
+  })
+
+  it('is no archive of images, whose names are not to be chosen here', async () => {
+    const { images } = await open()
+    const archive = await saved()
+    await expect(images.import(pieces(archive), name, { onlyNew: true })).rejects.toMatchObject({ code: 'E_IMAGE' })
+    await expect(images.resolve(name)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    expect((await images.import(pieces(archive), name)).names).toContain(name)
+    await images.remove(name)
   })
 })
 

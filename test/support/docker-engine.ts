@@ -194,14 +194,17 @@ export function ask(
   method: string,
   path: string,
   body?: { readonly type: string; readonly content: Uint8Array },
-): Promise<{ status: number; text: string }> {
+): Promise<{ status: number; text: string; bytes: Uint8Array }> {
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'content-type': body.type, 'content-length': body.content.length }
     const asked = request({ socketPath: socket, method, path, headers, timeout: 60_000 }, (answer) => {
       const parts: Buffer[] = []
       answer.on('data', (part: Buffer) => parts.push(part))
       answer.on('error', reject)
-      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text: Buffer.concat(parts).toString() }))
+      answer.on('end', () => {
+        const bytes = Buffer.concat(parts)
+        resolve({ status: answer.statusCode ?? 0, text: bytes.toString(), bytes })
+      })
     })
     asked.on('error', reject)
     asked.on('timeout', () => asked.destroy(new Error('The engine did not answer')))

@@ -1,7 +1,14 @@
 /** Sandboxes that are nothing but their rows: what they are asked beyond being made, looked at and removed they refuse. */
 import { MeshError } from '../../protocol/errors.ts'
 import { DEFAULT_LIMITS } from '../../daemon/exec/sandbox/limits.ts'
-import type { ImageStore, ImageView, Sandbox, SandboxExecutor, SandboxView } from '../../daemon/exec/sandbox/sandbox.ts'
+import type {
+  ImageOptions,
+  ImageStore,
+  ImageView,
+  Sandbox,
+  SandboxExecutor,
+  SandboxView,
+} from '../../daemon/exec/sandbox/sandbox.ts'
 
 const IMAGE: ImageView = { digest: `sha256:${'0'.repeat(64)}`, names: ['debian:12'], bytes: 0, createdAt: 0 }
 const cannot = (): never => {
@@ -11,7 +18,7 @@ const refuse = async (): Promise<never> => cannot()
 
 /** Tells what it was asked, and answers that it did it. */
 export class MemoryImages implements ImageStore {
-  readonly asked: { readonly op: string; readonly name: string }[] = []
+  readonly asked: { readonly op: string; readonly name: string; readonly onlyNew: boolean }[] = []
 
   async list(): Promise<readonly ImageView[]> {
     return [IMAGE]
@@ -21,22 +28,22 @@ export class MemoryImages implements ImageStore {
     return IMAGE
   }
 
-  pull(name: string): Promise<ImageView> {
-    return this.#did('pull', name)
+  pull(name: string, options: ImageOptions = {}): Promise<ImageView> {
+    return this.#did('pull', name, options)
   }
 
-  import(_tar: AsyncIterable<Uint8Array>, name: string): Promise<ImageView> {
-    return this.#did('import', name)
+  import(_tar: AsyncIterable<Uint8Array>, name: string, options: ImageOptions = {}): Promise<ImageView> {
+    return this.#did('import', name, options)
   }
 
-  buildDefault(name: string): Promise<ImageView> {
-    return this.#did('build', name)
+  buildDefault(name: string, options: ImageOptions = {}): Promise<ImageView> {
+    return this.#did('build', name, options)
   }
 
   async remove(): Promise<void> {}
 
-  async #did(op: string, name: string): Promise<ImageView> {
-    this.asked.push({ op, name })
+  async #did(op: string, name: string, { onlyNew = false }: ImageOptions): Promise<ImageView> {
+    this.asked.push({ op, name, onlyNew })
     return IMAGE
   }
 }

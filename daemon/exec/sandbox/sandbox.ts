@@ -157,6 +157,11 @@ export interface ImageProgress {
 
 export interface ImageOptions {
   readonly signal?: AbortSignal
+  /**
+   * For whoever must not change what is here: a name that is taken is E_CONFLICT, and an archive of `docker save`, which brings names of its own, E_IMAGE.
+   * @default false
+   */
+  readonly onlyNew?: boolean
   progress?(step: ImageProgress): void
 }
 

@@ -61,34 +61,42 @@ export class EngineImages implements ImageStore {
   async pull(name: string, options: ImageOptions = {}): Promise<ImageView> {
     checkImageName(name)
     const wanted = /[@:][^/]+$/.test(name) ? name : `${name}:latest`
+    if (options.onlyNew) await this.#demandFree(wanted)
     const stream = await this.#ask('pull the image', (docker) => docker.pull(wanted))
     await this.#follow(stream, 'pull the image', options)
     return this.resolve(name)
   }
 
   async import(tar: AsyncIterable<Uint8Array>, name: string, options: ImageOptions = {}): Promise<ImageView> {
-    const { repository, tag } = splitName(checkImageName(name))
+    const { onlyNew = false } = options
+    const as = splitName(checkImageName(name))
+    if (onlyNew) await this.#demandFree(name)
     const { head, all } = await peek(tar)
     if (head.length < 512) throw new MeshError('E_IMAGE', 'Cannot import the image: it is no tar')
-    const bounded = Readable.from(counted(all, options), { objectMode: false })
     const saved = isSavedImage(head)
+    if (saved && onlyNew) throw savedRefused()
+    const bounded = Readable.from(counted(all, options), { objectMode: false })
+    // One that must take no name from another is named when it is whole: by then its name may be taken
+    const named = saved || onlyNew ? {} : as
     const stream = await this.#ask(
       'import the image',
-      (docker) => (saved ? docker.loadImage(bounded) : docker.importImage(bounded, { repo: repository, tag })),
+      (docker) => (saved ? docker.loadImage(bounded) : docker.importImage(bounded, named)),
       TRANSFER_MS,
     ).catch((error: unknown) => {
       bounded.destroy()
       throw error
     })
-    const loaded = await this.#follow(stream, 'import the image', options)
-    if (!saved) return this.resolve(name)
-    if (loaded === undefined) throw new MeshError('E_IMAGE', 'Cannot import the image: the engine found none in it')
-    await this.#ask('name the image', (docker) => docker.getImage(loaded).tag({ repo: repository, tag }))
+    const made = await this.#follow(stream, 'import the image', options)
+    if (!saved && !onlyNew) return this.resolve(name)
+    if (made === undefined) throw new MeshError('E_IMAGE', 'Cannot import the image: the engine found none in it')
+    if (onlyNew) await this.#demandFree(name, made)
+    await this.#ask('name the image', (docker) => docker.getImage(made).tag(as))
     return this.resolve(name)
   }
 
   async buildDefault(name: string, options: ImageOptions = {}): Promise<ImageView> {
     splitName(checkImageName(name))
+    if (options.onlyNew) await this.#demandFree(name)
     if (this.#building) throw new MeshError('E_CONFLICT', 'Cannot build the image: it is being built already')
     this.#building = true
     try {
@@ -125,7 +133,22 @@ export class EngineImages implements ImageStore {
     }
   }
 
-  /** Reads the engine's progress to its end. @returns what it says it loaded */
+  /** @param made the image that would have got the name: it goes when the name is taken. @throws MeshError E_CONFLICT */
+  async #demandFree(name: string, made?: string): Promise<void> {
+    try {
+      await this.#inspect(name)
+    } catch (error) {
+      if (error instanceof MeshError && error.code === 'E_NOT_FOUND') return
+      throw error
+    }
+    if (made !== undefined)
+      await this.#ask('remove the image', (docker) => docker.getImage(made).remove({ force: false }))
+    throw new MeshError('E_CONFLICT', `Cannot make the image: there is one called ${name} on this node`, {
+      hint: 'Choose another name, or ask the operator of the node to replace it there',
+    })
+  }
+
+  /** Reads the engine's progress to its end. @returns what it says it loaded or imported */
   async #follow(
     stream: NodeJS.ReadableStream,
     action: string,
@@ -142,6 +165,7 @@ export class EngineImages implements ImageStore {
         if (failure !== '')
           throw new MeshError('E_IMAGE', `Cannot ${action}: ${failure.slice(0, 300)}`, { cause: new Error(failure) })
         loaded = /^Loaded image(?: ID)?: (\S+)/.exec(step.text('stream'))?.[1] ?? loaded
+        if (IMAGE_DIGEST.test(step.text('status'))) loaded = step.text('status')
         tell(step, progress)
       }
     } catch (error) {
@@ -191,9 +215,15 @@ async function* counted(
 }
 
 /** Registry and path, and the tag. A name with a digest cannot be given to something else. */
-function splitName(name: string): { repository: string; tag: string } {
+function splitName(name: string): { repo: string; tag: string } {
   const [, repository, tag = 'latest'] = /^([^@]*?)(?::([^:/@]+))?$/.exec(name) ?? []
   if (repository === undefined || repository === '' || IMAGE_DIGEST.test(name))
     throw new MeshError('E_BAD_REQUEST', 'Cannot import the image: a name of the form path:tag is wanted')
-  return { repository, tag }
+  return { repo: repository, tag }
+}
+
+function savedRefused(): MeshError {
+  return new MeshError('E_IMAGE', 'Cannot import the image: an archive of images brings names of its own', {
+    hint: 'Send a tar of a root folder, as `docker export` makes it; or import the archive on the node itself',
+  })
 }
