@@ -2,36 +2,13 @@
 import { createHash } from 'node:crypto'
 import { afterEach, expect, test } from 'vitest'
 import { GitTokens } from '../../daemon/artifacts/git-door/git-tokens.ts'
-import { storageError } from '../../daemon/journal/errors.ts'
-import type { NewRecord } from '../../daemon/journal/journal.ts'
-import { MemoryJournal } from '../../daemon/journal/memory-journal.ts'
+import { FailingJournal } from '../../daemon/artifacts/testing/failing-journal.ts'
 import { ArtifactMesh } from '../support/artifact-mesh.ts'
 import { ARTIFACT_TEST_RECORDS, commitFile, eventually } from '../support/artifact-node.ts'
 
 let mesh: ArtifactMesh
 
 afterEach(async () => mesh.close())
-
-/** A disk that takes nothing more after a record of one type, until it is mended. */
-class FailingJournal extends MemoryJournal {
-  readonly #last: string
-  #fails = false
-
-  constructor(last: string) {
-    super({ types: ARTIFACT_TEST_RECORDS })
-    this.#last = last
-  }
-
-  mend(): void {
-    this.#fails = false
-  }
-
-  override append(record: NewRecord): Promise<number> {
-    if (this.#fails) return Promise.reject(storageError('it takes nothing more'))
-    if (record.type === this.#last) this.#fails = true
-    return super.append(record)
-  }
-}
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield await Promise.resolve(bytes)
@@ -41,7 +18,7 @@ test.each([true, false])(
   'what was removed half comes again whole, and with nothing of before (killed: %s)',
   async (isKilled) => {
     mesh = await ArtifactMesh.start('memory', 1, { checkMs: 300 })
-    const journal = new FailingJournal('artifact.removed')
+    const journal = new FailingJournal(ARTIFACT_TEST_RECORDS, 'artifact.removed')
     let b = await mesh.add({ journal })
     const [a = b] = mesh.nodes
     const bytes = Buffer.from('large')

@@ -3,7 +3,6 @@
  * the canonical ones that follow and the owner's settings in one append. Two records under one sequence become a proof and freeze their writer.
  */
 import { admitRecord, type AdmissionContext } from '../../../protocol/artifact/admission.ts'
-import { takeOver } from '../../../protocol/artifact/canonical-refs.ts'
 import { openRecord, type SealedRecord } from '../../../protocol/artifact/record.ts'
 import type { ArtifactSettings } from '../../../protocol/artifact/settings.ts'
 import { MeshError } from '../../../protocol/errors.ts'
@@ -16,6 +15,7 @@ import type { Committer } from './committer.ts'
 import { EMPTY_TREE, type GitObject } from './git-object.ts'
 import type { ObjectReader } from './object-reader.ts'
 import { makePack } from './pack-file.ts'
+import type { Offers } from './offers.ts'
 import type { Repositories } from './repositories.ts'
 import { small, writePack } from './repository-files.ts'
 import type { ArtifactRow, HeadRow } from './rows.ts'
@@ -34,6 +34,7 @@ export interface AdoptContext {
   readonly catalog: Catalog
   readonly chain: RecordChain
   readonly reader: ObjectReader
+  readonly offers: Offers
   readonly isMember: (node: string) => boolean
   readonly nameFor: (name: string, id: string) => string
 }
@@ -41,8 +42,6 @@ export interface AdoptContext {
 export interface AdoptOutcome {
   readonly adopted: Adopted
   readonly events: readonly ArtifactEvent[]
-  /** What this node, as the owner, follows a delegate in */
-  readonly takeovers: readonly { readonly moves: readonly RefMove[]; readonly reason: string }[]
 }
 
 /** What changes, while records are looked at one after another. */
@@ -91,11 +90,11 @@ export async function adoptRecords(
       type: 'artifact.adopted',
       objects: [...draft.objects, ...objects],
       staging: objects.length > 0 ? undefined : staging,
+      writes: context.offers.made(next, moves),
     })
     return {
       adopted: { heads: headsOf(state), taken: draft.count, frozen: [...draft.frozen] },
       events: eventsOf(state, draft, moves),
-      takeovers: await takeoversOf(context, before, state, moves),
     }
   } catch (error) {
     // nobody knows of it: its files would stay for good
@@ -279,31 +278,6 @@ async function withoutContained(state: ArtifactState, self: string, where: strin
   return { ...state, heads: new Map([...state.heads, [self, shown]]) }
 }
 
-async function takeoversOf(
-  { self, repositories }: AdoptContext,
-  before: ArtifactState,
-  state: ArtifactState,
-  moves: ReadonlyMap<string, readonly RefMove[]>,
-): Promise<{ moves: RefMove[]; reason: string }[]> {
-  const { row } = state
-  const { delegates, threshold } = row.settings
-  if (row.genesis.owner !== self || threshold > 1) return []
-  const canonical = canonicalOf(before)
-  const found: { moves: RefMove[]; reason: string }[] = []
-  for (const [writer, offered] of moves) {
-    if (!delegates.includes(writer)) continue
-    const pairs = offered.flatMap(({ ref, new: tip }) => {
-      const standing = canonical.get(ref)
-      return standing === undefined || tip === null ? [] : [[standing, tip] as const]
-    })
-    // Small objects that were just taken are in no file before
-    const path = pairs.length === 0 ? repositories.path(row.id) : await repositories.prepare(state)
-    const taken = takeOver(canonical, offered, await ancestors(path, pairs))
-    if (taken.length > 0) found.push({ moves: taken, reason: `follows the delegate ${writer}` })
-  }
-  return found
-}
-
 function eventsOf(
   { row }: ArtifactState,
   draft: Draft,
@@ -328,7 +302,7 @@ function eventsOf(
 }
 
 function nothingNew(state: ArtifactState): AdoptOutcome {
-  return { adopted: { heads: headsOf(state), taken: 0, frozen: [] }, events: [], takeovers: [] }
+  return { adopted: { heads: headsOf(state), taken: 0, frozen: [] }, events: [] }
 }
 
 function distinct(objects: readonly GitObject[]): GitObject[] {

@@ -4,7 +4,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import { runGit } from './git-process.ts'
 
 /** Pairs looked at for one decision. */
-const MAX_PAIRS = 4_096
+export const MAX_PAIRS = 4_096
 
 /**
  * @param repository sees all the commits @param pairs that may be asked for; a pair that was not named counts as not related

@@ -26,6 +26,8 @@ export interface Change {
   readonly staging?: Staging | undefined
   readonly task?: string | undefined
   readonly moves?: readonly RefMove[]
+  /** Further rows that change with it */
+  readonly writes?: readonly TableWrite[]
 }
 
 export class Committer {
@@ -98,7 +100,12 @@ export class Committer {
         const isSynced = !isCarried || change.staging !== undefined
         if (isSynced && !next.row.made) await syncRepository(path, undefined, true)
         failpoint('artifact.after-objects')
-        const writes = [...stateWrites(before, state), ...taskWrites(state, change), ...usage()]
+        const writes = [
+          ...stateWrites(before, state),
+          ...taskWrites(state, change),
+          ...(change.writes ?? []),
+          ...usage(),
+        ]
         if (isCarried) writes.push(pendingWrite(id, packs, encodePackRow(pack)))
         await this.#journal.append({ type: change.type, body: encodeRow(bodyOf(state, change)), writes })
       },

@@ -37,6 +37,7 @@ import { Housekeeping } from './housekeeping.ts'
 import { Names } from './names.ts'
 import { EMPTY_TREE, type GitObject } from './git-object.ts'
 import { ObjectReader } from './object-reader.ts'
+import { type Following, Offers } from './offers.ts'
 import { checkMoves, planMoves } from './plan-moves.ts'
 import { Repositories } from './repositories.ts'
 import { removalOf } from './removal.ts'
@@ -100,6 +101,7 @@ class JournalStore implements OpenStore {
   readonly #committer: Committer
   readonly #settler: Settler
   readonly #stagings: Stagings
+  readonly #offers: Offers
   readonly #chain: RecordChain
   readonly #housekeeping: Housekeeping
   readonly #listeners = new Set<(event: ArtifactEvent) => void>()
@@ -119,6 +121,7 @@ class JournalStore implements OpenStore {
     this.#usage = new Usage(journal, { ...DEFAULT_QUOTAS, ...options.quotas })
     this.#catalog = new Catalog(journal)
     this.#repositories = new Repositories(root, journal, this.#catalog, this.reader)
+    this.#offers = new Offers(journal, this.#repositories, signer.nodeId)
     this.#settler = new Settler((id) => this.#settle(id), this.#onFault)
     this.#committer = new Committer(journal, this.#catalog, this.#repositories, this.#usage, this.#settler)
     this.#stagings = new Stagings(() => this.#repositories.stagingFolder())
@@ -139,6 +142,7 @@ class JournalStore implements OpenStore {
       // one that cannot be written now is brought up to date when it is used
       await this.#settle(id).catch((error: unknown) => this.#onFault('an artifact could not be recovered', error))
     }
+    for (const id of await this.#offers.ids()) await this.#turns.run(id, () => this.#follow(id))
     this.#housekeeping.start()
   }
 
@@ -287,35 +291,18 @@ class JournalStore implements OpenStore {
   async adopt(id: string, envelopes: readonly string[], options: AdoptOptions = {}): Promise<Adopted> {
     try {
       this.#assertOpen()
-      const parts = {
-        committer: this.#committer,
-        repositories: this.#repositories,
-        catalog: this.#catalog,
-        chain: this.#chain,
+      const parts = { committer: this.#committer, repositories: this.#repositories, catalog: this.#catalog }
+      const more = { chain: this.#chain, offers: this.#offers, isMember: this.#isMember, reader: this.reader }
+      const nameFor = (name: string, of: string): string => this.#names.free(name, of)
+      const context = { ...parts, ...more, self: this.writer, nameFor }
+      const take = async (): Promise<Adopted> => {
+        if (this.#repositories.isGone(id)) await this.#clear(id)
+        const { adopted, events } = await adoptRecords(context, id, envelopes, options)
+        for (const event of events) this.#emit(event)
+        await this.#follow(id)
+        return adopted
       }
-      const context = {
-        ...parts,
-        isMember: this.#isMember,
-        self: this.writer,
-        reader: this.reader,
-        nameFor: (name: string, of: string) => this.#names.free(name, of),
-      }
-      const { adopted, events, takeovers } = await this.#turns.run(
-        id,
-        async () => {
-          if (this.#repositories.isGone(id)) await this.#clear(id)
-          return adoptRecords(context, id, envelopes, options)
-        },
-        options.signal,
-      )
-      for (const event of events) this.#emit(event)
-      for (const { moves, reason } of takeovers) {
-        // a move that lost a race is offered again by the delegate's next record
-        await this.transact(id, moves, { by: { reason } }).catch((error: unknown) =>
-          this.#onFault('a delegate was not followed', error),
-        )
-      }
-      return adopted
+      return await this.#turns.run(id, take, options.signal)
     } catch (error) {
       this.#housekeeping.failed(id, options.staging, error)
       throw error
@@ -391,12 +378,13 @@ class JournalStore implements OpenStore {
     await this.reader.close()
   }
 
-  /** In the artifact's turn. @param patch new settings, by the owner */
+  /** In the artifact's turn. @param patch new settings, by the owner @param writes further rows that change with it */
   async #transact(
     id: string,
     moves: readonly RefMove[],
     options: TransactOptions,
     patch?: SettingsPatch,
+    writes: readonly TableWrite[] = this.#offers.decided(id, moves),
   ): Promise<Transacted> {
     const state = this.#state(id)
     const by = checkedAttribution(options.by)
@@ -438,7 +426,7 @@ class JournalStore implements OpenStore {
       objects,
       staging: options.staging,
       task: by.task,
-      moves,
+      ...{ moves, writes },
     })
     const event = { artifact: id, name: next.row.name, writer: this.writer, sequence, moves, by }
     this.#emit({ ...event, type: settings === undefined ? 'moved' : 'updated' })
@@ -454,6 +442,17 @@ class JournalStore implements OpenStore {
     const path = await this.#repositories.prepare(state)
     await writePack(path, small(makePack(objects)))
     return staging?.path ?? path
+  }
+
+  /** In the artifact's turn. What fails is tried again with the next records that come, and at the next start. */
+  async #follow(id: string): Promise<void> {
+    const take = async ({ moves, reason, writes }: Following): Promise<unknown> => {
+      checkMoves(moves)
+      return this.#transact(id, moves, { by: { reason } }, undefined, writes)
+    }
+    await this.#offers
+      .follow(() => this.#state(id), take)
+      .catch((error: unknown) => this.#onFault('a delegate is not followed yet', error))
   }
 
   async #settle(id: string): Promise<void> {

@@ -29,6 +29,8 @@ export interface ReaderOptions {
 
 /** Questions that wait for one process. */
 const MAX_ASKED = 4_096
+/** Other questions, each answered with an error, that one waits out. */
+const MAX_SPOILT = 1_000
 const ANSWER_MS = 60_000
 const LIFE_MS = 3_600_000
 const MAX_HEADER = 8_192
@@ -113,12 +115,14 @@ export class ObjectReader {
   ): Promise<GitObject | ObjectInfo | undefined> {
     if (!NAME.test(name))
       throw new MeshError('E_BAD_REQUEST', 'Cannot read an object: that is neither an id nor an id and a path')
-    for (let attempt = 1; ; attempt++) {
+    for (let ended = 0, spoilt = 0; ; ) {
       const process = await this.#process(repository)
       const answer = await process.ask(name, contents, maxBytes)
-      if (answer !== 'ended') return answer
+      if (answer !== 'ended' && answer !== 'spoilt') return answer
       // it may have ended of age just then
-      if (attempt === 2) throw damagedHere('Git ended while it was read')
+      if (answer === 'ended' && ++ended === 2) throw damagedHere('Git ended while it was read')
+      if (answer === 'spoilt' && ++spoilt === MAX_SPOILT)
+        throw new MeshError('E_OVERLOADED', 'Cannot read an object now: others ask for too much', { retryAfterMs: 100 })
     }
   }
 
@@ -166,6 +170,7 @@ class KeptProcess {
   #wanted = 1
   #timer: NodeJS.Timeout
   #ended = false
+  #spoilt = false
 
   constructor(child: GitChild, idleMs: number, onEnd: () => void) {
     this.#child = child
@@ -180,8 +185,13 @@ class KeptProcess {
     })
   }
 
-  async ask(name: string, contents: boolean, maxBytes: number): Promise<GitObject | ObjectInfo | undefined | 'ended'> {
-    if (this.#ended) return 'ended'
+  /** @returns 'spoilt' when it ended because of another question */
+  async ask(
+    name: string,
+    contents: boolean,
+    maxBytes: number,
+  ): Promise<GitObject | ObjectInfo | undefined | 'ended' | 'spoilt'> {
+    if (this.#ended) return this.#spoilt ? 'spoilt' : 'ended'
     if (this.#asked.length >= MAX_ASKED)
       throw new MeshError('E_OVERLOADED', 'Cannot read an object now: too much waits', { retryAfterMs: 100 })
     const { promise, resolve, reject } = Promise.withResolvers<GitObject | ObjectInfo | undefined>()
@@ -191,7 +201,7 @@ class KeptProcess {
     try {
       return await promise
     } catch (error) {
-      if (error === ENDED) return 'ended'
+      if (error === ENDED) return this.#spoilt ? 'spoilt' : 'ended'
       throw error
     }
   }
@@ -267,6 +277,7 @@ class KeptProcess {
 
   /** What follows cannot be told apart any more: this one is answered, the others ask again. */
   #fault(error: Error): number {
+    this.#spoilt = true
     this.#asked.shift()?.reject(error)
     this.#child.kill()
     return 0

@@ -20,6 +20,7 @@ export function removalOf({ row }: ArtifactState, pending: readonly TableWrite[]
       { table: TABLES.name, key: name },
       { table: TABLES.birth, key: id },
       { table: TABLES.gone, key: id, value: new Uint8Array(0) },
+      { table: TABLES.offer, key: id },
       leftWrite(id, undefined),
       ...writers.map((writer) => ({ table: TABLES.head, key: headKey(id, writer) })),
       ...pending,

@@ -10,6 +10,7 @@
  *   artifact-usage     "node" | "agent/"sha256    UsageRow
  *   artifact-task      task/id/sequence (10)      TaskMovesRow: what a task moved
  *   artifact-gone      id                         empty: it was removed, its files and what is kept of it elsewhere are not yet
+ *   artifact-offer     id                         OfferRow: what delegates moved and the owner, this node, has not looked at (offers.ts)
  *   artifact-left      id                         LeftRow: its repository holds what no ref reaches, since then
  */
 import * as z from 'zod'
@@ -29,6 +30,7 @@ export const TABLES = {
   task: 'artifact-task',
   gone: 'artifact-gone',
   left: 'artifact-left',
+  offer: 'artifact-offer',
 } as const
 
 /** Kinds of fact in the journal. Bodies are JSON: what happened to which artifact, for people and tools; state is in the tables. */
@@ -91,12 +93,17 @@ export type HeadRow = Readonly<z.infer<typeof headRow>>
 const usageRow = z.strictObject({ artifacts: z.int().min(0), bytes: z.int().min(0) })
 export type UsageRow = Readonly<z.infer<typeof usageRow>>
 
+const refMove = z.strictObject({ ref: z.string(), old: z.string().nullable(), new: z.string().nullable() })
+const offerRow = z.array(z.strictObject({ writer: z.string(), moves: z.array(refMove) }))
+export type OfferRow = z.infer<typeof offerRow>
+
 /** Milliseconds since 1970 */
 const leftRow = z.strictObject({ since: z.int().min(0) })
 
 export const decodeArtifactRow = (bytes: Uint8Array): ArtifactRow => decode(artifactRow, bytes)
 export const decodeHeadRow = (bytes: Uint8Array): HeadRow => decode(headRow, bytes)
 export const decodeUsageRow = (bytes: Uint8Array): UsageRow => decode(usageRow, bytes)
+export const decodeOfferRow = (bytes: Uint8Array): OfferRow => decode(offerRow, bytes)
 export const decodeLeftRow = (bytes: Uint8Array): z.infer<typeof leftRow> => decode(leftRow, bytes)
 
 export function encodeRow(row: object): Uint8Array {

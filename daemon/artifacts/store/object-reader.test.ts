@@ -1,0 +1,29 @@
+/** One question about an object says nothing of another one. */
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { storeFixture, type StoreFixture, testCommit } from '../testing/store-fixture.ts'
+import { gitObject } from './git-object.ts'
+import { ObjectReader } from './object-reader.ts'
+
+let fixture: StoreFixture
+let reader: ObjectReader
+beforeEach(async () => {
+  fixture = await storeFixture()
+  reader = new ObjectReader()
+})
+afterEach(async () => {
+  await reader.close()
+  await fixture.close()
+})
+
+test('what is too large for some is no fault of what others ask for at the same time', async () => {
+  const large = Array.from({ length: 5 }, (_, index) => gitObject('blob', Buffer.alloc(20_000, index)))
+  const { oid, objects } = testCommit('small')
+  const { id } = await fixture.store.create({})
+  const moves = [{ ref: 'refs/heads/main', old: null, new: oid }]
+  await fixture.store.transact(id, moves, { by: {}, objects: [...objects, ...large] })
+  const repository = await fixture.store.repository(id)
+  const refused = large.map((blob) => reader.read(repository, blob.oid, 1_000))
+  const read = await Promise.allSettled([...refused, reader.read(repository, oid)])
+  const codes = read.map((each) => (each.status === 'rejected' ? each.reason.code : each.value?.oid))
+  expect(codes).toEqual([...large.map(() => 'E_TOO_LARGE'), oid])
+})
