@@ -11,7 +11,7 @@ import { PLUGINS } from './build/plugins.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Bundle name to where its program begins. These share chunks. */
+/** Bundle name to where its program begins. Each has chunks of its own, which are loaded when they are needed. */
 const PROGRAMS = { cli: 'daemon/cli/main.ts', daemon: 'daemon/main.ts' } as const
 /** In one file each: the jail one runs in shows it that file and little else, and the others hold credentials or enter guests. */
 const JAILED = {
@@ -70,7 +70,7 @@ function assertEntries(entries: Readonly<Record<string, string>>): void {
 
 async function bundle(outdir: string): Promise<void> {
   assertEntries({ ...PROGRAMS, ...JAILED })
-  await bundleInto(outdir, PROGRAMS, true)
+  for (const [name, entry] of Object.entries(PROGRAMS)) await bundleInto(outdir, { [name]: entry }, true)
   await bundleInto(outdir, JAILED, false)
 }
 

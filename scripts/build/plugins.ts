@@ -55,6 +55,8 @@ interface LeftOut {
 const LEFT_OUT: readonly LeftOut[] = [
   // An SSH client with native parts, for container engines on other hosts
   { path: /^ssh2$/, importer: /docker-modem/, instead: 'module.exports = {}' },
+  // Commands that are files of their own: there are none
+  { path: /^node:child_process$/, importer: /commander/, instead: 'export default undefined' },
   // Curves in JavaScript: keys here are Ed25519 alone and made, used and checked by native code. A peer that shows another kind is refused for it
   {
     path: /^@noble\/curves\/(ed25519|secp256k1)\.js$/,
@@ -95,4 +97,14 @@ const leftOut: Plugin = {
   },
 }
 
-export const PLUGINS: readonly Plugin[] = [leftOut, builtins, nativeLevel]
+/** The command and the daemon are bundles of their own, in which few files are shared by few programs, so that a start reads few. */
+const daemonAside: Plugin = {
+  name: 'daemon-aside',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.\/main\.ts$/ }, ({ importer }) =>
+      importer.endsWith('daemon-entry.ts') ? { path: './daemon.js', external: true } : undefined,
+    )
+  },
+}
+
+export const PLUGINS: readonly Plugin[] = [leftOut, builtins, nativeLevel, daemonAside]

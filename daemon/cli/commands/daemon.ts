@@ -9,7 +9,6 @@ import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
 import { codeNamedIn } from '../exit.ts'
 import type { Output } from '../io.ts'
-import { spawnDaemon } from '../spawn-daemon.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { parseDuration } from '../units.ts'
@@ -78,6 +77,7 @@ async function tellStart(output: Output, stopped: Promise<void>): Promise<void> 
 }
 
 async function upDetached({ output, signal }: Context, options: DaemonOptions): Promise<number> {
+  const { spawnDaemon } = await import('../spawn-daemon.ts')
   const child = await spawnDaemon(options, userPaths())
   const limit = performance.now() + START_MS
   for (;;) {
