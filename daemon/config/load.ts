@@ -129,9 +129,13 @@ function valuesOf(section: Section, prefix: string, given: ReadonlyMap<string, G
     const key = `${prefix}${name}`
     if (!isLeaf(part)) return [name, valuesOf(part, `${key}.`, given)]
     const value = given.has(key) ? given.get(key)?.value : part.fallback
-    return [name, Array.isArray(value) ? Object.freeze([...value]) : value]
+    return [name, Array.isArray(value) ? frozenCopy(value) : value]
   })
   return Object.freeze(Object.fromEntries(values))
+}
+
+function frozenCopy(items: readonly unknown[]): readonly unknown[] {
+  return Object.freeze([...items])
 }
 
 /** What no single key can say. */
