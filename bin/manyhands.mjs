@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 // Starts the CLI under a Node that can run the daemon (24 or newer): this one if it will do, else the one that came with the package.
 // Written for any Node from 18 on, without dependencies.
-import { spawn } from 'node:child_process'
-import { existsSync, realpathSync } from 'node:fs'
 import * as nodeModule from 'node:module'
-import { constants, homedir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+
+// An import of one of Node's modules reads all it exports, which takes longer; what only another Node needs is loaded for that
+const require = nodeModule.createRequire(import.meta.url)
+const { existsSync, realpathSync } = require('node:fs')
+const { constants, homedir } = require('node:os')
+const { dirname, join } = require('node:path')
+const { fileURLToPath, pathToFileURL } = require('node:url')
 
 const WANTED = 24
 const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))
@@ -51,6 +53,7 @@ function findNode() {
 
 /** This file again under the right Node: same arguments, same terminal; ends as the child ends. */
 function run(node) {
+  const { spawn } = require('node:child_process')
   const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' })
   // A terminal sends Ctrl-C to both; what is sent to this process alone is passed on
   const passed = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']

@@ -3,15 +3,15 @@
  * is most of its start. Packages with native parts, and esbuild itself, stay outside and are the package's only run-time needs.
  */
 import { existsSync } from 'node:fs'
-import { builtinModules } from 'node:module'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build, type Plugin } from 'esbuild'
+import { build } from 'esbuild'
+import { PLUGINS } from './build/plugins.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Bundle name to where its program begins. These share chunks. */
+/** Bundle name to where its program begins. Each has chunks of its own, which are loaded when they are needed. */
 const PROGRAMS = { cli: 'daemon/cli/main.ts', daemon: 'daemon/main.ts' } as const
 /** In one file each: the jail one runs in shows it that file and little else, and the others hold credentials or enter guests. */
 const JAILED = {
@@ -25,45 +25,6 @@ const EXTERNAL = ['esbuild', 'isolated-vm', 'oxc-transform'] as const
 
 /** CommonJS packages inside an ES module bundle still call `require` for Node's own modules. */
 const BANNER = `import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);`
-
-/**
- * Node's own modules by `process.getBuiltinModule` instead of `import`: an import makes Node read every export there is, getters included, and
- * one of `node:http` loads a whole fetch implementation that way, a third of the time this process has to start.
- */
-const builtins: Plugin = {
-  name: 'builtins',
-  setup({ onResolve, onLoad }) {
-    const names = new Set(builtinModules)
-    onResolve({ filter: /^(node:)?[a-z_/]+$/ }, ({ path, kind }) => {
-      const name = path.replace(/^node:/, '')
-      const isBuiltin = names.has(name) || names.has(`node:${name}`)
-      return isBuiltin && kind === 'import-statement' ? { path: `node:${name}`, namespace: 'builtin' } : undefined
-    })
-    onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
-      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)})`,
-      loader: 'js',
-    }))
-  },
-}
-
-/** Of classic-level only the native part stays outside; the rest is read with the bundle. It too must be one of the `dependencies`. */
-const nativeLevel: Plugin = {
-  name: 'native-level',
-  setup({ onResolve }) {
-    onResolve({ filter: /^[.]\/binding$/ }, ({ importer }) =>
-      /classic-level[/][\w-]+[.]js$/.test(importer) ? { path: 'classic-level/binding.js', external: true } : undefined,
-    )
-  },
-}
-
-/** The engine's client brings an SSH client with native parts, for engines on other hosts, which are never used: it stays out. */
-const noSsh: Plugin = {
-  name: 'no-ssh',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'left-out' }))
-    onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports = {}', loader: 'js' }))
-  },
-}
 
 /** Chunks lie beside the bundles, so a module's `import.meta.url` is always in `outdir` itself. */
 async function bundleInto(
@@ -88,7 +49,7 @@ async function bundleInto(
     legalComments: 'external',
     chunkNames: 'chunk-[hash]',
     banner: { js: BANNER },
-    plugins: [builtins, nativeLevel, noSsh],
+    plugins: [...PLUGINS],
     metafile: true,
     logLevel: 'warning',
   })
@@ -109,7 +70,7 @@ function assertEntries(entries: Readonly<Record<string, string>>): void {
 
 async function bundle(outdir: string): Promise<void> {
   assertEntries({ ...PROGRAMS, ...JAILED })
-  await bundleInto(outdir, PROGRAMS, true)
+  for (const [name, entry] of Object.entries(PROGRAMS)) await bundleInto(outdir, { [name]: entry }, true)
   await bundleInto(outdir, JAILED, false)
 }
 

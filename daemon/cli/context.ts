@@ -1,5 +1,5 @@
 /** What every command gets: its output, the connection to the daemon, and the signal of Ctrl-C. */
-import { connect, type Mesh } from '../../sdk/src/index.ts'
+import type { Mesh } from '../../sdk/src/index.ts'
 import { Interrupted, tellFailure } from './failure.ts'
 import { EXIT_INTERRUPTED } from './exit.ts'
 import { type Io, Output } from './io.ts'
@@ -17,6 +17,12 @@ export type Run = (context: Context) => Promise<number | undefined>
 
 /** One Ctrl-C may come twice, from the terminal and from the process that started this one; within this time, milliseconds, it is the same. */
 const SAME_INTERRUPT_MS = 200
+
+/** The client is loaded only where a daemon is asked: starting one does not wait for it. */
+async function connectTo(signal: AbortSignal): Promise<Mesh> {
+  const { connect } = await import('../../sdk/src/index.ts')
+  return connect({ signal })
+}
 
 /** Runs a command to its exit code. Never rejects. The second Ctrl-C ends the process at once. */
 export async function runCommand(io: Io, json: boolean, command: Run): Promise<number> {
@@ -36,7 +42,7 @@ export async function runCommand(io: Io, json: boolean, command: Run): Promise<n
   const context: Context = {
     output,
     signal: interrupt.signal,
-    mesh: () => (mesh ??= connect({ signal: interrupt.signal })),
+    mesh: () => (mesh ??= connectTo(interrupt.signal)),
   }
   try {
     return (await command(context)) ?? 0

@@ -1,5 +1,5 @@
 /** Tells a failure: what, where in the program, and what to do. */
-import { ManyhandsError } from '../../sdk/src/index.ts'
+import { ManyhandsError } from '../../sdk/src/errors.ts'
 import type { Output } from './io.ts'
 import { EXIT_INTERRUPTED, exitOf } from './exit.ts'
 import { safeLine, safeText } from './terminal.ts'

@@ -1,5 +1,6 @@
 /** Durations, sizes and limits as people type them. */
-import { type LimitsInput, ManyhandsError, type SandboxLimitsInput } from '../../sdk/src/index.ts'
+import { ManyhandsError } from '../../sdk/src/errors.ts'
+import type { LimitsInput, SandboxLimitsInput } from '../../sdk/src/index.ts'
 
 const MILLISECONDS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const BYTES: Readonly<Record<string, number>> = { '': 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 }

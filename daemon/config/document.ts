@@ -1,5 +1,6 @@
 /** docs/CONFIG.md, made from the schema: `scripts/config-docs.ts` writes it, a test keeps it equal. */
 import { CONFIG_KEYS, type ConfigKey } from './keys.ts'
+import type { Leaf } from './leaf.ts'
 
 const HEAD = `# Configuration
 
@@ -24,8 +25,8 @@ export function configDocument(): string {
 
 function table(name: string, keys: readonly ConfigKey[]): string {
   const rows = keys.map(
-    ({ key, variable, fallback, bounds, doc }) =>
-      `| \`${key}\` | ${show(fallback)} | ${bounds} | ${doc} | \`${variable}\` |`,
+    ({ key, variable, leaf }) =>
+      `| \`${key}\` | ${show(leaf.fallback)} | ${boundsOf(leaf)} | ${leaf.doc} | \`${variable}\` |`,
   )
   return `\n## ${name}\n\n| key | default | bounds | meaning | variable |\n|---|---|---|---|---|\n${rows.join('\n')}\n`
 }
@@ -34,4 +35,20 @@ function show(value: unknown): string {
   if (value === '') return 'empty'
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map((item) => `\`${item}\``).join(', ')
   return typeof value === 'number' ? value.toLocaleString('en') : `\`${String(value)}\``
+}
+
+/** e.g. "0 to 65,535", "one of: a, b" */
+function boundsOf(leaf: Leaf): string {
+  switch (leaf.kind) {
+    case 'number':
+      return `${leaf.min.toLocaleString('en')} to ${leaf.max.toLocaleString('en')}`
+    case 'boolean':
+      return 'true or false'
+    case 'string':
+      return `at most ${leaf.max} characters`
+    case 'choice':
+      return `one of: ${leaf.of.join(', ')}`
+    case 'list':
+      return `at most ${leaf.maxItems} texts`
+  }
 }

@@ -3,10 +3,10 @@
  * Deciding is pure (`mergeConfig`); only `loadConfig` reads the file.
  */
 import { readFileSync } from 'node:fs'
-import { z } from 'zod'
 import { MeshError } from '../../protocol/errors.ts'
 import { parseConfigFile, type FileLayer } from './file.ts'
 import { CONFIG_KEYS, type ConfigKey } from './keys.ts'
+import { isLeaf, misfit, type Section } from './leaf.ts'
 import { isLoopbackHost } from './loopback.ts'
 import { CONFIG_SCHEMA, type Config } from './schema.ts'
 import { didYouMean } from './suggest.ts'
@@ -59,13 +59,14 @@ export function mergeConfig(
     given.set(key, { value, origin: 'file', where: `${file?.name}:${line}` })
   addVariables(env, given, problems)
   addFlags(flags, given, problems)
-  const result = CONFIG_SCHEMA.safeParse(nest(given))
-  if (!result.success) problems.push(...result.error.issues.map((issue) => describeIssue(issue, given)))
-  else problems.push(...crossChecks(result.data, given))
-  if (!result.success || problems.length > 0) throw refuse(problems)
-  refuseWideBind(result.data.api.host, given)
+  problems.push(...misfits(given))
+  if (problems.length > 0) throw refuse(problems)
+  const config = valuesOf(CONFIG_SCHEMA, '', given) as Config
+  problems.push(...crossChecks(config, given))
+  if (problems.length > 0) throw refuse(problems)
+  refuseWideBind(config.api.host, given)
   const origin = Object.fromEntries(CONFIG_KEYS.map(({ key }) => [key, given.get(key)?.origin ?? 'default']))
-  return { config: deepFreeze(result.data), origin: Object.freeze(origin) }
+  return { config, origin: Object.freeze(origin) }
 }
 
 function addVariables(
@@ -93,8 +94,9 @@ function addFlags(flags: Readonly<Record<string, string>>, given: Map<string, Gi
 
 /** What the text stands for; a text that does not fit stays a text, and the schema says what was wanted. */
 function fromText(key: ConfigKey, raw: string): unknown {
-  switch (key.kind) {
+  switch (key.leaf.kind) {
     case 'string':
+    case 'choice':
       return raw
     case 'number':
       return raw.trim() !== '' && Number.isFinite(Number(raw)) ? Number(raw) : raw
@@ -108,26 +110,36 @@ function fromText(key: ConfigKey, raw: string): unknown {
   }
 }
 
-function nest(given: ReadonlyMap<string, Given>): Record<string, unknown> {
-  const root: Record<string, unknown> = {}
-  for (const [key, { value }] of given) {
-    const path = key.split('.')
-    const last = path.pop() ?? key
-    let at = root
-    for (const part of path) at = (at[part] ??= {}) as Record<string, unknown>
-    at[last] = value
-  }
-  return root
+function misfits(given: ReadonlyMap<string, Given>): string[] {
+  return CONFIG_KEYS.flatMap(({ key, leaf }) => {
+    const source = given.get(key)
+    const wanted = source && misfit(leaf, source.value)
+    return source && wanted ? [`${source.where}: ${key}: ${wanted} is wanted: received ${shown(source.value)}`] : []
+  })
 }
 
-function describeIssue(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {
-  const key = issue.path.join('.')
-  const source = [...given].find(([name]) => key === name || key.startsWith(`${name}.`))
-  return `${source?.[1].where ?? 'configuration'}: ${key}: ${issue.message}`
+/** Short and on one line, whatever it is. */
+function shown(value: unknown): string {
+  return (JSON.stringify(value) ?? typeof value).slice(0, 100)
+}
+
+/** The value of every key below a section, where each that is given fits its leaf; frozen. */
+function valuesOf(section: Section, prefix: string, given: ReadonlyMap<string, Given>): unknown {
+  const values = Object.entries(section).map(([name, part]) => {
+    const key = `${prefix}${name}`
+    if (!isLeaf(part)) return [name, valuesOf(part, `${key}.`, given)]
+    const value = given.has(key) ? given.get(key)?.value : part.fallback
+    return [name, Array.isArray(value) ? frozenCopy(value) : value]
+  })
+  return Object.freeze(Object.fromEntries(values))
+}
+
+function frozenCopy(items: readonly unknown[]): readonly unknown[] {
+  return Object.freeze([...items])
 }
 
 /** What no single key can say. */
-function crossChecks(config: z.output<typeof CONFIG_SCHEMA>, given: ReadonlyMap<string, Given>): string[] {
+function crossChecks(config: Config, given: ReadonlyMap<string, Given>): string[] {
   const problems: string[] = []
   const blame = (key: string): string => given.get(key)?.where ?? 'configuration'
   const { lease, executor } = config
@@ -179,9 +191,4 @@ function readText(path: string, required: boolean): string | undefined {
       { cause: error },
     )
   }
-}
-
-function deepFreeze<T extends object>(value: T): T {
-  for (const child of Object.values(value)) if (typeof child === 'object' && child !== null) deepFreeze(child)
-  return Object.freeze(value)
 }

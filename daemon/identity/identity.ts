@@ -5,10 +5,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import { dirname } from 'node:path'
-import * as z from 'zod'
 import { MeshError } from '../../protocol/errors.ts'
 import { nodeIdFromSeed } from '../../protocol/node-id.ts'
 import { type Signer, signerFromSeed } from '../../protocol/signing/signing.ts'
+import { exactObject } from '../files/exact-object.ts'
 import { createPrivateFile, ensurePrivateFolder, readPrivateFile } from '../files/private-file.ts'
 
 export interface Identity {
@@ -18,7 +18,6 @@ export interface Identity {
   readonly signer: Signer
 }
 
-const schema = z.strictObject({ version: z.literal(1), nodeId: z.string(), seed: z.string() })
 const MAX_FILE_BYTES = 4096
 
 /** @throws MeshError E_IDENTITY missing or damaged, E_INSECURE_FILE readable by others or a link */
@@ -57,9 +56,11 @@ function parseIdentity(bytes: Buffer, path: string): Identity {
   return { nodeId: file.nodeId, seed, signer: signerFromSeed(seed) }
 }
 
-function parsed(bytes: Buffer): z.infer<typeof schema> | undefined {
+function parsed(bytes: Buffer): { readonly nodeId: string; readonly seed: string } | undefined {
   try {
-    return schema.safeParse(JSON.parse(bytes.toString('utf8'))).data
+    const file = exactObject(JSON.parse(bytes.toString('utf8')), 'version', 'nodeId', 'seed')
+    if (file?.version !== 1 || typeof file.nodeId !== 'string' || typeof file.seed !== 'string') return undefined
+    return { nodeId: file.nodeId, seed: file.seed }
   } catch {
     return undefined
   }

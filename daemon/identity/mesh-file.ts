@@ -6,7 +6,6 @@
  */
 import { randomBytes } from 'node:crypto'
 import { dirname } from 'node:path'
-import * as z from 'zod'
 import { isPlainText } from '../../protocol/bounded-decode.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
@@ -15,6 +14,7 @@ import { isNodeId } from '../../protocol/node-id.ts'
 import { decodeSigned, encodeSigned } from '../../protocol/signing/signed.ts'
 import type { Signer } from '../../protocol/signing/signing.ts'
 import { writeFileAtomic } from '../files/atomic-file.ts'
+import { exactObject, isTextList } from '../files/exact-object.ts'
 import { ensurePrivateFolder, readPrivateFile } from '../files/private-file.ts'
 
 export interface BootstrapPeer {
@@ -34,23 +34,8 @@ export interface Mesh {
   readonly bootstrap: readonly BootstrapPeer[]
 }
 
-const schema = z.strictObject({
-  version: z.literal(1),
-  meshId: z.string().refine(isMeshId),
-  meshName: z.string().refine((text) => isPlainText(text, LIMITS.nameBytes)),
-  networkKey: z.string(),
-  nodeName: z.string().refine((text) => isPlainText(text, LIMITS.nameBytes)),
-  list: z.string(),
-  bootstrap: z
-    .array(
-      z.strictObject({
-        peer: z.string().refine(isNodeId),
-        addresses: z.array(z.string().max(256)).max(LIMITS.addresses),
-      }),
-    )
-    .max(64),
-})
-
+/** Peers named in the file */
+const MAX_BOOTSTRAP = 64
 const MAX_FILE_BYTES = 2 * LIMITS.listBytes
 
 /** Founds a mesh with this node as its only member and admin. */
@@ -87,11 +72,33 @@ export async function findMesh(path: string): Promise<Mesh | undefined> {
 }
 
 function parseMesh(bytes: Buffer): Mesh {
-  const file = schema.parse(JSON.parse(bytes.toString('utf8')))
-  const networkKey = new Uint8Array(Buffer.from(file.networkKey, 'base64url'))
-  const list = openList(decodeSigned(Buffer.from(file.list, 'base64url'), LIMITS.listBytes))
-  if (networkKey.length !== 32 || list.list.meshId !== file.meshId)
-    throw new Error('key or list do not belong together')
-  const { meshId, meshName, nodeName, bootstrap } = file
-  return { meshId, meshName, networkKey, nodeName, list, bootstrap }
+  const keys = ['version', 'meshId', 'meshName', 'networkKey', 'nodeName', 'list', 'bootstrap'] as const
+  const file = exactObject(JSON.parse(bytes.toString('utf8')), ...keys)
+  if (file?.version !== 1) throw new Error('it is no object of these keys')
+  const { meshId, meshName, nodeName } = file
+  if (typeof meshId !== 'string' || !isMeshId(meshId)) throw new Error('the mesh id is none')
+  if (!isName(meshName) || !isName(nodeName)) throw new Error('a name is none')
+  const networkKey = new Uint8Array(fromText(file.networkKey))
+  const list = openList(decodeSigned(fromText(file.list), LIMITS.listBytes))
+  if (networkKey.length !== 32 || list.list.meshId !== meshId) throw new Error('key or list do not belong together')
+  return { meshId, meshName, networkKey, nodeName, list, bootstrap: parseBootstrap(file.bootstrap) }
+}
+
+function parseBootstrap(value: unknown): BootstrapPeer[] {
+  if (!Array.isArray(value) || value.length > MAX_BOOTSTRAP) throw new Error('the bootstrap peers are no list')
+  return value.map((item: unknown) => {
+    const { peer, addresses } = exactObject(item, 'peer', 'addresses') ?? {}
+    if (typeof peer !== 'string' || !isNodeId(peer) || !isTextList(addresses, LIMITS.addresses, 256))
+      throw new Error('a bootstrap peer is none')
+    return { peer, addresses }
+  })
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && isPlainText(value, LIMITS.nameBytes)
+}
+
+function fromText(value: unknown): Buffer {
+  if (typeof value !== 'string') throw new Error('bytes are no text')
+  return Buffer.from(value, 'base64url')
 }

@@ -1,14 +1,11 @@
 import { publicKeyFromSeed } from '../../protocol/node-id.ts'
-import { createHash } from 'node:crypto'
 import { noise } from '@chainsafe/libp2p-noise'
 import { privateKeyFromRaw } from '@libp2p/crypto/keys'
-import type { StreamHandler, StreamHandlerOptions } from '@libp2p/interface'
-import type { Registrar } from '@libp2p/interface-internal'
 import { tcp } from '@libp2p/tcp'
 import { createLibp2p, type Libp2p, type Libp2pOptions } from 'libp2p'
 import { connectionGater } from './gater.ts'
 import { guardedYamux } from './muxer.ts'
-import type { Gate } from './mesh-net.ts'
+import { meshDigest } from './mesh-digest.ts'
 import type { NetConfig } from './net-config.ts'
 import { noiseCrypto } from './noise-crypto.ts'
 import { privateNetwork } from './private-network.ts'
@@ -62,7 +59,9 @@ export async function createNode(config: NetConfig): Promise<Libp2p> {
     start: false,
   }
   if (!config.dht) return createLibp2p(options)
-  const node = await createLibp2p({ ...options, services: await indexServices(config.meshId, gate) })
+  const { indexServices } = await import('./index-services.ts')
+  const services = indexServices(config.meshId, gate, NEGOTIATION_TIMEOUT_MS)
+  const node = await createLibp2p({ ...options, services })
   // the library would ask everybody who connects
   node.addEventListener('connection:open', ({ detail }) => {
     if (gate.serves(detail.remotePeer.toString())) node.services.identify.identify(detail).catch(() => undefined)
@@ -73,67 +72,5 @@ export async function createNode(config: NetConfig): Promise<Libp2p> {
 /** Meshes on one LAN do not see each other: the service they ask for carries a digest of their id. */
 async function lanDiscovery(meshId: string) {
   const { mdns } = await import('@libp2p/mdns')
-  return mdns({ serviceTag: `_manyhands-${digest(meshId)}._udp.local`, interval: 10_000 })
+  return mdns({ serviceTag: `_manyhands-${meshDigest(meshId)}._udp.local`, interval: 10_000 })
 }
-
-async function indexServices(meshId: string, gate: Gate) {
-  const [{ kadDHT }, { identify }, { ping }] = await Promise.all([
-    import('@libp2p/kad-dht'),
-    import('@libp2p/identify'),
-    import('@libp2p/ping'),
-  ])
-  const makeIdentify = identify({
-    protocolPrefix: 'manyhands',
-    maxInboundStreams: 2,
-    maxOutboundStreams: 2,
-    timeout: NEGOTIATION_TIMEOUT_MS,
-    runOnConnectionOpen: false,
-  })
-  const makePing = ping({ protocolPrefix: 'manyhands', maxInboundStreams: 2 })
-  const makeDht = kadDHT({
-    protocol: `/manyhands/${digest(meshId)}/kad/1`,
-    clientMode: false,
-    // keeps private addresses, which a LAN is made of
-    peerInfoMapper: (peer) => peer,
-    allowQueryWithZeroPeers: true,
-    maxInboundStreams: 16,
-    maxOutboundStreams: 16,
-  })
-  return {
-    identify: (components: Parameters<typeof makeIdentify>[0]) => makeIdentify(forServed(components, gate)),
-    ping: (components: Parameters<typeof makePing>[0]) => makePing(forServed(components, gate)),
-    dht: (components: Parameters<typeof makeDht>[0]) => makeDht(forServed(components, gate)),
-  }
-}
-
-/**
- * The same components with a registrar whose handlers answer served peers only. Middleware of the library would be the place for it, but the library adds
- * each protocol's handler to the middleware itself, so that from the second stream on it runs twice, and on streams that were opened here.
- */
-function forServed<T extends { registrar: Registrar }>(components: T, gate: Gate): T {
-  const registrar = replaced(
-    components.registrar,
-    'handle',
-    async (protocol: string, handler: StreamHandler, options?: StreamHandlerOptions) => {
-      const answer: StreamHandler = (stream, connection) => {
-        if (gate.serves(connection.remotePeer.toString())) return handler(stream, connection)
-        return stream.abort(new Error('The peer is not served'))
-      }
-      await components.registrar.handle(protocol, answer, options)
-    },
-  )
-  return replaced(components, 'registrar', registrar)
-}
-
-/** `target` with one property replaced. */
-function replaced<T extends object, K extends keyof T>(target: T, name: K, replacement: T[K]): T {
-  return new Proxy(target, {
-    get: (_target, key): unknown => {
-      if (key === name) return replacement
-      const value: unknown = Reflect.get(target, key, target)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  })
-}
-
-const digest = (meshId: string): string => createHash('sha256').update(meshId).digest('hex').slice(0, 16)

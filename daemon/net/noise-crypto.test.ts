@@ -65,4 +65,17 @@ describe('ciphers of noise', () => {
     const sealed = flat(noiseCrypto.chaCha20Poly1305Encrypt(randomBytes(900), nonce, Buffer.from('a'), key))
     expect(() => noiseCrypto.chaCha20Poly1305Decrypt(sealed, nonce, Buffer.from('b'), key)).toThrow()
   })
+
+  test('derive the keys of the library, also from no material, as at the end of a handshake', () => {
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ minLength: 32, maxLength: 32 }),
+        fc.uint8Array({ maxLength: 64 }),
+        (chaining, ikm) => {
+          const expected = defaultCrypto.getHKDF(chaining, ikm).map((derived) => flat(derived).toString('hex'))
+          expect(noiseCrypto.getHKDF(chaining, ikm).map((derived) => flat(derived).toString('hex'))).toEqual(expected)
+        },
+      ),
+    )
+  })
 })

@@ -1,9 +1,11 @@
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import type { ICryptoInterface } from '@chainsafe/libp2p-noise'
 import { defaultCrypto } from '@chainsafe/libp2p-noise/crypto'
 
 const CIPHER = 'chacha20-poly1305'
 const TAG_BYTES = 16
+const KEY_BYTES = 32
+const EMPTY = new Uint8Array()
 const OPTIONS = { authTagLength: TAG_BYTES }
 /** As the library has them: one piece or a list. */
 type Bytes = ReturnType<ICryptoInterface['chaCha20Poly1305Encrypt']>
@@ -12,7 +14,7 @@ const NATIVE_BYTES = 512
 
 /**
  * The ciphers of noise for messages that are worth a native one. The library's own hand the raw key to every cipher, and importing it costs as much as
- * encrypting 30 KiB; here it is imported once. Everything else, the handshake among it, is the library's.
+ * encrypting 30 KiB; here it is imported once. Keys are derived natively too: in JavaScript that is a good part of a first handshake. Everything else is the library's.
  * Same algorithm (RFC 8439), so both ends may differ in this.
  */
 export const noiseCrypto: ICryptoInterface = {
@@ -25,6 +27,13 @@ export const noiseCrypto: ICryptoInterface = {
     ciphertext.byteLength < NATIVE_BYTES
       ? defaultCrypto.chaCha20Poly1305Decrypt(ciphertext, nonce, ad, key, dst)
       : decrypt(ciphertext, nonce, ad, key),
+  getHKDF: deriveKeys,
+}
+
+/** HKDF (RFC 5869) with SHA-256 to the three keys that noise (revision 34, section 4.3) asks for at most. */
+function deriveKeys(chainingKey: Uint8Array, material: Uint8Array): [Uint8Array, Uint8Array, Uint8Array] {
+  const keys = new Uint8Array(hkdfSync('sha256', material, chainingKey, EMPTY, 3 * KEY_BYTES))
+  return [keys.subarray(0, KEY_BYTES), keys.subarray(KEY_BYTES, 2 * KEY_BYTES), keys.subarray(2 * KEY_BYTES)]
 }
 
 /** Keys by the array that holds them: a connection keeps one for each direction, never changes it, and drops it with itself. */

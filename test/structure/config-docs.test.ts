@@ -8,7 +8,7 @@ it('docs/CONFIG.md is what scripts/config-docs.ts writes', () => {
 })
 
 it('every key is documented, and every variable is used once', () => {
-  for (const { key, doc } of CONFIG_KEYS) expect(doc, key).not.toBe('')
+  for (const { key, leaf } of CONFIG_KEYS) expect(leaf.doc, key).not.toBe('')
   expect(new Set(CONFIG_KEYS.map(({ variable }) => variable)).size).toBe(CONFIG_KEYS.length)
 })
 

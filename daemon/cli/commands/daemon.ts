@@ -1,13 +1,14 @@
 /** Starting and stopping the daemon of this node, and joining a mesh. */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connect, ManyhandsError, type Mesh, type StatusView } from '../../../sdk/src/index.ts'
+import { ManyhandsError } from '../../../sdk/src/errors.ts'
+import type { StatusView } from '../../../sdk/src/index.ts'
 import { userPaths } from '../../config/user-paths.ts'
 import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
 import { codeNamedIn } from '../exit.ts'
 import type { Output } from '../io.ts'
-import { spawnDaemon } from '../spawn-daemon.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { parseDuration } from '../units.ts'
@@ -65,7 +66,7 @@ async function tellStart(output: Output, stopped: Promise<void>): Promise<void> 
   const ended = new AbortController()
   void stopped.finally(() => ended.abort()).catch(() => undefined)
   try {
-    const status = await statusOf(await connect({ signal: ended.signal }))
+    const status = await askStatus(ended.signal)
     await output.answer(status, () => upText(status))
   } catch (error) {
     const stays = sleep(STAYS_MS, undefined, { ref: false }).then(() => {
@@ -76,6 +77,7 @@ async function tellStart(output: Output, stopped: Promise<void>): Promise<void> 
 }
 
 async function upDetached({ output, signal }: Context, options: DaemonOptions): Promise<number> {
+  const { spawnDaemon } = await import('../spawn-daemon.ts')
   const child = await spawnDaemon(options, userPaths())
   const limit = performance.now() + START_MS
   for (;;) {
@@ -176,8 +178,9 @@ export function daemonOptions(flags: ConfigFlags): DaemonOptions {
 
 /** The daemon of this node, if one answers and proves itself. */
 async function findRunning(signal: AbortSignal): Promise<StatusView | undefined> {
+  if (!mayRun()) return undefined
   try {
-    return await statusOf(await connect({ signal }))
+    return await askStatus(signal)
   } catch (error) {
     if (error instanceof ManyhandsError && (error.code === 'E_NOT_RUNNING' || error.code === 'E_UNREACHABLE'))
       return undefined
@@ -185,7 +188,15 @@ async function findRunning(signal: AbortSignal): Promise<StatusView | undefined>
   }
 }
 
-async function statusOf(mesh: Mesh): Promise<StatusView> {
+/** Whether there is anybody to ask. Where there is no socket, nobody listens, and a start need not load the client. */
+function mayRun(): boolean {
+  const { MANYHANDS_SOCKET, MANYHANDS_URL } = process.env
+  return Boolean(MANYHANDS_URL) || existsSync(MANYHANDS_SOCKET ?? userPaths().socket)
+}
+
+async function askStatus(signal: AbortSignal): Promise<StatusView> {
+  const { connect } = await import('../../../sdk/src/index.ts')
+  const mesh = await connect({ signal })
   try {
     return await mesh.status()
   } finally {
