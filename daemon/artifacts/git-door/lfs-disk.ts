@@ -1,6 +1,6 @@
 /** Large files on disk: <folder>/<first two hex digits>/<sha256>, made under <folder>/incoming/. What they are for, and what they count, is in lfs-store.ts. */
 import { createHash, randomBytes } from 'node:crypto'
-import type { Stats } from 'node:fs'
+import type { BigIntStats } from 'node:fs'
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { LfsPointer } from '../../../protocol/artifact/lfs-pointer.ts'
@@ -15,6 +15,8 @@ export interface DiskFile {
   readonly bytes: number
   /** Milliseconds since 1970 */
   readonly changedAt: number
+  /** Another one at the same path has another, as long as this one is open */
+  readonly inode: bigint
 }
 
 export function fileOf(folder: string, oid: string): string {
@@ -63,21 +65,30 @@ export async function moveIn(path: string, folder: string, oid: string): Promise
   await syncFolder(folder)
 }
 
-/** @returns undefined when it cannot be seen */
+/** @returns undefined only when it is not there. @throws MeshError E_STORAGE when that cannot be told */
 export async function lookAt(path: string): Promise<DiskFile | undefined> {
-  return stat(path).then(diskFile, () => undefined)
+  try {
+    return diskFile(await stat(path, { bigint: true }))
+  } catch (error) {
+    if (isAbsent(error)) return undefined
+    throw unreadable(error)
+  }
 }
 
 /**
  * The content. @param onDamage called at the end when its hash is another than its name says, the file still open; or when it is not there. What it gives is thrown
  * @throws MeshError E_STORAGE when it cannot be read
  */
-export async function* read(path: string, oid: string, onDamage: () => Promise<MeshError>): AsyncGenerator<Buffer> {
+export async function* read(
+  path: string,
+  oid: string,
+  onDamage: (found: DiskFile | undefined) => Promise<MeshError>,
+): AsyncGenerator<Buffer> {
   const file = await open(path, 'r').catch((error: unknown) => {
     if (isAbsent(error)) return undefined
     throw unreadable(error)
   })
-  if (file === undefined) throw await onDamage()
+  if (file === undefined) throw await onDamage(undefined)
   try {
     const hash = createHash('sha256')
     for await (const chunk of file.createReadStream({ highWaterMark: READ_BYTES, autoClose: false })) {
@@ -85,7 +96,7 @@ export async function* read(path: string, oid: string, onDamage: () => Promise<M
       hash.update(chunk)
       yield chunk
     }
-    if (hash.digest('hex') !== oid) throw await onDamage()
+    if (hash.digest('hex') !== oid) throw await onDamage(diskFile(await file.stat({ bigint: true })))
   } catch (error) {
     throw error instanceof MeshError ? error : unreadable(error)
   } finally {
@@ -114,8 +125,8 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-function diskFile({ size, mtimeMs }: Stats): DiskFile {
-  return { bytes: size, changedAt: mtimeMs }
+function diskFile({ size, mtimeMs, ino }: BigIntStats): DiskFile {
+  return { bytes: Number(size), changedAt: Number(mtimeMs), inode: ino }
 }
 
 function isAbsent(error: unknown): boolean {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -78,6 +78,34 @@ it.each(['hell', 'jello'])(
     expect([await textOf('a', oid), await files.list('a', 'wanted')]).toEqual(['hello', []])
   },
 )
+
+it('F22 a file that cannot be looked at now is not damaged', async () => {
+  const oid = oidOf('hello')
+  await files.put('a', oid, 5, chunks('hello'))
+  rmSync(pathOf('a', oid))
+  symlinkSync(pathOf('a', oid), pathOf('a', oid))
+  const refusal = expect.objectContaining({ code: 'E_STORAGE' })
+  await expect(files.read('a', oid)).rejects.toEqual(refusal)
+  await expect(files.sweep('a', () => false, Date.now())).rejects.toEqual(refusal)
+  expect([files.size('a', oid), await files.list('a', 'wanted'), used.get('a')]).toEqual([5, [], 5])
+})
+
+it('F22 a damaged file is dropped once, and never the sound one that replaced it', async () => {
+  const oid = oidOf('hello')
+  const slow = async (): Promise<() => Promise<void>> => {
+    const reading = (await files.read('a', oid)).chunks[Symbol.asyncIterator]()
+    await reading.next()
+    return () => expect(reading.next()).rejects.toMatchObject({ code: 'E_STORAGE' })
+  }
+  await files.put('a', oid, 5, chunks('hello'))
+  writeFileSync(pathOf('a', oid), 'jello')
+  const [late, ...atOnce] = [await slow(), await slow(), await slow()]
+  await Promise.all(atOnce.map((end) => end()))
+  expect([files.size('a', oid), used.get('a')]).toEqual([undefined, 0])
+  await files.put('a', oid, 5, chunks('hello'))
+  await late()
+  expect([await textOf('a', oid), await files.list('a', 'wanted'), used.get('a')]).toEqual(['hello', [], 5])
+})
 
 it('sweeps what nothing names once it is old, and gives its room back', async () => {
   const [named, old, young] = ['named', 'older', 'young'].map(oidOf)

@@ -15,7 +15,7 @@ import { failpoint } from '../../failpoint.ts'
 import type { Journal, TableWrite } from '../../journal/journal.ts'
 import { Turns } from '../store/turns.ts'
 import type { DoorStore } from './door-store.ts'
-import { fileOf, incomingPath, lookAt, moveIn, names, read, receive } from './lfs-disk.ts'
+import { type DiskFile, fileOf, incomingPath, lookAt, moveIn, names, read, receive } from './lfs-disk.ts'
 import type { DoorLimits } from './limits.ts'
 
 /** Kinds of record this module appends: the journal must know them. */
@@ -98,8 +98,8 @@ export class LfsStore {
     if (size === undefined) throw new MeshError('E_NOT_FOUND', 'Cannot send the file: it is not here')
     const file = { oid, size }
     const path = fileOf(await this.#folder(artifact), oid)
-    if ((await lookAt(path))?.bytes !== size) throw await this.#damaged(artifact, file)
-    return { size, chunks: read(path, oid, () => this.#damaged(artifact, file)) }
+    if ((await lookAt(path))?.bytes !== size) throw await this.#damaged(artifact, file, undefined)
+    return { size, chunks: read(path, oid, (found) => this.#damaged(artifact, file, found)) }
   }
 
   /** Says that it is needed although nothing may name it yet: a collection leaves it alone for a while. */
@@ -186,10 +186,14 @@ export class LfsStore {
     }
   }
 
-  /** A damaged file is no file: it is wanted again, from whoever else has it. */
-  async #damaged(artifact: string, { oid, size }: LfsPointer): Promise<MeshError> {
+  /** A damaged file is no file: it is wanted again, from whoever else has it. @param read what was read to its end and is still open: a sound one may have replaced it */
+  async #damaged(artifact: string, { oid, size }: LfsPointer, read: DiskFile | undefined): Promise<MeshError> {
     const folder = await this.#folder(artifact)
-    await this.#inTurn(artifact, oid, () => this.#drop(artifact, oid, folder, [wantedRow(artifact, oid, size)]))
+    await this.#inTurn(artifact, oid, async () => {
+      const now = await lookAt(fileOf(folder, oid))
+      const isSound = now?.bytes === size && now.inode !== read?.inode
+      if (!isSound) await this.#drop(artifact, oid, folder, [wantedRow(artifact, oid, size)])
+    })
     for (const listener of this.#listeners) listener(artifact)
     return new MeshError(
       'E_STORAGE',
