@@ -1,12 +1,14 @@
 /** Large files (Git LFS) are wherever the commits are that name them: real stores and real Git, over both networks. */
 import { createHash, randomBytes } from 'node:crypto'
-import { readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Content } from '../../daemon/artifacts/content/content.ts'
 import { askFiles } from '../../daemon/artifacts/large-files/ask-files.ts'
 import { FILES_STREAM } from '../../protocol/artifact/file-messages.ts'
 import { FLUSH, packet } from '../../protocol/artifact/pkt-line.ts'
+import { ARTIFACT_METHODS, encodeMessage } from '../../protocol/artifact/replication-messages.ts'
 import { ArtifactMesh, type Wire } from '../support/artifact-mesh.ts'
 import { type ArtifactNode, commitFile, eventually } from '../support/artifact-node.ts'
 
@@ -104,6 +106,95 @@ test('F22 F23 a file that is damaged or gone here is fetched again from another 
   await expect(contentOf(a, id, file.oid)).rejects.toMatchObject({ code: 'E_STORAGE' })
   await has(id, file, a)
   expect((await contentOf(a, id, file.oid)).equals(file.bytes)).toBe(true)
+})
+
+/** From now on the node answers no request for large files. @returns settles when one has come */
+function silence({ net }: ArtifactNode): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  net.handleStream(FILES_STREAM, () => resolve())
+  return promise
+}
+
+test('a copy that has files is not given up to a node that is still fetching them', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await a.store.create({ name: 'notes', settings: { ...copies(2), delegates: [b.id] } })
+  await commitFile(a, id, 'base')
+  await eventually('it holds it', () => b.store.get(id) !== undefined)
+  const file = large(50_000)
+  await upload(b, id, file)
+  const asked = silence(b)
+  await commitFile(b, id, file.pointer)
+  await asked
+  expect(a.large.lacks(id)).toBe(1)
+  const { heard } = b.replication.figures()
+  await a.replication.restate(id)
+  await eventually('it is told', () => b.replication.figures().heard > heard)
+  const release = a.net.request(b.id, ARTIFACT_METHODS.release, encodeMessage({ artifact: id }))
+  await expect(release).rejects.toThrow('it holds what the asker lacks')
+})
+
+test('F22 a file found damaged is lacking at once, before anything else is done for it', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await a.store.create({ name: 'notes', settings: copies(2) })
+  const file = large(1_000)
+  await upload(a, id, file)
+  await commitFile(a, id, file.pointer)
+  await has(id, file, b)
+  await eventually('it is told', async () => (await a.replication.status(id)).state === 'healthy')
+  const asked = silence(b)
+  writeFileSync(await pathOf(a, id, file.oid), 'damaged')
+  await expect(contentOf(a, id, file.oid)).rejects.toMatchObject({ code: 'E_STORAGE' })
+  expect(a.large.lacks(id)).toBe(1)
+  await asked
+  expect(a.large.lacks(id)).toBe(1)
+  await eventually('others know', async () => (await b.replication.status(id)).holders.some(({ lacks }) => lacks === 1))
+})
+
+test.each(['by itself', 'after a crash'])('a search for files that failed is made again %s', async (how) => {
+  const [a] = await meshOf('memory', 1)
+  const { id } = await a.store.create({ name: 'notes' })
+  const [first, later] = [large(1_000), large(2_000)]
+  await upload(a, id, first)
+  await commitFile(a, id, first.pointer)
+  await eventually('it is known', () => a.large.lacks(id) === 0)
+  const head = join(await a.store.repository(id), 'HEAD')
+  const sound = readFileSync(head)
+  writeFileSync(head, 'Git reads no repository with this')
+  await commitFile(a, id, later.pointer)
+  await eventually('it failed', () => a.notes.some(({ what }) => what === 'large files'))
+  expect([a.large.lacks(id), await a.files.list(id, 'wanted')]).toEqual([1, []])
+  if (how === 'after a crash') await mesh.crash(a)
+  writeFileSync(head, sound)
+  const now = how === 'after a crash' ? await mesh.again(a) : a
+  const wanted = [{ oid: later.oid, size: 2_000 }]
+  await eventually('it is found', async () => (await now.files.list(id, 'wanted')).length > 0)
+  expect([await now.files.list(id, 'wanted'), now.large.lacks(id)]).toEqual([wanted, 1])
+})
+
+test('a collection forgets nothing that a push names while it runs', async () => {
+  const [a] = await meshOf('memory', 1)
+  const { id } = await a.store.create({ name: 'notes' })
+  const [first, later] = [large(1_000), large(2_000)]
+  await upload(a, id, first)
+  await commitFile(a, id, first.pointer)
+  await eventually('it is known', () => a.large.lacks(id) === 0)
+  const { promise: listed, resolve: list } = Promise.withResolvers<void>()
+  const { promise: pushed, resolve: push } = Promise.withResolvers<void>()
+  const sweep = a.files.sweep.bind(a.files)
+  a.files.sweep = async (...given) => {
+    list()
+    await pushed
+    await sweep(...given)
+  }
+  const collecting = a.store.collect(id)
+  await listed
+  await commitFile(a, id, later.pointer)
+  // Were the push searched now, the collection would take what it finds
+  await sleep(500)
+  expect(a.large.lacks(id)).toBe(1)
+  push()
+  await collecting
+  await eventually('it is wanted', async () => (await a.files.list(id, 'wanted'))[0]?.oid === later.oid)
 })
 
 test('what a writer who is not the owner adds comes to the owner, after a partition too', async () => {

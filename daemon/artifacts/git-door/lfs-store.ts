@@ -21,6 +21,10 @@ import type { DoorLimits } from './limits.ts'
 /** Kinds of record this module appends: the journal must know them. */
 export const LFS_RECORDS = ['lfs.stored', 'lfs.wanted', 'lfs.dropped', 'lfs.forgotten'] as const
 
+/** A file has come, or one that was here is damaged and wanted again. */
+export type LfsChange = 'came' | 'lost'
+type Listener = (artifact: string, what: LfsChange) => void
+
 export type LfsStoreParts = Pick<DoorStore, 'repository' | 'countFiles' | 'room' | 'reserve'>
 
 const FORGET_AT_ONCE = 500
@@ -29,7 +33,7 @@ export class LfsStore {
   readonly #store: LfsStoreParts
   readonly #journal: Journal
   readonly #limits: Pick<DoorLimits, 'lfsObjectBytes'>
-  readonly #listeners = new Set<(artifact: string) => void>()
+  readonly #listeners = new Set<Listener>()
   /** By file: the same one may come twice at once */
   readonly #turns = new Turns()
 
@@ -52,8 +56,8 @@ export class LfsStore {
     return rows.map(({ key, value }) => ({ oid: key.slice(prefix.length), size: numberIn(value) ?? 0 }))
   }
 
-  /** Called when a file has come. @returns ends it */
-  on(listener: (artifact: string) => void): () => void {
+  /** Called when rows say so. @returns ends it */
+  on(listener: Listener): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
   }
@@ -164,7 +168,7 @@ export class LfsStore {
     } finally {
       giveBack()
     }
-    for (const listener of this.#listeners) listener(artifact)
+    this.#tell(artifact, 'came')
   }
 
   /** In the file's turn. What cannot be counted does not stay. */
@@ -190,11 +194,13 @@ export class LfsStore {
   async #damaged(artifact: string, { oid, size }: LfsPointer, read: DiskFile | undefined): Promise<MeshError> {
     const folder = await this.#folder(artifact)
     await this.#inTurn(artifact, oid, async () => {
-      const now = await lookAt(fileOf(folder, oid))
+      const path = fileOf(folder, oid)
+      const now = await lookAt(path)
       const isSound = now?.bytes === size && now.inode !== read?.inode
-      if (!isSound) await this.#drop(artifact, oid, folder, [wantedRow(artifact, oid, size)])
+      if (isSound || !(await this.#uncount(artifact, oid, [wantedRow(artifact, oid, size)]))) return
+      this.#tell(artifact, 'lost')
+      await rm(path, { force: true })
     })
-    for (const listener of this.#listeners) listener(artifact)
     return new MeshError(
       'E_STORAGE',
       'Cannot send the file: it is damaged here, and is fetched again from another holder',
@@ -204,19 +210,24 @@ export class LfsStore {
   async #sweepFile(artifact: string, oid: string, folder: string, before: number): Promise<void> {
     await this.#inTurn(artifact, oid, async () => {
       const changedAt = (await lookAt(fileOf(folder, oid)))?.changedAt ?? 0
-      if (changedAt < before) await this.#drop(artifact, oid, folder)
+      if (changedAt >= before) return
+      await this.#uncount(artifact, oid)
+      await rm(fileOf(folder, oid), { force: true })
     })
   }
 
-  /** In the file's turn. The row first: a file without one is not served. */
-  async #drop(artifact: string, oid: string, folder: string, more: TableWrite[] = []): Promise<void> {
+  /** In the file's turn, before the file goes: one without a row is not served. @returns whether there was a row */
+  async #uncount(artifact: string, oid: string, more: TableWrite[] = []): Promise<boolean> {
     const size = this.size(artifact, oid)
-    if (size !== undefined) {
-      const writes = [{ table: 'lfs', key: `${artifact}/${oid}` }, ...more]
-      const fact = { type: 'lfs.dropped', body: Buffer.from(`${artifact}/${oid}`), writes }
-      await this.#store.countFiles(artifact, { bytes: -size, fact })
-    }
-    await rm(fileOf(folder, oid), { force: true })
+    if (size === undefined) return false
+    const writes = [{ table: 'lfs', key: `${artifact}/${oid}` }, ...more]
+    const fact = { type: 'lfs.dropped', body: Buffer.from(`${artifact}/${oid}`), writes }
+    await this.#store.countFiles(artifact, { bytes: -size, fact })
+    return true
+  }
+
+  #tell(artifact: string, what: LfsChange): void {
+    for (const listener of this.#listeners) listener(artifact, what)
   }
 
   #inTurn(artifact: string, oid: string, work: () => Promise<void>): Promise<void> {

@@ -1,7 +1,8 @@
 /**
  * Large files (Git LFS) are on every node that holds the commits that name them.
  *
- * L1  What a commit's pointers name and is not here is wanted: a row says so until the file has come, checked against its name.
+ * L1  What a commit's pointers name and is not here is wanted: a row says so until the file has come, checked against its name. What this node says it lacks is never
+ *     less than what is wanted and what was not searched yet (wanted.ts).
  * L2  Only artifacts of which a large file was ever seen are searched for pointers: uploaded here, or a holder said it has some. Who has files says so to the other
  *     holders when files come, when a holder states what it holds, and on every new link.
  * L3  Wanted files are asked of every linked holder in turn: when a holder says it has some, when refs move, on a new link, and again after `retryMs`.
@@ -13,15 +14,15 @@ import { decodeMessage, encodeMessage } from '../../../protocol/artifact/replica
 import { MeshError, toMeshError } from '../../../protocol/errors.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { MeshNet } from '../../net/mesh-net.ts'
-import type { LfsStore } from '../git-door/lfs-store.ts'
+import type { LfsChange, LfsStore } from '../git-door/lfs-store.ts'
 import type { Replication } from '../replicate/replication.ts'
 import type { ArtifactEvent, ArtifactStore, CollectOptions } from '../store/artifact-store.ts'
 import { KEEP_MS } from '../store/collect-policy.ts'
 import { askFiles } from './ask-files.ts'
 import { Notices } from './notices.ts'
-import { allPointers, pointersBetween } from './pointers.ts'
 import { FileServer } from './serve-files.ts'
 import { UseBook } from './use-book.ts'
+import { Wanted } from './wanted.ts'
 
 export interface LargeFilesOptions {
   readonly net: MeshNet
@@ -52,6 +53,7 @@ const OF_ONE_FILE: ReadonlySet<string> = new Set(['E_SIGNATURE', 'E_TOO_LARGE', 
 export class LargeFiles {
   readonly #options: LargeFilesOptions
   readonly #book: UseBook
+  readonly #wanted: Wanted
   readonly #server: FileServer
   readonly #notices: Notices
   readonly #stopping = new AbortController()
@@ -62,17 +64,20 @@ export class LargeFiles {
   readonly #working = new Set<string>()
   /** Artifacts of which files came that the other holders were not told of */
   readonly #news = new Set<string>()
-  readonly #lacks = new Map<string, number>()
+  /** Artifacts that may lack something */
+  readonly #short = new Set<string>()
   /** What was said last of it, since the start */
   readonly #stated = new Map<string, number | undefined>()
-  /** Artifacts whose refs moved since they were searched */
-  readonly #unsearched = new Set<string>()
+  /** Artifacts of which some may have heard another number meanwhile */
+  readonly #owed = new Set<string>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: LargeFilesOptions) {
-    const { net, files, journal, replicas, idleMs } = options
+    const { net, store, files, journal, replicas, idleMs } = options
     this.#options = options
-    this.#book = new UseBook(journal)
+    const book = new UseBook(journal)
+    this.#book = book
+    this.#wanted = new Wanted({ store, files, book })
     this.#notices = new Notices(net)
     const isFor = (artifact: string, peer: string): boolean => replicas.isFor(artifact, peer)
     this.#server = new FileServer({ net, files, isFor, ...(idleMs === undefined ? {} : { idleMs }) })
@@ -83,16 +88,16 @@ export class LargeFiles {
     const { net, store, files, replicas, retryMs = 30_000 } = this.#options
     net.handle(FILES_METHOD, (body, { peer }) => this.#answerNotice(body, peer))
     this.#server.attach()
-    store.onCollected((id, options) => this.#collect(id, options))
+    store.onCollected((id, options) => this.#collected(id, options))
     this.#ends.push(store.on((event) => this.#onStore(event)))
-    this.#ends.push(files.on((artifact) => this.#came(artifact)))
+    this.#ends.push(files.on((artifact, what) => this.#onFile(artifact, what)))
     this.#ends.push(
       replicas.on((event) => {
         if (event.type === 'held') this.#tellHolder(event.artifact, event.peer)
       }),
     )
     const timer = setInterval(() => {
-      for (const artifact of this.#lacks.keys()) this.#schedule(artifact)
+      for (const artifact of this.#short) this.#schedule(artifact)
     }, retryMs)
     timer.unref()
     this.#ends.push(() => clearInterval(timer))
@@ -104,7 +109,7 @@ export class LargeFiles {
     this.#run(async () => {
       for await (const artifact of this.#book.all()) {
         this.#tell(artifact, peer)
-        if (this.#lacks.has(artifact)) this.#schedule(artifact)
+        if (this.lacks(artifact) !== 0) this.#schedule(artifact)
       }
     })
   }
@@ -118,8 +123,7 @@ export class LargeFiles {
    * was seen.
    */
   lacks(artifact: string): number | undefined {
-    const lacks = this.#lacks.get(artifact) ?? (this.#unsearched.has(artifact) ? 1 : 0)
-    return lacks > 0 || this.#book.get(artifact) !== undefined ? lacks : undefined
+    return this.#wanted.lacks(artifact)
   }
 
   async close(): Promise<void> {
@@ -132,11 +136,9 @@ export class LargeFiles {
     await Promise.allSettled([...this.#running])
   }
 
+  /** Nothing counts as searched yet: a search may have been cut by the end of the process. */
   async #recover(): Promise<void> {
-    for await (const artifact of this.#book.all()) {
-      await this.#count(artifact)
-      if (this.#lacks.has(artifact)) this.#schedule(artifact)
-    }
+    for await (const artifact of this.#book.all()) this.#schedule(artifact)
   }
 
   /** One answer, whatever is known here of what is named. */
@@ -144,7 +146,6 @@ export class LargeFiles {
     const { artifacts } = decodeMessage(filesNotice, body, 'a notice of large files')
     for (const artifact of artifacts) {
       if (!this.#options.replicas.isFor(artifact, peer)) continue
-      if (this.#book.get(artifact) === undefined) this.#unsearched.add(artifact)
       await this.#book.begin(artifact)
       this.#schedule(artifact, peer)
     }
@@ -153,25 +154,28 @@ export class LargeFiles {
 
   #onStore({ type, artifact, forkOf }: ArtifactEvent): void {
     if (type === 'removed') {
-      this.#lacks.delete(artifact)
-      this.#stated.delete(artifact)
-      this.#due.delete(artifact)
-      this.#unsearched.delete(artifact)
+      this.#wanted.forget(artifact)
+      for (const known of [this.#short, this.#stated, this.#owed, this.#due]) known.delete(artifact)
       this.#run(() => this.#book.forget(artifact))
-    } else if (forkOf !== undefined && this.#book.get(forkOf) !== undefined) {
+    } else if (forkOf !== undefined && this.#book.has(forkOf)) {
       this.#run(async () => {
         await this.#book.begin(artifact, forkOf)
         this.#schedule(artifact)
       })
-    } else if ((type === 'moved' || type === 'adopted') && this.#book.get(artifact) !== undefined) {
-      this.#unsearched.add(artifact)
+    } else if ((type === 'moved' || type === 'adopted') && this.#book.has(artifact)) {
       this.#schedule(artifact)
     }
   }
 
-  #came(artifact: string): void {
-    this.#news.add(artifact)
+  #onFile(artifact: string, what: LfsChange): void {
+    if (what === 'came') this.#news.add(artifact)
+    else {
+      // Others that believe all is here give theirs up
+      this.#wanted.lost(artifact)
+      this.#owed.add(artifact)
+    }
     this.#run(async () => {
+      if (what === 'lost') await this.#options.replicas.restate(artifact)
       await this.#book.begin(artifact)
       this.#schedule(artifact)
     })
@@ -182,7 +186,7 @@ export class LargeFiles {
   }
 
   #tellHolder(artifact: string, peer: string): void {
-    if (this.#book.get(artifact) === undefined) return
+    if (!this.#book.has(artifact)) return
     if (this.#options.replicas.isFor(artifact, peer)) this.#notices.tell(peer, artifact)
   }
 
@@ -212,37 +216,33 @@ export class LargeFiles {
     }
   }
 
-  /** Looks for what is wanted, and fetches what can be had now. */
+  /** Looks for what is wanted, and fetches what can be had now. What fails is tried again with what is short. */
   async #bring(artifact: string, peers: ReadonlySet<string>): Promise<void> {
     const { store, replicas } = this.#options
-    if (store.get(artifact) === undefined) return
-    const isNew = this.#unsearched.has(artifact)
-    const source = await this.#search(artifact)
+    if (store.get(artifact) === undefined) return void this.#short.delete(artifact)
+    this.#short.add(artifact)
+    if (!this.#wanted.isSearched(artifact)) this.#owed.add(artifact)
+    await this.#wanted.search(artifact, this.#stopping.signal)
+    const source = this.#book.get(artifact)?.source
     if (source !== undefined) await this.#share(artifact, source)
     for (const peer of new Set([...peers, ...(await replicas.linkedHolders(artifact))])) {
       if (!(await this.#isShort(artifact))) break
       await this.#fetch(artifact, peer)
     }
-    await this.#count(artifact)
-    const lacks = this.lacks(artifact)
-    if (this.#stated.get(artifact) !== lacks || isNew) await replicas.restate(artifact)
-    this.#stated.set(artifact, lacks)
+    await this.#wanted.count(artifact)
+    if (this.lacks(artifact) === 0) this.#short.delete(artifact)
+    await this.#state(artifact)
     if (this.#news.delete(artifact))
       for (const peer of await replicas.linkedHolders(artifact)) this.#tell(artifact, peer)
   }
 
-  /** L1. @returns the artifact it was forked from */
-  async #search(artifact: string): Promise<string | undefined> {
-    const { store, files } = this.#options
-    const use = this.#book.get(artifact)
-    this.#unsearched.delete(artifact)
-    const tips = tipsOf(store, artifact)
-    if (use === undefined || tips.join() === use.tips.join()) return use?.source
-    const repository = await store.repository(artifact)
-    const walk = { tips, known: use.tips }
-    const named = await pointersBetween(repository, walk, this.#stopping.signal)
-    await files.want(artifact, named, [this.#book.row(artifact, { ...use, tips })])
-    return use.source
+  /** Says what is lacking when others may think otherwise. */
+  async #state(artifact: string): Promise<void> {
+    const lacks = this.lacks(artifact)
+    const isOwed = this.#owed.delete(artifact)
+    if (this.#stated.get(artifact) === lacks && !isOwed) return
+    this.#stated.set(artifact, lacks)
+    await this.#options.replicas.restate(artifact)
   }
 
   async #share(artifact: string, source: string): Promise<void> {
@@ -277,26 +277,10 @@ export class LargeFiles {
     return (await this.#options.files.list(artifact, 'wanted', undefined, 1)).length > 0
   }
 
-  async #count(artifact: string): Promise<void> {
-    const { files } = this.#options
-    let count = 0
-    for (let page = await files.list(artifact, 'wanted'); page.length > 0; ) {
-      count += page.length
-      page = await files.list(artifact, 'wanted', page.at(-1)?.oid)
-    }
-    if (count === 0) this.#lacks.delete(artifact)
-    else this.#lacks.set(artifact, count)
-  }
-
   /** L5 */
-  async #collect(artifact: string, { keepRecent = false }: CollectOptions): Promise<void> {
-    const { store, files } = this.#options
-    if (this.#book.get(artifact) === undefined) return
-    const named = new Set<string>()
-    for (const { oid } of await allPointers(await store.repository(artifact), this.#stopping.signal)) named.add(oid)
-    const before = Date.now() - (keepRecent ? KEEP_MS : FRESH_MS)
-    await files.sweep(artifact, (oid) => named.has(oid), before)
-    await this.#count(artifact)
+  async #collected(artifact: string, { keepRecent = false }: CollectOptions): Promise<void> {
+    await this.#wanted.collect(artifact, keepRecent ? KEEP_MS : FRESH_MS, this.#stopping.signal)
+    if (this.#short.has(artifact)) this.#schedule(artifact)
   }
 
   #run(work: () => Promise<void>): void {
@@ -309,9 +293,4 @@ export class LargeFiles {
       .finally(() => this.#running.delete(running))
     this.#running.add(running)
   }
-}
-
-function tipsOf(store: ArtifactStore, artifact: string): string[] {
-  const views = [null, ...store.heads(artifact).keys()].map((as) => store.refs(artifact, { as }))
-  return [...new Set(views.flatMap((refs) => [...refs.values()]))].sort()
 }
