@@ -10,13 +10,14 @@ import { LFS_RECORDS, LfsStore, type LfsStoreParts } from './lfs-store.ts'
 
 let folder = ''
 let files: LfsStore
+let journal: MemoryJournal
 const used = new Map<string, number>()
 /** Passed before a file is counted for the artifact */
 const turns = new Map<string, () => Promise<void>>()
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'lfs-store-'))
-  const journal = new MemoryJournal({ types: LFS_RECORDS })
+  journal = new MemoryJournal({ types: LFS_RECORDS })
   const usage = new Usage(journal, { ...DEFAULT_QUOTAS, artifactBytes: 150, nodeBytes: 250 })
   used.clear()
   turns.clear()
@@ -115,6 +116,20 @@ it('sweeps what nothing names once it is old, and gives its room back', async ()
   const here = (await files.list('a', 'here')).map(({ oid }) => oid)
   expect(new Set(here)).toEqual(new Set([named, young]))
   expect([await files.list('a', 'wanted'), used.get('a')]).toEqual([[], 10])
+})
+
+it('notes any number of files that are wanted, and what goes with them after the last', async () => {
+  const wanted = Array.from({ length: 2_500 }, (_, index) => ({ oid: oidOf(`${index}`), size: index }))
+  const more = { table: 'other', key: 'row', value: Buffer.from('1') }
+  const seen: number[] = []
+  const append = journal.append.bind(journal)
+  journal.append = (record) => {
+    seen.push((record.writes ?? []).findIndex(({ table }) => table === more.table))
+    return append(record)
+  }
+  expect(await files.want('a', wanted, [more])).toBe(2_500)
+  expect(await files.list('a', 'wanted', undefined, 10_000)).toHaveLength(2_500)
+  expect(seen).toEqual([-1, -1, 500])
 })
 
 it('keeps nothing of one that is not what it is called, too short, too long or cut', async () => {

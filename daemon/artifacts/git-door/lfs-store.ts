@@ -27,7 +27,8 @@ type Listener = (artifact: string, what: LfsChange) => void
 
 export type LfsStoreParts = Pick<DoorStore, 'repository' | 'countFiles' | 'room' | 'reserve'>
 
-const FORGET_AT_ONCE = 500
+/** Rows of one record; the journal takes 2,048. */
+const ROWS_AT_ONCE = 1_000
 
 export class LfsStore {
   readonly #store: LfsStoreParts
@@ -112,12 +113,18 @@ export class LfsStore {
     await utimes(fileOf(await this.#folder(artifact), oid), now, now).catch(() => undefined)
   }
 
-  /** Notes files that commits name and that are not here. @param more rows to be written with it @throws MeshError E_STORAGE */
-  async want(artifact: string, files: readonly LfsPointer[], more: readonly TableWrite[] = []): Promise<void> {
+  /**
+   * Notes files that commits name and that are not here. @param more rows to be written with the last of it: few
+   * @returns how many those are. @throws MeshError E_STORAGE
+   */
+  async want(artifact: string, files: readonly LfsPointer[], more: readonly TableWrite[] = []): Promise<number> {
     const missing = files.filter(({ oid }) => this.size(artifact, oid) === undefined)
-    const rows = missing.map(({ oid, size }) => wantedRow(artifact, oid, size))
-    if (rows.length + more.length === 0) return
-    await this.#journal.append({ type: 'lfs.wanted', body: Buffer.from(artifact), writes: [...rows, ...more] })
+    for (let at = 0; at === 0 || at < missing.length; at += ROWS_AT_ONCE) {
+      const rows = missing.slice(at, at + ROWS_AT_ONCE).map(({ oid, size }) => wantedRow(artifact, oid, size))
+      const writes = at + ROWS_AT_ONCE < missing.length ? rows : [...rows, ...more]
+      if (writes.length > 0) await this.#journal.append({ type: 'lfs.wanted', body: Buffer.from(artifact), writes })
+    }
+    return missing.length
   }
 
   /** Drops files, and wants, that no commit names; files only when they are older than `before` (milliseconds since 1970). Also files that were never counted. */
@@ -143,7 +150,7 @@ export class LfsStore {
     const prefix = `${artifact}/`
     for (const table of ['lfs', 'lfs-wanted']) {
       for (;;) {
-        const rows = await this.#journal.range(table, { prefix, limit: FORGET_AT_ONCE })
+        const rows = await this.#journal.range(table, { prefix, limit: ROWS_AT_ONCE })
         if (rows.length === 0) break
         const writes = rows.map(({ key }) => ({ table, key }))
         await this.#journal.append({ type: 'lfs.forgotten', body: Buffer.from(artifact), writes })
