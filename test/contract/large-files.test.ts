@@ -6,8 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Content } from '../../daemon/artifacts/content/content.ts'
 import { askFiles } from '../../daemon/artifacts/large-files/ask-files.ts'
-import { FILES_STREAM } from '../../protocol/artifact/file-messages.ts'
-import { FLUSH, packet } from '../../protocol/artifact/pkt-line.ts'
+import { encodeCommit, encodeTree, gitObject } from '../../daemon/artifacts/store/git-object.ts'
+import { FILES_METHOD, FILES_STREAM, filesHeader, fileWanted } from '../../protocol/artifact/file-messages.ts'
+import { FLUSH, packet, PacketReader } from '../../protocol/artifact/pkt-line.ts'
 import { ARTIFACT_METHODS, encodeMessage } from '../../protocol/artifact/replication-messages.ts'
 import { ArtifactMesh, type Wire } from '../support/artifact-mesh.ts'
 import { type ArtifactNode, commitFile, eventually } from '../support/artifact-node.ts'
@@ -239,6 +240,85 @@ test('GIT-12 a holder that sends other bytes is not believed, and the next one i
   await commitFile(a, id, file.pointer)
   await has(id, file, b)
   expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
+})
+
+test('many files are asked for at once, not one round trip for each', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const wanted = Array.from({ length: 150 }, (_, index) => ({ oid: `${index}`.padStart(64, '0'), size: 1 }))
+  const names: string[] = []
+  b.net.handleStream(FILES_STREAM, (stream) => {
+    void (async () => {
+      const packets = new PacketReader(stream.chunks())
+      await packets.next()
+      let answered = 0
+      for (let name = await packets.next(); name?.kind === 'data'; name = await packets.next()) {
+        names.push(fileWanted.parse(JSON.parse(String(name.payload))).oid)
+        // keeps its answers to itself until many were asked for, or all
+        if (names.length % 30 > 0 && names.length < wanted.length) continue
+        for (; answered < names.length; answered++) await stream.write(packet('ERR E_NOT_FOUND'))
+      }
+      await stream.end()
+    })().catch(() => undefined)
+  })
+  const order = { peer: b.id, artifact: `a${'b'.repeat(32)}`, wanted }
+  const options = { net: a.net, files: a.files, idleMs: 2_000, signal: AbortSignal.timeout(10_000) }
+  expect(await askFiles(order, options)).toEqual({ got: 0 })
+  expect(names).toEqual(wanted.map(({ oid }) => oid))
+})
+
+/** One commit that names so many files which nobody has. */
+async function commitPointers({ store }: ArtifactNode, artifact: string, count: number): Promise<void> {
+  const blobs = Array.from({ length: count }, () => gitObject('blob', Buffer.from(large(16).pointer)))
+  const entries = blobs.map(({ oid }, index) => ({ mode: '100644' as const, name: `${index}`.padStart(6, '0'), oid }))
+  const tree = encodeTree(entries)
+  const person = { name: 'test', email: 'test@example.invalid', at: 1 }
+  const commit = encodeCommit({ tree: tree.oid, parents: [], author: person, committer: person, message: 'many\n' })
+  const moves = [{ ref: 'refs/heads/main', old: null, new: commit.oid }]
+  await store.transact(artifact, moves, { by: {}, objects: [...blobs, tree, commit], checked: true })
+}
+
+test('artifacts that want thousands of files nobody has let others have their turn', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const artifact = async (name: string): Promise<string> => {
+    const { id } = await a.store.create({ name, settings: copies(2) })
+    await upload(a, id, large(10))
+    return id
+  }
+  const busy: string[] = []
+  const other = await artifact('other')
+  await commitFile(a, other, large(10).pointer)
+  await eventually('it is wanted', async () => (await b.files.list(other, 'wanted')).length === 1)
+  /** By artifact, the names it asked for */
+  const asked = new Map<string, Set<string>>()
+  const sizes = (): number[] => busy.flatMap((id) => asked.get(id)?.size ?? [])
+  /** What they had asked for when the other had its turn */
+  let before: number[] | undefined
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+  a.net.handleStream(FILES_STREAM, (stream) => {
+    void (async () => {
+      const packets = new PacketReader(stream.chunks())
+      const header = await packets.next()
+      const { artifact } = filesHeader.parse(JSON.parse(header?.kind === 'data' ? String(header.payload) : ''))
+      const names = asked.get(artifact) ?? new Set()
+      asked.set(artifact, names)
+      if (artifact === other) before ??= sizes()
+      else await gate
+      for (let name = await packets.next(); name?.kind === 'data'; name = await packets.next()) {
+        names.add(String(name.payload))
+        await stream.write(packet('ERR E_NOT_FOUND'))
+      }
+      await stream.end()
+    })().catch(() => undefined)
+  })
+  for (const name of ['one', 'two', 'three']) busy.push(await artifact(name))
+  for (const id of busy) await commitPointers(a, id, 2_000)
+  await eventually('all work is for the others', () => sizes().length === busy.length)
+  before = undefined
+  await a.net.request(b.id, FILES_METHOD, encodeMessage({ artifacts: [other] }))
+  open()
+  await eventually('it has its turn', () => before !== undefined)
+  expect(Math.max(...(before ?? []))).toBeLessThan(2_000)
+  await eventually('the others are asked for all', () => Math.min(...sizes()) === 2_000)
 })
 
 test('GIT-17 nobody gets a file of an artifact that is not for him, or learns that there is one', async () => {

@@ -5,7 +5,8 @@
  *     less than what is wanted and what was not searched yet (wanted.ts).
  * L2  Only artifacts of which a large file was ever seen are searched for pointers: uploaded here, or a holder said it has some. Who has files says so to the other
  *     holders when files come, when a holder states what it holds, and on every new link.
- * L3  Wanted files are asked of every linked holder in turn: when a holder says it has some, when refs move, on a new link, and again after `retryMs`.
+ * L3  Wanted files are asked of every linked holder in turn: when a holder says it has some, when refs name new ones, on a new link, and again after pauses that
+ *     grow (rounds.ts). An artifact that wants many asks for a part of them at a time, and others have their turn before the next.
  * L4  A file that is damaged here is wanted like one that never came.
  * L5  A collection keeps what anything left in the repository names, and what came lately: its push may follow.
  */
@@ -18,8 +19,9 @@ import type { LfsChange, LfsStore } from '../git-door/lfs-store.ts'
 import type { Replication } from '../replicate/replication.ts'
 import type { ArtifactEvent, ArtifactStore, CollectOptions } from '../store/artifact-store.ts'
 import { KEEP_MS } from '../store/collect-policy.ts'
-import { askFiles } from './ask-files.ts'
+import { bringFiles } from './bring-files.ts'
 import { Notices } from './notices.ts'
+import { Rounds } from './rounds.ts'
 import { FileServer } from './serve-files.ts'
 import { UseBook } from './use-book.ts'
 import { Wanted } from './wanted.ts'
@@ -32,7 +34,7 @@ export interface LargeFilesOptions {
   readonly files: LfsStore
   readonly replicas: Pick<Replication, 'isFor' | 'knows' | 'linkedHolders' | 'restate' | 'on'>
   readonly note: (what: string, facts: Readonly<Record<string, unknown>>) => void
-  /** Files that nobody had, or that could not be taken, are asked for again after this. @default 30,000 */
+  /** Files that nobody had, or that could not be taken, are asked for again after this, then after twice as long and so on. @default 30,000 */
   readonly retryMs?: number
   /** @default 30,000 */
   readonly idleMs?: number
@@ -42,14 +44,10 @@ export interface LargeFilesOptions {
 const GATHER_MS = 150
 /** Artifacts worked on at once. */
 const WORKERS = 3
-const PAGE = 1_000
-/** Files of one peer that may fail before the next peer is asked. */
-const MAX_FAILURES = 8
+/** Files asked for before other artifacts have their turn. */
+const FILES_PER_TURN = 500
 /** What a collection now leaves alone: an upload whose push is still to come, milliseconds. */
 const FRESH_MS = 3_600_000
-/** What is wrong with one file, not with the peer. */
-const OF_ONE_FILE: ReadonlySet<string> = new Set(['E_SIGNATURE', 'E_TOO_LARGE', 'E_QUOTA'])
-
 export class LargeFiles {
   readonly #options: LargeFilesOptions
   readonly #book: UseBook
@@ -64,8 +62,8 @@ export class LargeFiles {
   readonly #working = new Set<string>()
   /** Artifacts of which files came that the other holders were not told of */
   readonly #news = new Set<string>()
-  /** Artifacts that may lack something */
-  readonly #short = new Set<string>()
+  /** Of artifacts that may lack something */
+  readonly #rounds = new Rounds()
   /** What was said last of it, since the start */
   readonly #stated = new Map<string, number | undefined>()
   /** Artifacts of which some may have heard another number meanwhile */
@@ -97,7 +95,7 @@ export class LargeFiles {
       }),
     )
     const timer = setInterval(() => {
-      for (const artifact of this.#short) this.#schedule(artifact)
+      for (const artifact of this.#rounds.tick()) this.#schedule(artifact)
     }, retryMs)
     timer.unref()
     this.#ends.push(() => clearInterval(timer))
@@ -109,7 +107,7 @@ export class LargeFiles {
     this.#run(async () => {
       for await (const artifact of this.#book.all()) {
         this.#tell(artifact, peer)
-        if (this.lacks(artifact) !== 0) this.#schedule(artifact)
+        if (this.lacks(artifact) !== 0) this.#renew(artifact)
       }
     })
   }
@@ -147,7 +145,7 @@ export class LargeFiles {
     for (const artifact of artifacts) {
       if (!this.#options.replicas.isFor(artifact, peer)) continue
       await this.#book.begin(artifact)
-      this.#schedule(artifact, peer)
+      this.#renew(artifact, peer)
     }
     return encodeMessage({})
   }
@@ -155,7 +153,8 @@ export class LargeFiles {
   #onStore({ type, artifact, forkOf }: ArtifactEvent): void {
     if (type === 'removed') {
       this.#wanted.forget(artifact)
-      for (const known of [this.#short, this.#stated, this.#owed, this.#due]) known.delete(artifact)
+      this.#rounds.end(artifact)
+      for (const known of [this.#stated, this.#owed, this.#due]) known.delete(artifact)
       this.#run(() => this.#book.forget(artifact))
     } else if (forkOf !== undefined && this.#book.has(forkOf)) {
       this.#run(async () => {
@@ -173,6 +172,7 @@ export class LargeFiles {
       // Others that believe all is here give theirs up
       this.#wanted.lost(artifact)
       this.#owed.add(artifact)
+      this.#rounds.renew(artifact)
     }
     this.#run(async () => {
       if (what === 'lost') await this.#options.replicas.restate(artifact)
@@ -190,13 +190,23 @@ export class LargeFiles {
     if (this.#options.replicas.isFor(artifact, peer)) this.#notices.tell(peer, artifact)
   }
 
-  #schedule(artifact: string, peer?: string): void {
-    const peers = this.#due.get(artifact) ?? new Set()
-    this.#due.set(artifact, peer === undefined ? peers : peers.add(peer))
+  /** Somebody may have what is wanted. */
+  #renew(artifact: string, peer?: string): void {
+    this.#rounds.renew(artifact)
+    this.#schedule(artifact, peer === undefined ? [] : [peer])
+  }
+
+  #schedule(artifact: string, peers: Iterable<string> = []): void {
+    this.#enqueue(artifact, peers)
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#pump()
     }, GATHER_MS).unref()
+  }
+
+  /** At the end, unless it waits already. */
+  #enqueue(artifact: string, peers: Iterable<string>): void {
+    this.#due.set(artifact, new Set([...(this.#due.get(artifact) ?? []), ...peers]))
   }
 
   #pump(): void {
@@ -207,7 +217,7 @@ export class LargeFiles {
       this.#working.add(artifact)
       this.#run(async () => {
         try {
-          await this.#bring(artifact, peers)
+          if (await this.#turn(artifact, peers)) this.#enqueue(artifact, peers)
         } finally {
           this.#working.delete(artifact)
           this.#pump()
@@ -216,24 +226,42 @@ export class LargeFiles {
     }
   }
 
-  /** Looks for what is wanted, and fetches what can be had now. What fails is tried again with what is short. */
-  async #bring(artifact: string, peers: ReadonlySet<string>): Promise<void> {
-    const { store, replicas } = this.#options
-    if (store.get(artifact) === undefined) return void this.#short.delete(artifact)
-    this.#short.add(artifact)
-    if (!this.#wanted.isSearched(artifact)) this.#owed.add(artifact)
-    await this.#wanted.search(artifact, this.#stopping.signal)
-    const source = this.#book.get(artifact)?.source
-    if (source !== undefined) await this.#share(artifact, source)
-    for (const peer of new Set([...peers, ...(await replicas.linkedHolders(artifact))])) {
-      if (!(await this.#isShort(artifact))) break
-      await this.#fetch(artifact, peer)
+  /** Looks for what is wanted, and fetches a part of it. @returns whether there is more to ask for now */
+  async #turn(artifact: string, peers: ReadonlySet<string>): Promise<boolean> {
+    if (this.#options.store.get(artifact) === undefined) {
+      this.#rounds.end(artifact)
+      return false
     }
-    await this.#wanted.count(artifact)
-    if (this.lacks(artifact) === 0) this.#short.delete(artifact)
-    await this.#state(artifact)
+    const isMore = await this.#bring(artifact, peers).catch((error: unknown) => {
+      this.#rounds.rest(artifact)
+      throw error
+    })
+    if (!isMore) {
+      await this.#wanted.count(artifact)
+      if (this.lacks(artifact) === 0) this.#rounds.end(artifact)
+      await this.#state(artifact)
+    }
     if (this.#news.delete(artifact))
-      for (const peer of await replicas.linkedHolders(artifact)) this.#tell(artifact, peer)
+      for (const peer of await this.#options.replicas.linkedHolders(artifact)) this.#tell(artifact, peer)
+    return isMore
+  }
+
+  async #bring(artifact: string, peers: ReadonlySet<string>): Promise<boolean> {
+    const { net, files, replicas, note, idleMs } = this.#options
+    const { signal } = this.#stopping
+    if (!this.#wanted.isSearched(artifact)) {
+      this.#owed.add(artifact)
+      if (await this.#wanted.search(artifact, signal)) this.#rounds.renew(artifact)
+    }
+    const part = this.#rounds.next(artifact)
+    if (part === undefined) return false
+    const wanted = await files.list(artifact, 'wanted', part.after, FILES_PER_TURN)
+    const holders = new Set([...peers, ...(await replicas.linkedHolders(artifact))]).difference(part.failed)
+    const source = this.#book.get(artifact)?.source
+    const options = { net, files, note, signal, ...(idleMs === undefined ? {} : { idleMs }) }
+    const brought = await bringFiles({ artifact, wanted, source, peers: holders }, options)
+    const last = wanted.length < FILES_PER_TURN ? undefined : wanted.at(-1)?.oid
+    return this.#rounds.asked(artifact, { ...brought, last })
   }
 
   /** Says what is lacking when others may think otherwise. */
@@ -245,42 +273,10 @@ export class LargeFiles {
     await this.#options.replicas.restate(artifact)
   }
 
-  async #share(artifact: string, source: string): Promise<void> {
-    const { files } = this.#options
-    for (let page = await files.list(artifact, 'wanted', undefined, PAGE); page.length > 0; ) {
-      for (const { oid } of page) if (files.size(source, oid) !== undefined) await files.share(artifact, oid, source)
-      page = await files.list(artifact, 'wanted', page.at(-1)?.oid, PAGE)
-    }
-  }
-
-  /** What this peer has of what is wanted. */
-  async #fetch(artifact: string, peer: string): Promise<void> {
-    const { net, files, idleMs } = this.#options
-    const options = { net, files, signal: this.#stopping.signal, ...(idleMs === undefined ? {} : { idleMs }) }
-    let failures = 0
-    for (let after: string | undefined; ; ) {
-      const wanted = await files.list(artifact, 'wanted', after, PAGE)
-      if (wanted.length === 0) return
-      const { failed } = await askFiles({ peer, artifact, wanted }, options).catch((error: unknown) => {
-        this.#stopping.signal.throwIfAborted()
-        return { failed: { oid: '', error } }
-      })
-      after = failed?.oid ?? wanted.at(-1)?.oid
-      if (failed === undefined) continue
-      const { code, message } = toMeshError(failed.error)
-      this.#options.note('fetching a large file', { artifact, peer, code, reason: message })
-      if (!OF_ONE_FILE.has(code) || ++failures === MAX_FAILURES) return
-    }
-  }
-
-  async #isShort(artifact: string): Promise<boolean> {
-    return (await this.#options.files.list(artifact, 'wanted', undefined, 1)).length > 0
-  }
-
   /** L5 */
   async #collected(artifact: string, { keepRecent = false }: CollectOptions): Promise<void> {
     await this.#wanted.collect(artifact, keepRecent ? KEEP_MS : FRESH_MS, this.#stopping.signal)
-    if (this.#short.has(artifact)) this.#schedule(artifact)
+    if (this.lacks(artifact) !== this.#stated.get(artifact)) this.#schedule(artifact)
   }
 
   #run(work: () => Promise<void>): void {

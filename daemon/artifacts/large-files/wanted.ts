@@ -59,9 +59,13 @@ export class Wanted {
     this.#losses.set(artifact, this.#lossesOf(artifact) + 1)
   }
 
-  /** Looks at what was not searched yet. @throws MeshError E_TIMEOUT, E_TOO_LARGE, E_GIT_MISSING, E_NOT_FOUND, E_STORAGE; the reason of `signal` */
-  async search(artifact: string, signal: AbortSignal): Promise<void> {
-    if (!this.isSearched(artifact)) await this.#turns.run(artifact, () => this.#search(artifact, signal), signal)
+  /**
+   * Looks at what was not searched yet. @returns whether more may be wanted now than was asked for
+   * @throws MeshError E_TIMEOUT, E_TOO_LARGE, E_GIT_MISSING, E_NOT_FOUND, E_STORAGE; the reason of `signal`
+   */
+  async search(artifact: string, signal: AbortSignal): Promise<boolean> {
+    if (this.isSearched(artifact)) return false
+    return this.#turns.run(artifact, () => this.#search(artifact, signal), signal)
   }
 
   /** Counts what is still wanted. */
@@ -96,21 +100,24 @@ export class Wanted {
     this.#losses.delete(artifact)
   }
 
-  async #search(artifact: string, signal: AbortSignal): Promise<void> {
+  async #search(artifact: string, signal: AbortSignal): Promise<boolean> {
     const { store, files, book } = this.#parts
     const use = book.get(artifact)
-    if (use === undefined) return
+    if (use === undefined) return false
+    let isMore = !this.#searched.has(artifact)
     // What moves from here on makes other heads
     const heads = headsDigest(store.heads(artifact))
     const tips = tipsOf(store, artifact)
     if (tips.join() !== use.tips.join()) {
       const repository = await store.repository(artifact)
       const named = await pointersBetween(repository, { tips, known: use.tips }, signal)
-      if (store.get(artifact) === undefined) return
-      await files.want(artifact, named, [book.row(artifact, { ...use, tips })])
+      if (store.get(artifact) === undefined) return false
+      const wanted = await files.want(artifact, named, [book.row(artifact, { ...use, tips })])
+      isMore ||= wanted > 0
     }
     await this.count(artifact)
     this.#searched.set(artifact, heads)
+    return isMore
   }
 
   #lossesOf(artifact: string): number {
