@@ -10,6 +10,7 @@
  *   asks:      one packet of JSON {oid}
  *   answers:   "ERR E_NOT_FOUND" when it is not there; else one packet of JSON {size}, the bytes in packets, flush
  *
+ * Answers come in the order of the questions; the asker may send up to 64 names whose answers it has not read.
  * Who may not know of the artifact is told of every file that it is not there. Any other "ERR <code>" ends the stream.
  */
 import * as z from 'zod'

@@ -1,12 +1,15 @@
 /** Large files (Git LFS) are wherever the commits are that name them: real stores and real Git, over both networks. */
 import { createHash, randomBytes } from 'node:crypto'
-import { readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Content } from '../../daemon/artifacts/content/content.ts'
 import { askFiles } from '../../daemon/artifacts/large-files/ask-files.ts'
-import { FILES_STREAM } from '../../protocol/artifact/file-messages.ts'
-import { FLUSH, packet } from '../../protocol/artifact/pkt-line.ts'
+import { encodeCommit, encodeTree, gitObject } from '../../daemon/artifacts/store/git-object.ts'
+import { FILES_METHOD, FILES_STREAM, filesHeader, fileWanted } from '../../protocol/artifact/file-messages.ts'
+import { FLUSH, packet, PacketReader } from '../../protocol/artifact/pkt-line.ts'
+import { ARTIFACT_METHODS, encodeMessage } from '../../protocol/artifact/replication-messages.ts'
 import { ArtifactMesh, type Wire } from '../support/artifact-mesh.ts'
 import { type ArtifactNode, commitFile, eventually } from '../support/artifact-node.ts'
 
@@ -106,6 +109,95 @@ test('F22 F23 a file that is damaged or gone here is fetched again from another 
   expect((await contentOf(a, id, file.oid)).equals(file.bytes)).toBe(true)
 })
 
+/** From now on the node answers no request for large files. @returns settles when one has come */
+function silence({ net }: ArtifactNode): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  net.handleStream(FILES_STREAM, () => resolve())
+  return promise
+}
+
+test('a copy that has files is not given up to a node that is still fetching them', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await a.store.create({ name: 'notes', settings: { ...copies(2), delegates: [b.id] } })
+  await commitFile(a, id, 'base')
+  await eventually('it holds it', () => b.store.get(id) !== undefined)
+  const file = large(50_000)
+  await upload(b, id, file)
+  const asked = silence(b)
+  await commitFile(b, id, file.pointer)
+  await asked
+  expect(a.large.lacks(id)).toBe(1)
+  const { heard } = b.replication.figures()
+  await a.replication.restate(id)
+  await eventually('it is told', () => b.replication.figures().heard > heard)
+  const release = a.net.request(b.id, ARTIFACT_METHODS.release, encodeMessage({ artifact: id }))
+  await expect(release).rejects.toThrow('it holds what the asker lacks')
+})
+
+test('F22 a file found damaged is lacking at once, before anything else is done for it', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await a.store.create({ name: 'notes', settings: copies(2) })
+  const file = large(1_000)
+  await upload(a, id, file)
+  await commitFile(a, id, file.pointer)
+  await has(id, file, b)
+  await eventually('it is told', async () => (await a.replication.status(id)).state === 'healthy')
+  const asked = silence(b)
+  writeFileSync(await pathOf(a, id, file.oid), 'damaged')
+  await expect(contentOf(a, id, file.oid)).rejects.toMatchObject({ code: 'E_STORAGE' })
+  expect(a.large.lacks(id)).toBe(1)
+  await asked
+  expect(a.large.lacks(id)).toBe(1)
+  await eventually('others know', async () => (await b.replication.status(id)).holders.some(({ lacks }) => lacks === 1))
+})
+
+test.each(['by itself', 'after a crash'])('a search for files that failed is made again %s', async (how) => {
+  const [a] = await meshOf('memory', 1)
+  const { id } = await a.store.create({ name: 'notes' })
+  const [first, later] = [large(1_000), large(2_000)]
+  await upload(a, id, first)
+  await commitFile(a, id, first.pointer)
+  await eventually('it is known', () => a.large.lacks(id) === 0)
+  const head = join(await a.store.repository(id), 'HEAD')
+  const sound = readFileSync(head)
+  writeFileSync(head, 'Git reads no repository with this')
+  await commitFile(a, id, later.pointer)
+  await eventually('it failed', () => a.notes.some(({ what }) => what === 'large files'))
+  expect([a.large.lacks(id), await a.files.list(id, 'wanted')]).toEqual([1, []])
+  if (how === 'after a crash') await mesh.crash(a)
+  writeFileSync(head, sound)
+  const now = how === 'after a crash' ? await mesh.again(a) : a
+  const wanted = [{ oid: later.oid, size: 2_000 }]
+  await eventually('it is found', async () => (await now.files.list(id, 'wanted')).length > 0)
+  expect([await now.files.list(id, 'wanted'), now.large.lacks(id)]).toEqual([wanted, 1])
+})
+
+test('a collection forgets nothing that a push names while it runs', async () => {
+  const [a] = await meshOf('memory', 1)
+  const { id } = await a.store.create({ name: 'notes' })
+  const [first, later] = [large(1_000), large(2_000)]
+  await upload(a, id, first)
+  await commitFile(a, id, first.pointer)
+  await eventually('it is known', () => a.large.lacks(id) === 0)
+  const { promise: listed, resolve: list } = Promise.withResolvers<void>()
+  const { promise: pushed, resolve: push } = Promise.withResolvers<void>()
+  const sweep = a.files.sweep.bind(a.files)
+  a.files.sweep = async (...given) => {
+    list()
+    await pushed
+    await sweep(...given)
+  }
+  const collecting = a.store.collect(id)
+  await listed
+  await commitFile(a, id, later.pointer)
+  // Were the push searched now, the collection would take what it finds
+  await sleep(500)
+  expect(a.large.lacks(id)).toBe(1)
+  push()
+  await collecting
+  await eventually('it is wanted', async () => (await a.files.list(id, 'wanted'))[0]?.oid === later.oid)
+})
+
 test('what a writer who is not the owner adds comes to the owner, after a partition too', async () => {
   const [a, b] = await meshOf('memory', 2)
   const { id } = await a.store.create({ name: 'notes', settings: { ...copies(2), delegates: [b.id] } })
@@ -148,6 +240,85 @@ test('GIT-12 a holder that sends other bytes is not believed, and the next one i
   await commitFile(a, id, file.pointer)
   await has(id, file, b)
   expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
+})
+
+test('many files are asked for at once, not one round trip for each', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const wanted = Array.from({ length: 150 }, (_, index) => ({ oid: `${index}`.padStart(64, '0'), size: 1 }))
+  const names: string[] = []
+  b.net.handleStream(FILES_STREAM, (stream) => {
+    void (async () => {
+      const packets = new PacketReader(stream.chunks())
+      await packets.next()
+      let answered = 0
+      for (let name = await packets.next(); name?.kind === 'data'; name = await packets.next()) {
+        names.push(fileWanted.parse(JSON.parse(String(name.payload))).oid)
+        // keeps its answers to itself until many were asked for, or all
+        if (names.length % 30 > 0 && names.length < wanted.length) continue
+        for (; answered < names.length; answered++) await stream.write(packet('ERR E_NOT_FOUND'))
+      }
+      await stream.end()
+    })().catch(() => undefined)
+  })
+  const order = { peer: b.id, artifact: `a${'b'.repeat(32)}`, wanted }
+  const options = { net: a.net, files: a.files, idleMs: 2_000, signal: AbortSignal.timeout(10_000) }
+  expect(await askFiles(order, options)).toEqual({ got: 0 })
+  expect(names).toEqual(wanted.map(({ oid }) => oid))
+})
+
+/** One commit that names so many files which nobody has. */
+async function commitPointers({ store }: ArtifactNode, artifact: string, count: number): Promise<void> {
+  const blobs = Array.from({ length: count }, () => gitObject('blob', Buffer.from(large(16).pointer)))
+  const entries = blobs.map(({ oid }, index) => ({ mode: '100644' as const, name: `${index}`.padStart(6, '0'), oid }))
+  const tree = encodeTree(entries)
+  const person = { name: 'test', email: 'test@example.invalid', at: 1 }
+  const commit = encodeCommit({ tree: tree.oid, parents: [], author: person, committer: person, message: 'many\n' })
+  const moves = [{ ref: 'refs/heads/main', old: null, new: commit.oid }]
+  await store.transact(artifact, moves, { by: {}, objects: [...blobs, tree, commit], checked: true })
+}
+
+test('artifacts that want thousands of files nobody has let others have their turn', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const artifact = async (name: string): Promise<string> => {
+    const { id } = await a.store.create({ name, settings: copies(2) })
+    await upload(a, id, large(10))
+    return id
+  }
+  const busy: string[] = []
+  const other = await artifact('other')
+  await commitFile(a, other, large(10).pointer)
+  await eventually('it is wanted', async () => (await b.files.list(other, 'wanted')).length === 1)
+  /** By artifact, the names it asked for */
+  const asked = new Map<string, Set<string>>()
+  const sizes = (): number[] => busy.flatMap((id) => asked.get(id)?.size ?? [])
+  /** What they had asked for when the other had its turn */
+  let before: number[] | undefined
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+  a.net.handleStream(FILES_STREAM, (stream) => {
+    void (async () => {
+      const packets = new PacketReader(stream.chunks())
+      const header = await packets.next()
+      const { artifact } = filesHeader.parse(JSON.parse(header?.kind === 'data' ? String(header.payload) : ''))
+      const names = asked.get(artifact) ?? new Set()
+      asked.set(artifact, names)
+      if (artifact === other) before ??= sizes()
+      else await gate
+      for (let name = await packets.next(); name?.kind === 'data'; name = await packets.next()) {
+        names.add(String(name.payload))
+        await stream.write(packet('ERR E_NOT_FOUND'))
+      }
+      await stream.end()
+    })().catch(() => undefined)
+  })
+  for (const name of ['one', 'two', 'three']) busy.push(await artifact(name))
+  for (const id of busy) await commitPointers(a, id, 2_000)
+  await eventually('all work is for the others', () => sizes().length === busy.length)
+  before = undefined
+  await a.net.request(b.id, FILES_METHOD, encodeMessage({ artifacts: [other] }))
+  open()
+  await eventually('it has its turn', () => before !== undefined)
+  expect(Math.max(...(before ?? []))).toBeLessThan(2_000)
+  await eventually('the others are asked for all', () => Math.min(...sizes()) === 2_000)
 })
 
 test('GIT-17 nobody gets a file of an artifact that is not for him, or learns that there is one', async () => {

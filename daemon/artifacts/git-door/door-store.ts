@@ -3,5 +3,5 @@ import type { ArtifactStore } from '../store/artifact-store.ts'
 /** As much of the store as the door needs. */
 export type DoorStore = Pick<
   ArtifactStore,
-  'writer' | 'get' | 'refs' | 'repository' | 'room' | 'stage' | 'transact' | 'countFiles'
+  'writer' | 'get' | 'refs' | 'repository' | 'room' | 'reserve' | 'stage' | 'transact' | 'countFiles'
 >

@@ -1,10 +1,12 @@
 /**
  * Large files (Git LFS) are on every node that holds the commits that name them.
  *
- * L1  What a commit's pointers name and is not here is wanted: a row says so until the file has come, checked against its name.
+ * L1  What a commit's pointers name and is not here is wanted: a row says so until the file has come, checked against its name. What this node says it lacks is never
+ *     less than what is wanted and what was not searched yet (wanted.ts).
  * L2  Only artifacts of which a large file was ever seen are searched for pointers: uploaded here, or a holder said it has some. Who has files says so to the other
  *     holders when files come, when a holder states what it holds, and on every new link.
- * L3  Wanted files are asked of every linked holder in turn: when a holder says it has some, when refs move, on a new link, and again after `retryMs`.
+ * L3  Wanted files are asked of every linked holder in turn: when a holder says it has some, when refs name new ones, on a new link, and again after pauses that
+ *     grow (rounds.ts). An artifact that wants many asks for a part of them at a time, and others have their turn before the next.
  * L4  A file that is damaged here is wanted like one that never came.
  * L5  A collection keeps what anything left in the repository names, and what came lately: its push may follow.
  */
@@ -13,15 +15,16 @@ import { decodeMessage, encodeMessage } from '../../../protocol/artifact/replica
 import { MeshError, toMeshError } from '../../../protocol/errors.ts'
 import type { Journal } from '../../journal/journal.ts'
 import type { MeshNet } from '../../net/mesh-net.ts'
-import type { LfsStore } from '../git-door/lfs-store.ts'
+import type { LfsChange, LfsStore } from '../git-door/lfs-store.ts'
 import type { Replication } from '../replicate/replication.ts'
 import type { ArtifactEvent, ArtifactStore, CollectOptions } from '../store/artifact-store.ts'
 import { KEEP_MS } from '../store/collect-policy.ts'
-import { askFiles } from './ask-files.ts'
+import { bringFiles } from './bring-files.ts'
 import { Notices } from './notices.ts'
-import { allPointers, pointersBetween } from './pointers.ts'
+import { Rounds } from './rounds.ts'
 import { FileServer } from './serve-files.ts'
 import { UseBook } from './use-book.ts'
+import { Wanted } from './wanted.ts'
 
 export interface LargeFilesOptions {
   readonly net: MeshNet
@@ -31,7 +34,7 @@ export interface LargeFilesOptions {
   readonly files: LfsStore
   readonly replicas: Pick<Replication, 'isFor' | 'knows' | 'linkedHolders' | 'restate' | 'on'>
   readonly note: (what: string, facts: Readonly<Record<string, unknown>>) => void
-  /** Files that nobody had, or that could not be taken, are asked for again after this. @default 30,000 */
+  /** Files that nobody had, or that could not be taken, are asked for again after this, then after twice as long and so on. @default 30,000 */
   readonly retryMs?: number
   /** @default 30,000 */
   readonly idleMs?: number
@@ -41,17 +44,14 @@ export interface LargeFilesOptions {
 const GATHER_MS = 150
 /** Artifacts worked on at once. */
 const WORKERS = 3
-const PAGE = 1_000
-/** Files of one peer that may fail before the next peer is asked. */
-const MAX_FAILURES = 8
+/** Files asked for before other artifacts have their turn. */
+const FILES_PER_TURN = 500
 /** What a collection now leaves alone: an upload whose push is still to come, milliseconds. */
 const FRESH_MS = 3_600_000
-/** What is wrong with one file, not with the peer. */
-const OF_ONE_FILE: ReadonlySet<string> = new Set(['E_SIGNATURE', 'E_TOO_LARGE', 'E_QUOTA'])
-
 export class LargeFiles {
   readonly #options: LargeFilesOptions
   readonly #book: UseBook
+  readonly #wanted: Wanted
   readonly #server: FileServer
   readonly #notices: Notices
   readonly #stopping = new AbortController()
@@ -62,17 +62,20 @@ export class LargeFiles {
   readonly #working = new Set<string>()
   /** Artifacts of which files came that the other holders were not told of */
   readonly #news = new Set<string>()
-  readonly #lacks = new Map<string, number>()
+  /** Of artifacts that may lack something */
+  readonly #rounds = new Rounds()
   /** What was said last of it, since the start */
   readonly #stated = new Map<string, number | undefined>()
-  /** Artifacts whose refs moved since they were searched */
-  readonly #unsearched = new Set<string>()
+  /** Artifacts of which some may have heard another number meanwhile */
+  readonly #owed = new Set<string>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: LargeFilesOptions) {
-    const { net, files, journal, replicas, idleMs } = options
+    const { net, store, files, journal, replicas, idleMs } = options
     this.#options = options
-    this.#book = new UseBook(journal)
+    const book = new UseBook(journal)
+    this.#book = book
+    this.#wanted = new Wanted({ store, files, book })
     this.#notices = new Notices(net)
     const isFor = (artifact: string, peer: string): boolean => replicas.isFor(artifact, peer)
     this.#server = new FileServer({ net, files, isFor, ...(idleMs === undefined ? {} : { idleMs }) })
@@ -83,16 +86,16 @@ export class LargeFiles {
     const { net, store, files, replicas, retryMs = 30_000 } = this.#options
     net.handle(FILES_METHOD, (body, { peer }) => this.#answerNotice(body, peer))
     this.#server.attach()
-    store.onCollected((id, options) => this.#collect(id, options))
+    store.onCollected((id, options) => this.#collected(id, options))
     this.#ends.push(store.on((event) => this.#onStore(event)))
-    this.#ends.push(files.on((artifact) => this.#came(artifact)))
+    this.#ends.push(files.on((artifact, what) => this.#onFile(artifact, what)))
     this.#ends.push(
       replicas.on((event) => {
         if (event.type === 'held') this.#tellHolder(event.artifact, event.peer)
       }),
     )
     const timer = setInterval(() => {
-      for (const artifact of this.#lacks.keys()) this.#schedule(artifact)
+      for (const artifact of this.#rounds.tick()) this.#schedule(artifact)
     }, retryMs)
     timer.unref()
     this.#ends.push(() => clearInterval(timer))
@@ -104,7 +107,7 @@ export class LargeFiles {
     this.#run(async () => {
       for await (const artifact of this.#book.all()) {
         this.#tell(artifact, peer)
-        if (this.#lacks.has(artifact)) this.#schedule(artifact)
+        if (this.lacks(artifact) !== 0) this.#renew(artifact)
       }
     })
   }
@@ -118,8 +121,7 @@ export class LargeFiles {
    * was seen.
    */
   lacks(artifact: string): number | undefined {
-    const lacks = this.#lacks.get(artifact) ?? (this.#unsearched.has(artifact) ? 1 : 0)
-    return lacks > 0 || this.#book.get(artifact) !== undefined ? lacks : undefined
+    return this.#wanted.lacks(artifact)
   }
 
   async close(): Promise<void> {
@@ -132,11 +134,9 @@ export class LargeFiles {
     await Promise.allSettled([...this.#running])
   }
 
+  /** Nothing counts as searched yet: a search may have been cut by the end of the process. */
   async #recover(): Promise<void> {
-    for await (const artifact of this.#book.all()) {
-      await this.#count(artifact)
-      if (this.#lacks.has(artifact)) this.#schedule(artifact)
-    }
+    for await (const artifact of this.#book.all()) this.#schedule(artifact)
   }
 
   /** One answer, whatever is known here of what is named. */
@@ -144,33 +144,37 @@ export class LargeFiles {
     const { artifacts } = decodeMessage(filesNotice, body, 'a notice of large files')
     for (const artifact of artifacts) {
       if (!this.#options.replicas.isFor(artifact, peer)) continue
-      if (this.#book.get(artifact) === undefined) this.#unsearched.add(artifact)
       await this.#book.begin(artifact)
-      this.#schedule(artifact, peer)
+      this.#renew(artifact, peer)
     }
     return encodeMessage({})
   }
 
   #onStore({ type, artifact, forkOf }: ArtifactEvent): void {
     if (type === 'removed') {
-      this.#lacks.delete(artifact)
-      this.#stated.delete(artifact)
-      this.#due.delete(artifact)
-      this.#unsearched.delete(artifact)
-    } else if (forkOf !== undefined && this.#book.get(forkOf) !== undefined) {
+      this.#wanted.forget(artifact)
+      this.#rounds.end(artifact)
+      for (const known of [this.#stated, this.#owed, this.#due]) known.delete(artifact)
+    } else if (forkOf !== undefined && this.#book.has(forkOf)) {
       this.#run(async () => {
         await this.#book.begin(artifact, forkOf)
         this.#schedule(artifact)
       })
-    } else if ((type === 'moved' || type === 'adopted') && this.#book.get(artifact) !== undefined) {
-      this.#unsearched.add(artifact)
+    } else if ((type === 'moved' || type === 'adopted') && this.#book.has(artifact)) {
       this.#schedule(artifact)
     }
   }
 
-  #came(artifact: string): void {
-    this.#news.add(artifact)
+  #onFile(artifact: string, what: LfsChange): void {
+    if (what === 'came') this.#news.add(artifact)
+    else {
+      // Others that believe all is here give theirs up
+      this.#wanted.lost(artifact)
+      this.#owed.add(artifact)
+      this.#rounds.renew(artifact)
+    }
     this.#run(async () => {
+      if (what === 'lost') await this.#options.replicas.restate(artifact)
       await this.#book.begin(artifact)
       this.#schedule(artifact)
     })
@@ -181,17 +185,27 @@ export class LargeFiles {
   }
 
   #tellHolder(artifact: string, peer: string): void {
-    if (this.#book.get(artifact) === undefined) return
+    if (!this.#book.has(artifact)) return
     if (this.#options.replicas.isFor(artifact, peer)) this.#notices.tell(peer, artifact)
   }
 
-  #schedule(artifact: string, peer?: string): void {
-    const peers = this.#due.get(artifact) ?? new Set()
-    this.#due.set(artifact, peer === undefined ? peers : peers.add(peer))
+  /** Somebody may have what is wanted. */
+  #renew(artifact: string, peer?: string): void {
+    this.#rounds.renew(artifact)
+    this.#schedule(artifact, peer === undefined ? [] : [peer])
+  }
+
+  #schedule(artifact: string, peers: Iterable<string> = []): void {
+    this.#enqueue(artifact, peers)
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#pump()
     }, GATHER_MS).unref()
+  }
+
+  /** At the end, unless it waits already. */
+  #enqueue(artifact: string, peers: Iterable<string>): void {
+    this.#due.set(artifact, new Set([...(this.#due.get(artifact) ?? []), ...peers]))
   }
 
   #pump(): void {
@@ -202,7 +216,7 @@ export class LargeFiles {
       this.#working.add(artifact)
       this.#run(async () => {
         try {
-          await this.#bring(artifact, peers)
+          if (await this.#turn(artifact, peers)) this.#enqueue(artifact, peers)
         } finally {
           this.#working.delete(artifact)
           this.#pump()
@@ -211,91 +225,57 @@ export class LargeFiles {
     }
   }
 
-  /** Looks for what is wanted, and fetches what can be had now. */
-  async #bring(artifact: string, peers: ReadonlySet<string>): Promise<void> {
-    const { store, replicas } = this.#options
-    if (store.get(artifact) === undefined) return
-    const isNew = this.#unsearched.has(artifact)
-    const source = await this.#search(artifact)
-    if (source !== undefined) await this.#share(artifact, source)
-    for (const peer of new Set([...peers, ...(await replicas.linkedHolders(artifact))])) {
-      if (!(await this.#isShort(artifact))) break
-      await this.#fetch(artifact, peer)
+  /** Looks for what is wanted, and fetches a part of it. @returns whether there is more to ask for now */
+  async #turn(artifact: string, peers: ReadonlySet<string>): Promise<boolean> {
+    if (this.#options.store.get(artifact) === undefined) {
+      this.#rounds.end(artifact)
+      return false
     }
-    await this.#count(artifact)
-    const lacks = this.lacks(artifact)
-    if (this.#stated.get(artifact) !== lacks || isNew) await replicas.restate(artifact)
-    this.#stated.set(artifact, lacks)
+    const isMore = await this.#bring(artifact, peers).catch((error: unknown) => {
+      this.#rounds.rest(artifact)
+      throw error
+    })
+    if (!isMore) {
+      await this.#wanted.count(artifact)
+      if (this.lacks(artifact) === 0) this.#rounds.end(artifact)
+      await this.#state(artifact)
+    }
     if (this.#news.delete(artifact))
-      for (const peer of await replicas.linkedHolders(artifact)) this.#tell(artifact, peer)
+      for (const peer of await this.#options.replicas.linkedHolders(artifact)) this.#tell(artifact, peer)
+    return isMore
   }
 
-  /** L1. @returns the artifact it was forked from */
-  async #search(artifact: string): Promise<string | undefined> {
-    const { store, files } = this.#options
-    const use = this.#book.get(artifact)
-    this.#unsearched.delete(artifact)
-    const tips = tipsOf(store, artifact)
-    if (use === undefined || tips.join() === use.tips.join()) return use?.source
-    const repository = await store.repository(artifact)
-    const walk = { tips, known: use.tips }
-    const named = await pointersBetween(repository, walk, this.#stopping.signal)
-    await files.want(artifact, named, [this.#book.row(artifact, { ...use, tips })])
-    return use.source
-  }
-
-  async #share(artifact: string, source: string): Promise<void> {
-    const { files } = this.#options
-    for (let page = await files.list(artifact, 'wanted', undefined, PAGE); page.length > 0; ) {
-      for (const { oid } of page) if (files.size(source, oid) !== undefined) await files.share(artifact, oid, source)
-      page = await files.list(artifact, 'wanted', page.at(-1)?.oid, PAGE)
+  async #bring(artifact: string, peers: ReadonlySet<string>): Promise<boolean> {
+    const { net, files, replicas, note, idleMs } = this.#options
+    const { signal } = this.#stopping
+    if (!this.#wanted.isSearched(artifact)) {
+      this.#owed.add(artifact)
+      if (await this.#wanted.search(artifact, signal)) this.#rounds.renew(artifact)
     }
+    const part = this.#rounds.next(artifact)
+    if (part === undefined) return false
+    const wanted = await files.list(artifact, 'wanted', part.after, FILES_PER_TURN)
+    const holders = new Set([...peers, ...(await replicas.linkedHolders(artifact))]).difference(part.failed)
+    const source = this.#book.get(artifact)?.source
+    const options = { net, files, note, signal, ...(idleMs === undefined ? {} : { idleMs }) }
+    const brought = await bringFiles({ artifact, wanted, source, peers: holders }, options)
+    const last = wanted.length < FILES_PER_TURN ? undefined : wanted.at(-1)?.oid
+    return this.#rounds.asked(artifact, { ...brought, last })
   }
 
-  /** What this peer has of what is wanted. */
-  async #fetch(artifact: string, peer: string): Promise<void> {
-    const { net, files, idleMs } = this.#options
-    const options = { net, files, signal: this.#stopping.signal, ...(idleMs === undefined ? {} : { idleMs }) }
-    let failures = 0
-    for (let after: string | undefined; ; ) {
-      const wanted = await files.list(artifact, 'wanted', after, PAGE)
-      if (wanted.length === 0) return
-      const { failed } = await askFiles({ peer, artifact, wanted }, options).catch((error: unknown) => {
-        this.#stopping.signal.throwIfAborted()
-        return { failed: { oid: '', error } }
-      })
-      after = failed?.oid ?? wanted.at(-1)?.oid
-      if (failed === undefined) continue
-      const { code, message } = toMeshError(failed.error)
-      this.#options.note('fetching a large file', { artifact, peer, code, reason: message })
-      if (!OF_ONE_FILE.has(code) || ++failures === MAX_FAILURES) return
-    }
-  }
-
-  async #isShort(artifact: string): Promise<boolean> {
-    return (await this.#options.files.list(artifact, 'wanted', undefined, 1)).length > 0
-  }
-
-  async #count(artifact: string): Promise<void> {
-    const { files } = this.#options
-    let count = 0
-    for (let page = await files.list(artifact, 'wanted'); page.length > 0; ) {
-      count += page.length
-      page = await files.list(artifact, 'wanted', page.at(-1)?.oid)
-    }
-    if (count === 0) this.#lacks.delete(artifact)
-    else this.#lacks.set(artifact, count)
+  /** Says what is lacking when others may think otherwise. */
+  async #state(artifact: string): Promise<void> {
+    const lacks = this.lacks(artifact)
+    const isOwed = this.#owed.delete(artifact)
+    if (this.#stated.get(artifact) === lacks && !isOwed) return
+    this.#stated.set(artifact, lacks)
+    await this.#options.replicas.restate(artifact)
   }
 
   /** L5 */
-  async #collect(artifact: string, { keepRecent = false }: CollectOptions): Promise<void> {
-    const { store, files } = this.#options
-    if (this.#book.get(artifact) === undefined) return
-    const named = new Set<string>()
-    for (const { oid } of await allPointers(await store.repository(artifact), this.#stopping.signal)) named.add(oid)
-    const before = Date.now() - (keepRecent ? KEEP_MS : FRESH_MS)
-    await files.sweep(artifact, (oid) => named.has(oid), before)
-    await this.#count(artifact)
+  async #collected(artifact: string, { keepRecent = false }: CollectOptions): Promise<void> {
+    await this.#wanted.collect(artifact, keepRecent ? KEEP_MS : FRESH_MS, this.#stopping.signal)
+    if (this.lacks(artifact) !== this.#stated.get(artifact)) this.#schedule(artifact)
   }
 
   #run(work: () => Promise<void>): void {
@@ -308,9 +288,4 @@ export class LargeFiles {
       .finally(() => this.#running.delete(running))
     this.#running.add(running)
   }
-}
-
-function tipsOf(store: ArtifactStore, artifact: string): string[] {
-  const views = [null, ...store.heads(artifact).keys()].map((as) => store.refs(artifact, { as }))
-  return [...new Set(views.flatMap((refs) => [...refs.values()]))].sort()
 }

@@ -17,9 +17,9 @@ export interface FileServerOptions {
   readonly idleMs?: number
 }
 
-/** Streams served at once, and of those to one peer. */
-const MAX_SERVED = 8
-const MAX_PER_PEER = 2
+/** Streams served at once, and of those to one peer, which works on three artifacts at a time. */
+const MAX_SERVED = 16
+const MAX_PER_PEER = 4
 
 export class FileServer {
   readonly #options: FileServerOptions

@@ -22,6 +22,10 @@ export class UseBook {
     this.#journal = journal
   }
 
+  has(artifact: string): boolean {
+    return this.#journal.get(TABLE, artifact) !== undefined
+  }
+
   /** @returns undefined for an artifact without large files */
   get(artifact: string): Use | undefined {
     const row = this.#journal.get(TABLE, artifact)
@@ -41,13 +45,13 @@ export class UseBook {
 
   /** @throws MeshError E_STORAGE */
   async begin(artifact: string, source?: string): Promise<void> {
-    if (this.get(artifact) !== undefined) return
+    if (this.has(artifact)) return
     const writes = [this.row(artifact, { tips: [], ...(source === undefined ? {} : { source }) })]
     await this.#journal.append({ type: 'lfs.wanted', body: Buffer.from(artifact), writes })
   }
 
   async forget(artifact: string): Promise<void> {
-    if (this.get(artifact) === undefined) return
+    if (!this.has(artifact)) return
     const writes = [{ table: TABLE, key: artifact }]
     await this.#journal.append({ type: 'lfs.forgotten', body: Buffer.from(artifact), writes })
   }

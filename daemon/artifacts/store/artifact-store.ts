@@ -175,8 +175,10 @@ export interface ArtifactStore {
   repository(id: string): Promise<string>
   /** A quarantine for incoming objects; also for an id that is not known here yet. @throws MeshError E_QUOTA, E_OVERLOADED, E_STORAGE */
   stage(id: string): Promise<Staging>
-  /** Bytes that may still be added to an artifact before a quota refuses: the smallest of its own, its agent's and the node's. */
+  /** Bytes that may still be added to an artifact before a quota refuses: the smallest of its own, its agent's and the node's, without what is reserved. */
   room(id: string): number
+  /** Keeps room for what is coming in: two may not use the same. What is stored is counted whether room was reserved for it or not. @returns gives it back; call once */
+  reserve(id: string, bytes: number): () => void
   /**
    * Moves refs of this node, all or none. For a node that is not the owner they move in its own namespace.
    * @throws MeshError E_REF_CONFLICT a ref is not where it was expected, or two names cannot both exist; E_BAD_REQUEST a name or an object;

@@ -1,7 +1,6 @@
 /** The artifact store on the journal and a folder of bare repositories; artifact-store.ts says what it promises, repositories.ts how it survives. */
 import { artifactId, type Genesis, isArtifactId } from '../../../protocol/artifact/genesis.ts'
 import { sealRecord } from '../../../protocol/artifact/record.ts'
-
 import { MeshError } from '../../../protocol/errors.ts'
 import type { Signer } from '../../../protocol/signing/signing.ts'
 import { failpoint } from '../../failpoint.ts'
@@ -271,7 +270,11 @@ class JournalStore implements OpenStore {
 
   room(id: string): number {
     const row = this.#catalog.row(id)
-    return this.#usage.room(row?.agent, row === undefined ? 0 : bytesOf(row))
+    return this.#usage.room({ id, agent: row?.agent }, row === undefined ? 0 : bytesOf(row))
+  }
+
+  reserve(id: string, bytes: number): () => void {
+    return this.#usage.reserve({ id, agent: this.#catalog.row(id)?.agent }, bytes)
   }
 
   async transact(id: string, moves: readonly RefMove[], options: TransactOptions): Promise<Transacted> {
@@ -394,17 +397,8 @@ class JournalStore implements OpenStore {
     const where = (): Promise<string> => this.#repositories.prepare(state)
     await checkTips(this.reader, where, moves, options)
     const settings = patch === undefined ? undefined : checkedSettings({ ...state.row.settings, ...patch })
-    const sealed = sealRecord(
-      this.#signer,
-      nextRecord(state, this.writer, {
-        refs,
-        moves: [...moves],
-        by,
-        settings,
-        epoch: options.epoch ?? 0,
-        at: this.#now(),
-      }),
-    )
+    const change = { refs, moves: [...moves], by, settings, epoch: options.epoch ?? 0, at: this.#now() }
+    const sealed = sealRecord(this.#signer, nextRecord(state, this.writer, change))
     const commit = recordCommit(sealed.text, own?.commit ?? null)
     const { sequence, epoch } = sealed.record
     const hidden = own?.hidden?.filter((ref) => !moves.some((move) => move.ref === ref)) ?? []

@@ -34,6 +34,11 @@ export interface Change {
   readonly bytes: number
 }
 
+export interface Whose {
+  readonly id: string
+  readonly agent: string | undefined
+}
+
 interface Counter {
   artifacts: number
   bytes: number
@@ -45,6 +50,8 @@ export class Usage {
   readonly #journal: Journal
   readonly #quotas: Quotas
   readonly #counters = new Map<string, Counter>()
+  /** Bytes that are coming in and are not counted yet, by counter and by artifact */
+  readonly #reserved = new Map<string, number>()
 
   constructor(journal: Journal, quotas: Quotas) {
     this.#journal = journal
@@ -57,12 +64,27 @@ export class Usage {
     return { artifacts, bytes }
   }
 
-  /** Bytes that an artifact may still grow. */
-  room(agent: string | undefined, artifactBytes: number): number {
+  /** Bytes that an artifact may still grow, beside what is reserved. */
+  room({ id, agent }: Whose, artifactBytes: number): number {
     const { artifactBytes: most, agentBytes, nodeBytes } = this.#quotas
-    const rooms = [most - artifactBytes, nodeBytes - this.#read('node').bytes]
-    if (agent !== undefined) rooms.push(agentBytes - this.#read(agentKey(agent)).bytes)
+    const left = (key: string, bytes: number): number => bytes - (this.#reserved.get(key) ?? 0)
+    const rooms = [left(id, most - artifactBytes), left('node', nodeBytes - this.#read('node').bytes)]
+    if (agent !== undefined) rooms.push(left(agentKey(agent), agentBytes - this.#read(agentKey(agent)).bytes))
     return Math.max(0, Math.min(...rooms))
+  }
+
+  /** Takes room for what is coming in, without looking whether there is any. It is counted by `during`, which does not ask for it. @returns gives it back; call once */
+  reserve({ id, agent }: Whose, bytes: number): () => void {
+    const keys = ['node', id, ...(agent === undefined ? [] : [agentKey(agent)])]
+    const change = (by: number): void => {
+      for (const key of keys) {
+        const now = (this.#reserved.get(key) ?? 0) + by
+        if (now > 0) this.#reserved.set(key, now)
+        else this.#reserved.delete(key)
+      }
+    }
+    change(bytes)
+    return () => change(-bytes)
   }
 
   /**
