@@ -179,6 +179,10 @@ describe.skipIf(!found.engine)('sandboxes of two daemons', { timeout: 120_000 },
     expect((await alice.cli('sandbox', 'ls')).stdout).toContain('bob')
     expect(await alice.cli('sandbox', 'exec', 'nobody', '--', 'true')).toMatchObject({ code: 66 })
     expect(await alice.cli('sandbox', 'rm', 'dev')).toMatchObject({ code: 0 })
+    expect(await alice.cli('image', 'import', 'debian:12', file, '--on', 'bob')).toMatchObject({
+      code: 77,
+      stderr: expect.stringContaining('sandbox.imagesFromPeers') as string,
+    })
   })
 
   /** A server of this host that lets in whoever shows the secret, allowed to sandboxes of one name. */
