@@ -1,5 +1,6 @@
 /** One question about an object says nothing of another one. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { toMeshError } from '../../../protocol/errors.ts'
 import { storeFixture, type StoreFixture, testCommit } from '../testing/store-fixture.ts'
 import { gitObject } from './git-object.ts'
 import { ObjectReader } from './object-reader.ts'
@@ -24,6 +25,6 @@ test('what is too large for some is no fault of what others ask for at the same 
   const repository = await fixture.store.repository(id)
   const refused = large.map((blob) => reader.read(repository, blob.oid, 1_000))
   const read = await Promise.allSettled([...refused, reader.read(repository, oid)])
-  const codes = read.map((each) => (each.status === 'rejected' ? each.reason.code : each.value?.oid))
+  const codes = read.map((each) => (each.status === 'rejected' ? toMeshError(each.reason).code : each.value?.oid))
   expect(codes).toEqual([...large.map(() => 'E_TOO_LARGE'), oid])
 })

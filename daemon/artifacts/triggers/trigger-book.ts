@@ -1,6 +1,7 @@
 /**
- * Programs that pushes, and new and merged proposals, start. A trigger is a row of the journal; so is how far it has looked, so that a push that was acknowledged just before the process ended
- * still starts its task after the next start, once: the task's idempotency key names artifact, trigger, writer, record and ref.
+ * Programs that pushes, and new and merged proposals, start. A trigger is a row of the journal; so is how far it has looked. Records are looked at one by one and in order from there, never by
+ * what was told of them, so that a push that was acknowledged just before the process ended or the disk failed still starts its task, once: the task's idempotency key names artifact, trigger,
+ * writer, record and ref.
  *
  * Against loops: what a task does that a trigger of the same artifact started, directly or through others, starts nothing below `MAX_DEPTH`, and never the same trigger
  * again. Against floods: a number of starts in a minute; what is above is dropped and counted.
@@ -47,8 +48,8 @@ const startedBy = z.strictObject({ artifact: z.string(), triggers: z.array(z.str
 const MAX_TRIGGERS = 32
 /** Tasks that may start each other in a chain. */
 const MAX_DEPTH = 3
-/** Pushes that wait to be looked at; more are found again by `seen` after the next start. */
-const MAX_WAITING = 10_000
+/** What could not be looked at is looked at again after this, milliseconds; sooner when something is pushed. */
+const RETRY_MS = 30_000
 const MINUTE_MS = 60_000
 const PAGE = 100
 
@@ -82,16 +83,22 @@ export class TriggerBook {
   readonly #watched = new Set<string>()
   /** Starts of the last minute, by artifact/name */
   readonly #starts = new Map<string, number[]>()
+  /** Artifacts that wait to be looked at: once, however much is pushed meanwhile */
+  readonly #due = new Set<string>()
+  /** Artifacts in which looking failed */
+  readonly #behind = new Set<string>()
+  #retry: NodeJS.Timeout | undefined
   #queue: Promise<void> = Promise.resolve()
-  #waiting = 0
   #closed = false
   readonly #off: () => void
 
   constructor(parts: TriggerParts) {
     this.#parts = parts
     this.#off = parts.store.on((event) => {
-      if (event.type === 'removed') this.#enqueue(() => this.#forget(event.artifact))
-      else if (event.type === 'moved' || event.type === 'adopted') this.#onPush(event)
+      const { type, artifact, moves } = event
+      if (!this.#watched.has(artifact)) return
+      if (type === 'removed') this.#enqueue(() => this.#forget(artifact))
+      else if ((type === 'moved' || type === 'adopted') && moves.some(mayTrigger)) this.#wake(artifact)
     })
   }
 
@@ -103,7 +110,7 @@ export class TriggerBook {
       after = page.at(-1)?.key
       if (after === undefined) break
     }
-    for (const artifact of this.#watched) this.#enqueue(() => this.#catchUp(artifact))
+    for (const artifact of this.#watched) this.#wake(artifact)
   }
 
   /** @throws MeshError E_CONFLICT when the name is taken, E_OVERLOADED */
@@ -163,22 +170,37 @@ export class TriggerBook {
     this.#closed = true
     this.#off()
     await this.#queue
+    clearTimeout(this.#retry)
   }
 
-  #onPush(push: Push): void {
-    if (!this.#watched.has(push.artifact) || !push.moves.some(mayTrigger)) return
-    this.#enqueue(() => this.#look(push))
+  #wake(artifact: string): void {
+    if (this.#due.has(artifact)) return
+    this.#due.add(artifact)
+    this.#enqueue(async () => {
+      this.#due.delete(artifact)
+      try {
+        await this.#catchUp(artifact)
+      } catch (error) {
+        this.#later(artifact)
+        throw error
+      }
+    })
+  }
+
+  #later(artifact: string): void {
+    this.#behind.add(artifact)
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined
+      for (const behind of this.#behind) this.#wake(behind)
+      this.#behind.clear()
+    }, RETRY_MS).unref()
   }
 
   #enqueue(act: () => Promise<void>): void {
-    if (this.#closed || this.#waiting >= MAX_WAITING) return
-    this.#waiting++
+    if (this.#closed) return
     this.#queue = this.#queue
       .then(() => (this.#closed ? undefined : act()))
       .catch((error: unknown) => this.#parts.note('a trigger failed', { err: error }))
-      .finally(() => {
-        this.#waiting--
-      })
   }
 
   async #catchUp(artifact: string): Promise<void> {
