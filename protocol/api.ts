@@ -427,7 +427,7 @@ export const DUPLEX = {
   protocol: 'manyhands-duplex-1',
   maxFrameBytes: 16 << 20,
   type: {
-    /** client: json RunOpen; starts a run with host functions */
+    /** client: json RunOpen; starts a run. One with host functions ends when the client goes away */
     run: 1,
     /** client: json SessionOpen */
     session: 2,

@@ -148,7 +148,8 @@ function goneSignal(response: ServerResponse, stopping: AbortSignal): AbortSigna
   if (stopping.aborted) onStop()
   const onGone = (): void => {
     stopping.removeEventListener('abort', onStop)
-    gone.abort(new MeshError('E_CANCELED', 'The client went away'))
+    // Answered: nobody listens any more
+    if (!response.writableFinished) gone.abort(new MeshError('E_CANCELED', 'The client went away'))
   }
   if (response.closed) onGone()
   else response.once('close', onGone)

@@ -114,7 +114,7 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
       body: take.runRequest,
       reply: reply.taskView,
       handle: async ({ body, caller, signal }) => {
-        const task = await tasks.run(body, caller)
+        const task = await tasks.run(body, caller, { isPatient: body.detach !== true })
         return body.detach === true ? task : tasks.ended(task.id, signal)
       },
     },

@@ -7,6 +7,7 @@ import { LIMITS } from '../../protocol/limits.ts'
 import type { DelegationConfig, Ending } from '../../protocol/task/delegation.ts'
 import type { Found, OfferAnswer } from './delegation-driver.ts'
 import { EventLog } from './event-log.ts'
+import type { Intent } from './intent.ts'
 import { dueAt, hasEnded, type TaskRow, viewOf } from './task-row.ts'
 import type { Requirements, TaskSpec } from './task-spec.ts'
 import type { TaskStore } from './task-store.ts'
@@ -37,8 +38,8 @@ export interface TaskContext {
   /** Serves `fetch` of programs under this node's rules. Absent: the network is closed to them */
   readonly fetch?: (task: string, argsJson: string, signal: AbortSignal) => Promise<string>
   worker(node: string): Worker
-  /** The row changed and is, or will be, durable. */
-  changed(task: ActiveTask): void
+  /** The row changed. Told of what is durable alone. */
+  changed(task: ActiveTask, view: TaskView): void
   /** Something worth a line in the log. */
   note(what: string, facts: Readonly<Record<string, unknown>>): void
 }
@@ -53,19 +54,21 @@ export abstract class ActiveTask {
   protected readonly spec: TaskSpec
   protected readonly context: TaskContext
   protected readonly caller: CallerHooks
-  /** Settles when the task's intent is on disk: nothing of the task may leave this node before. */
-  protected readonly submitted: Promise<unknown>
+  /** Nothing of the task may leave this node before it is on disk. */
+  protected readonly intent: Intent
   /** When its deadline passes, on the clock of `performance.now()` */
   protected readonly due: number | undefined
   readonly #ended = Promise.withResolvers<TaskView>()
   #closed = false
+  /** Once it ended: what is shown of it then, which holds its output parsed */
+  #final: TaskView | undefined
 
-  constructor(context: TaskContext, row: TaskRow, spec: TaskSpec, submitted: Promise<unknown>, caller: CallerHooks) {
+  constructor(context: TaskContext, row: TaskRow, spec: TaskSpec, intent: Intent, caller: CallerHooks) {
     this.context = context
     this.row = row
     this.due = dueAt(row, performance.now(), Date.now())
     this.spec = spec
-    this.submitted = submitted
+    this.intent = intent
     this.caller = caller
     this.#ended.promise.catch(() => undefined)
     this.events.add({ type: 'state', state: row.state })
@@ -77,7 +80,7 @@ export abstract class ActiveTask {
   }
 
   get view(): TaskView {
-    return viewOf(this.row)
+    return this.#final ?? viewOf(this.row)
   }
 
   abstract cancel(): void
@@ -114,14 +117,14 @@ export abstract class ActiveTask {
   protected async hostCall(name: string, argsJson: string, signal: AbortSignal): Promise<string> {
     const { fetch } = this.context
     if (name === DOOR_CALL && fetch !== undefined) {
-      await this.submitted
+      await this.intent.begin()
       return fetch(this.row.id, argsJson, signal)
     }
     const serve = this.caller.onHostCall
     if (serve === undefined || !this.spec.hostFunctions.includes(name)) {
       throw new MeshError('E_HOST_CALL', `The host function "${name}" is not offered to this program`)
     }
-    await this.submitted
+    await this.intent.begin()
     return serve(name, argsJson, signal)
   }
 
@@ -163,7 +166,11 @@ export abstract class ActiveTask {
     this.row.epoch = Math.max(this.row.epoch, epoch)
     this.row.note = undefined
     this.emit({ type: 'state', state: 'working', lease: { node, epoch } })
-    this.context.changed(this)
+    if (this.intent.isStored) return this.context.changed(this, this.view)
+    const tell = (): void => {
+      if (!hasEnded(this.row)) this.context.changed(this, this.view)
+    }
+    this.intent.stored.then(tell, () => undefined)
   }
 
   protected emit(event: TaskEvent): void {
@@ -178,13 +185,17 @@ export abstract class ActiveTask {
     this.row.note = undefined
     if (error !== undefined) this.row.error = error
     try {
-      await this.context.store.ended(this.row)
+      await this.#storeEnd()
     } catch (cause) {
       this.#ended.reject(cause)
-      void this.#storeLater()
+      if (!this.intent.isLost) void this.#storeLater()
       throw cause
     }
     this.#tell()
+  }
+
+  #storeEnd(): Promise<unknown> {
+    return this.intent.isHeld ? this.intent.end() : this.context.store.ended(this.row)
   }
 
   protected ending(ending: Ending): void {
@@ -194,10 +205,12 @@ export abstract class ActiveTask {
   }
 
   #tell(): void {
-    this.emit({ type: 'end', task: this.view })
+    const view = viewOf(this.row)
+    this.#final = view
+    this.emit({ type: 'end', task: view })
     this.#closed = true
-    this.#ended.resolve(this.view)
-    this.context.changed(this)
+    this.#ended.resolve(view)
+    this.context.changed(this, view)
   }
 
   async #storeLater(): Promise<void> {

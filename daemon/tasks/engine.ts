@@ -2,7 +2,7 @@
  * The task engine: accepts runs, maps and sessions, keeps what must survive in the journal, and takes up after a restart what it had acknowledged.
  *
  * Invariants
- * E1  A task is acknowledged only when it is on disk; its end only when that is.
+ * E1  A task is acknowledged only when it is on disk; its end only when that is. Both may be one record where nobody wants to be told before the end.
  * E2  For one subject and idempotency key there is one task, whatever comes in parallel or after a restart.
  */
 import { manyhands } from '../../proto/gen/wire.js'
@@ -23,7 +23,8 @@ import { LIMITS } from '../../protocol/limits.ts'
 import { pieceSizeFor } from '../../protocol/task/map-plan.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import { ActiveTask, type TaskContext } from './active-task.ts'
-import { IdempotencyKeys, type KeyedRequest } from './idempotency.ts'
+import { IdempotencyKeys } from './idempotency.ts'
+import { Intent } from './intent.ts'
 import { MapTask } from './map-task.ts'
 import { pieceFromWire, resultFromWire } from './order-codec.ts'
 import { RunTask } from './run-task.ts'
@@ -31,15 +32,8 @@ import { SessionTask } from './session-task.ts'
 import { specOf } from './submission.ts'
 import { type MapState, newTaskId, type TaskRow, viewOf } from './task-row.ts'
 import type { TaskSpec } from './task-spec.ts'
-import type {
-  CallerHooks,
-  SessionCallbacks,
-  SessionRequest,
-  TaskCaller,
-  TaskPage,
-  Tasks,
-  TaskSession,
-} from './tasks.ts'
+import type { KeyedRequest } from './task-store.ts'
+import type { RunHooks, SessionCallbacks, SessionRequest, TaskCaller, TaskPage, Tasks, TaskSession } from './tasks.ts'
 
 export interface EngineOptions {
   readonly context: Omit<TaskContext, 'changed'>
@@ -54,6 +48,8 @@ export interface EngineOptions {
 const RECENT = 500
 /** Inputs of one piece together, bytes: what one bind comfortably carries. */
 const PIECE_BYTES = 1 << 20
+/** How long the record of a run whose client waits for the end may wait for that end. */
+const HOLD_MS = 10
 
 export class TaskEngine implements Tasks {
   readonly #options: EngineOptions
@@ -68,7 +64,7 @@ export class TaskEngine implements Tasks {
 
   constructor(options: EngineOptions) {
     this.#options = options
-    this.#context = { ...options.context, changed: (task) => this.#changed(task) }
+    this.#context = { ...options.context, changed: (_task, view) => this.#changed(view) }
     this.#keys = new IdempotencyKeys(options.context.store)
     options.net.handle('deliver', (body, { peer }) => this.#onDeliver(body, peer))
   }
@@ -84,11 +80,7 @@ export class TaskEngine implements Tasks {
     return counts
   }
 
-  async run(
-    request: RunRequest,
-    caller: TaskCaller,
-    hooks: CallerHooks & { readonly hostFunctions?: readonly string[] } = {},
-  ): Promise<TaskView> {
+  async run(request: RunRequest, caller: TaskCaller, hooks: RunHooks = {}): Promise<TaskView> {
     const hostFunctions = hooks.hostFunctions ?? []
     const spec = specOf(request, [jsonText(request.input ?? null)], hostFunctions, this.#options)
     const keyed = this.#keys.describe('run', spec, caller)
@@ -96,7 +88,9 @@ export class TaskEngine implements Tasks {
       keyed,
       async () => {
         const row = this.#newRow('run', spec, caller, request, hostFunctions.length > 0)
-        return this.#begin(row, spec, keyed, (submitted) => new RunTask(this.#context, row, spec, submitted, hooks))
+        const intent = this.#intent(row, spec, keyed)
+        const task = new RunTask(this.#context, row, spec, intent, hooks)
+        return this.#begin(task, intent, hooks.isPatient ?? false)
       },
       (id) => this.#known(id),
     )
@@ -114,7 +108,8 @@ export class TaskEngine implements Tasks {
       async () => {
         const map = await this.#planMap(spec, request.pieceSize)
         const row = this.#newRow('map', spec, caller, request, false, map)
-        return this.#begin(row, spec, keyed, (submitted) => new MapTask(this.#context, row, spec, submitted, map))
+        const intent = this.#intent(row, spec, keyed)
+        return this.#begin(new MapTask(this.#context, row, spec, intent, map), intent, false)
       },
       (id) => this.#known(id),
     )
@@ -123,9 +118,10 @@ export class TaskEngine implements Tasks {
   async session(request: SessionRequest, caller: TaskCaller, callbacks: SessionCallbacks): Promise<TaskSession> {
     const spec = specOf(request, [], request.hostFunctions, this.#options)
     const row = this.#newRow('session', spec, caller, request, true)
-    const submitted = this.#store.submitted(row, spec)
-    const task = new SessionTask(this.#context, row, spec, submitted, callbacks)
-    this.#track(task)
+    const intent = this.#intent(row, spec)
+    const submitted = intent.begin()
+    const task = new SessionTask(this.#context, row, spec, intent, callbacks)
+    this.#track(task, intent)
     await submitted
     await task.ready
     return task
@@ -242,14 +238,15 @@ export class TaskEngine implements Tasks {
       await this.#store.ended(row)
       return
     }
-    const elsewhere = row.kind === 'map' || (row.holder !== undefined && row.holder !== this.#context.self)
+    // An epoch without a holder may have been given to anyone.
+    const elsewhere = row.kind === 'map' || (row.epoch > 0 && row.holder !== this.#context.self)
     const recovered = { heldUntil: performance.now() + (elsewhere ? row.leaseMs : 0) }
-    const stored = Promise.resolve()
+    const stored = Intent.known()
     const task =
       row.map === undefined
         ? new RunTask(this.#context, row, spec, stored, {}, recovered)
         : new MapTask(this.#context, row, spec, stored, row.map, recovered)
-    this.#track(task)
+    this.#track(task, stored)
   }
 
   #newRow(
@@ -291,16 +288,22 @@ export class TaskEngine implements Tasks {
     }
   }
 
-  async #begin(
-    row: TaskRow,
-    spec: TaskSpec,
-    keyed: KeyedRequest | undefined,
-    start: (submitted: Promise<unknown>) => ActiveTask,
-  ): Promise<TaskView> {
-    const submitted = this.#store.submitted(row, spec, keyed)
-    const task = start(submitted)
-    this.#track(task)
-    await submitted
+  #intent(row: TaskRow, spec: TaskSpec, keyed?: KeyedRequest): Intent {
+    return new Intent({
+      submitted: (covers) => this.#store.submitted(row, spec, keyed, covers),
+      ended: () => this.#store.endedAtOnce(row, keyed),
+    })
+  }
+
+  /** @param isPatient whoever asked waits for the end anyway */
+  async #begin(task: ActiveTask, intent: Intent, isPatient: boolean): Promise<TaskView> {
+    this.#track(task, intent)
+    // The task takes its first step in a microtask made before this one, and may want the intent to say more than it would say here
+    queueMicrotask(() => {
+      if (isPatient && this.#store.writable) intent.hold(HOLD_MS)
+      else void intent.begin()
+    })
+    await intent.stored
     return task.view
   }
 
@@ -321,11 +324,12 @@ export class TaskEngine implements Tasks {
     }
   }
 
-  #track(task: ActiveTask): void {
+  #track(task: ActiveTask, intent: Intent): void {
     this.accepted += 1
     this.#active.set(task.row.id, task)
     const settle = (): void => {
       this.#active.delete(task.row.id)
+      if (intent.isLost) return
       this.#recent.set(task.row.id, task)
       if (this.#recent.size > RECENT) {
         const oldest = this.#recent.keys().next()
@@ -335,9 +339,7 @@ export class TaskEngine implements Tasks {
     task.ended.then(settle, settle)
   }
 
-  #changed(task: ActiveTask): void {
-    if (this.#listeners.size === 0) return
-    const { view } = task
+  #changed(view: TaskView): void {
     for (const listener of this.#listeners) listener(view)
   }
 

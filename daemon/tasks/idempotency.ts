@@ -4,15 +4,8 @@ import type { TaskView } from '../../protocol/api.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { addText } from './digest.ts'
 import type { TaskSpec } from './task-spec.ts'
-import type { TaskStore } from './task-store.ts'
+import type { KeyedRequest, TaskStore } from './task-store.ts'
 import type { TaskCaller } from './tasks.ts'
-
-export interface KeyedRequest {
-  readonly subject: string
-  readonly key: string
-  /** sha256 of what was asked, hex */
-  readonly request: string
-}
 
 export class IdempotencyKeys {
   readonly #store: TaskStore

@@ -4,8 +4,9 @@ import { addUsage, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import { failureToWire } from '../../protocol/task/job-codec.ts'
 import { MapPlan } from '../../protocol/task/map-plan.ts'
 import { ActiveTask, type TaskContext } from './active-task.ts'
-import { reasonsOf } from './mesh-placer.ts'
+import type { Intent } from './intent.ts'
 import { MapPiece } from './map-piece.ts'
+import { reasonsOf } from './mesh-placer.ts'
 import type { Recovered } from './run-task.ts'
 import { type MapState, progressOf, type TaskRow } from './task-row.ts'
 import type { TaskSpec } from './task-spec.ts'
@@ -34,11 +35,11 @@ export class MapTask extends ActiveTask {
     context: TaskContext,
     row: TaskRow,
     spec: TaskSpec,
-    submitted: Promise<unknown>,
+    intent: Intent,
     map: MapState,
     recovered?: Recovered,
   ) {
-    super(context, row, spec, submitted, {})
+    super(context, row, spec, intent, {})
     this.#map = map
     this.#count = Math.ceil(map.total / map.pieceSize)
     void this.#begin(recovered)
@@ -59,7 +60,7 @@ export class MapTask extends ActiveTask {
   /** After a restart: pieces that are done are not done again; those that may be held elsewhere wait for the lease to run out. */
   async #begin(recovered: Recovered | undefined): Promise<void> {
     try {
-      await this.submitted
+      await this.intent.begin()
       if (recovered !== undefined) await this.#recover(recovered)
       await this.#keepLooking()
     } catch (error) {
@@ -164,7 +165,7 @@ export class MapTask extends ActiveTask {
     this.row.state = 'working'
     this.row.note = undefined
     this.emit({ type: 'state', state: 'working', lease: { node, epoch } })
-    this.context.changed(this)
+    this.context.changed(this, this.view)
   }
 
   #onWaiting(index: number, outcome: 'refused' | 'lost', from: string, retryAfterMs?: number): void {

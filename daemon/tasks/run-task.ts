@@ -3,6 +3,7 @@ import type { Candidate } from '../../protocol/api.ts'
 import type { Ending } from '../../protocol/task/delegation.ts'
 import { ActiveTask, sizeOf, type TaskContext } from './active-task.ts'
 import { DelegationDriver, type DelegationOwner, type Found, type OfferAnswer } from './delegation-driver.ts'
+import type { Intent } from './intent.ts'
 import type { TaskRow } from './task-row.ts'
 import type { TaskSpec } from './task-spec.ts'
 import type { CallerHooks } from './tasks.ts'
@@ -21,13 +22,13 @@ export class RunTask extends ActiveTask implements DelegationOwner {
     context: TaskContext,
     row: TaskRow,
     spec: TaskSpec,
-    submitted: Promise<unknown>,
+    intent: Intent,
     caller: CallerHooks,
     recovered?: Recovered,
   ) {
-    super(context, row, spec, submitted, caller)
+    super(context, row, spec, intent, caller)
     this.#driver = new DelegationDriver(this, startOf(row, this.due, recovered))
-    submitted.catch(() =>
+    intent.stored.catch(() =>
       this.#driver.feed({ type: 'fail', code: 'E_STORAGE', message: 'The task could not be stored' }),
     )
   }
@@ -62,19 +63,27 @@ export class RunTask extends ActiveTask implements DelegationOwner {
     return this.context.placer.find(this.spec.requires, sizeOf(this.spec, this.spec.inputs), avoid)
   }
 
+  /** While nodes are asked, the intent becomes durable, with the epoch that one of them will get. */
   offer(node: string): Promise<OfferAnswer> {
+    void this.intent.begin('first-epoch').catch(() => undefined)
     return this.context.placer.offer(node, this.row.id, sizeOf(this.spec, this.spec.inputs), this.spec.requires)
   }
 
   /**
-   * A peer gets no bind before its epoch and name are on disk. Work on this node may start before, since it ends with this process and nothing of
-   * it leaves before (`hostCall`, `onAccepted`); the record of the submission covers its first epoch.
+   * A peer gets no bind before its epoch is on disk. The first may be covered by the record of the submission, which was written while nodes were asked;
+   * then the record that names the holder only follows, and a restart before it waits for the lease of whoever it was. Work on this node may start
+   * at once, since it ends with this process and nothing of it leaves before (`hostCall`, `onAccepted`).
    */
   grant(epoch: number, node: string): Promise<void> | undefined {
     this.row.epoch = epoch
     this.row.holder = node
-    if (epoch === 1 && node === this.context.self) return undefined
-    return Promise.all([this.submitted, this.context.store.granted(this.row)]).then(() => undefined)
+    const { intent, context } = this
+    const isHere = node === context.self
+    if (epoch === 1 && isHere && !intent.coversFirstEpoch()) return undefined
+    const named = context.store.granted(this.row)
+    if (epoch > 1 || !intent.coversFirstEpoch()) return Promise.all([intent.begin(), named]).then(() => undefined)
+    named.catch(() => undefined)
+    return isHere ? undefined : intent.stored.then(() => undefined)
   }
 
   onBound(node: string, epoch: number): void {

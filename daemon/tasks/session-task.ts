@@ -5,6 +5,7 @@ import type { JobFailure } from '../../protocol/job.ts'
 import type { Ending } from '../../protocol/task/delegation.ts'
 import { ActiveTask, sizeOf, type TaskContext } from './active-task.ts'
 import { DelegationDriver, type DelegationOwner, type Found, type OfferAnswer } from './delegation-driver.ts'
+import type { Intent } from './intent.ts'
 import type { TaskRow } from './task-row.ts'
 import type { TaskSpec } from './task-spec.ts'
 import type { SessionCallbacks, TaskSession } from './tasks.ts'
@@ -24,18 +25,12 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   /** Who holds the session; set once */
   #placed: Placed | undefined
 
-  constructor(
-    context: TaskContext,
-    row: TaskRow,
-    spec: TaskSpec,
-    submitted: Promise<unknown>,
-    callbacks: SessionCallbacks,
-  ) {
-    super(context, row, spec, submitted, callbacks)
+  constructor(context: TaskContext, row: TaskRow, spec: TaskSpec, intent: Intent, callbacks: SessionCallbacks) {
+    super(context, row, spec, intent, callbacks)
     this.#callbacks = callbacks
     this.#ready.promise.catch(() => undefined)
     this.#driver = new DelegationDriver(this)
-    submitted.catch(() =>
+    intent.stored.catch(() =>
       this.#driver.feed({ type: 'fail', code: 'E_STORAGE', message: 'The task could not be stored' }),
     )
     this.ended.then(
@@ -113,7 +108,7 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   grant(epoch: number, node: string): Promise<void> | undefined {
     this.row.epoch = epoch
     this.row.holder = node
-    return node === this.context.self ? undefined : this.submitted.then(() => undefined)
+    return node === this.context.self ? undefined : this.intent.begin().then(() => undefined)
   }
 
   onBound(node: string, epoch: number): void {

@@ -8,8 +8,17 @@ import { manyhands } from '../../proto/gen/wire.js'
 import type { TaskKind, TaskState } from '../../protocol/api.ts'
 import type { Limits } from '../../protocol/job.ts'
 import type { Journal, TableWrite } from '../journal/journal.ts'
+import type { Covers } from './intent.ts'
 import { decodeRow, encodeRow, type TaskRow } from './task-row.ts'
 import { decodeSpec, encodeSpec, type TaskSpec } from './task-spec.ts'
+
+/** A request that came with an idempotency key. */
+export interface KeyedRequest {
+  readonly subject: string
+  readonly key: string
+  /** sha256 of what was asked, hex */
+  readonly request: string
+}
 
 export interface KeyUse {
   readonly task: string
@@ -32,22 +41,21 @@ export class TaskStore {
     this.#defaults = defaults
   }
 
-  submitted(
-    row: TaskRow,
-    spec: TaskSpec,
-    key?: { readonly subject: string; readonly key: string; readonly request: string },
-  ): Promise<number> {
-    const body = encodeRow(row)
+  /** Whether what is appended now has a chance to be stored */
+  get writable(): boolean {
+    return this.#journal.health().state === 'ok'
+  }
+
+  /** @param covers with `first-epoch` the record says that the first epoch may have been given, to whom is not known yet */
+  submitted(row: TaskRow, spec: TaskSpec, key?: KeyedRequest, covers: Covers = 'none'): Promise<number> {
+    const body = encodeRow(covers === 'first-epoch' ? { ...row, epoch: Math.max(1, row.epoch) } : row)
     const writes: TableWrite[] = [
       { table: 'task', key: row.id, value: body },
       { table: 'open', key: row.id, value: EMPTY },
     ]
     // A task that ends with its client is never taken up again: what it runs need not survive.
     if (!row.attached) writes.push({ table: 'spec', key: row.id, value: encodeSpec(spec) })
-    if (key !== undefined) {
-      const value = manyhands.KeyRow.encode({ task: row.id, request: key.request }).finish()
-      writes.push({ table: 'key', key: keyOf(key.subject, key.key), value })
-    }
+    if (key !== undefined) writes.push(keyWrite(row, key))
     return this.#journal.append({ type: 'task.submitted', body, writes })
   }
 
@@ -63,6 +71,14 @@ export class TaskStore {
       { table: 'open', key: row.id },
       { table: 'spec', key: row.id },
     ]
+    return this.#journal.append({ type: 'task.ended', body, writes })
+  }
+
+  /** The only record of a task that ended before it was written as submitted. */
+  endedAtOnce(row: TaskRow, key?: KeyedRequest): Promise<number> {
+    const body = encodeRow(row)
+    const writes: TableWrite[] = [{ table: 'task', key: row.id, value: body }]
+    if (key !== undefined) writes.push(keyWrite(row, key))
     return this.#journal.append({ type: 'task.ended', body, writes })
   }
 
@@ -162,6 +178,11 @@ export class TaskStore {
     }
     await this.#journal.append({ type: 'task.dropped', body: Buffer.from(row.id), writes })
   }
+}
+
+function keyWrite(row: TaskRow, key: KeyedRequest): TableWrite {
+  const value = manyhands.KeyRow.encode({ task: row.id, request: key.request }).finish()
+  return { table: 'key', key: keyOf(key.subject, key.key), value }
 }
 
 function keyOf(subject: string, key: string): string {

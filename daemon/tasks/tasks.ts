@@ -28,6 +28,13 @@ export interface CallerHooks {
   onHostCall?(name: string, argsJson: string, signal: AbortSignal): Promise<string>
 }
 
+export interface RunHooks extends CallerHooks {
+  /** What `onHostCall` serves. @default none */
+  readonly hostFunctions?: readonly string[]
+  /** The caller wants the end and does nothing with the task before: it may become durable with its end. @default false */
+  readonly isPatient?: boolean
+}
+
 export interface SessionRequest {
   readonly program: Program
   readonly limits?: LimitsInput
@@ -57,14 +64,10 @@ export interface TaskPage {
 
 export interface Tasks {
   /**
-   * Accepts a run: resolves once it is durable, with the task's view. `hostFunctions` names what `hooks.onHostCall` serves.
+   * Accepts a run: resolves once it is durable, with the task's view.
    * @throws MeshError E_BAD_REQUEST, E_SYNTAX, E_TOO_LARGE, E_KEY_REUSED, E_OVERLOADED, E_STORAGE
    */
-  run(
-    request: RunRequest,
-    caller: TaskCaller,
-    hooks?: CallerHooks & { readonly hostFunctions?: readonly string[] },
-  ): Promise<TaskView>
+  run(request: RunRequest, caller: TaskCaller, hooks?: RunHooks): Promise<TaskView>
   map(request: MapRequest, caller: TaskCaller): Promise<TaskView>
   /** Binds a session to the nearest able node. @throws as run, and E_NO_CANDIDATE */
   session(request: SessionRequest, caller: TaskCaller, callbacks: SessionCallbacks): Promise<TaskSession>

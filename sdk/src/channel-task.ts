@@ -29,7 +29,12 @@ export class ChannelTask implements ChannelListener {
   readonly #opened = deferred<string>()
   readonly #ended = deferred<TaskView>()
 
-  constructor(duplex: Duplex, open: { run: RunOpen } | { session: SessionOpen }, options: ChannelTaskOptions) {
+  /** @param open its `json` is the run as JSON text, when that exists already */
+  constructor(
+    duplex: Duplex,
+    open: { run: RunOpen; json?: string } | { session: SessionOpen },
+    options: ChannelTaskOptions,
+  ) {
     this.#options = options
     this.opened = this.#opened.promise
     this.ended = this.#ended.promise
@@ -37,7 +42,7 @@ export class ChannelTask implements ChannelListener {
     this.opened.catch(() => undefined)
     this.ended.catch(() => undefined)
     this.channel =
-      'run' in open ? duplex.open(FRAME.run, open.run, this) : duplex.open(FRAME.session, open.session, this)
+      'run' in open ? duplex.open(FRAME.run, open.run, this, open.json) : duplex.open(FRAME.session, open.session, this)
   }
 
   /** Asks the daemon to cancel; `ended` tells the outcome. */

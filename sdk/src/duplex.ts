@@ -63,7 +63,8 @@ export interface Channel {
 }
 
 export interface Duplex {
-  open(type: typeof FRAME.run, body: RunOpen, listener: ChannelListener): Channel
+  /** @param json `body` as JSON text, when that exists already */
+  open(type: typeof FRAME.run, body: RunOpen, listener: ChannelListener, json?: string): Channel
   open(type: typeof FRAME.session, body: SessionOpen, listener: ChannelListener): Channel
   open(type: typeof FRAME.box, body: BoxOpen, listener: ChannelListener): Channel
 }

@@ -30,6 +30,9 @@ export const LIMITS = {
   sessionCalls: 65_536,
   /** Bytes written to a duplex that the daemon has not taken yet. */
   duplexQueueBytes: 64 << 20,
+  /** Runs without host functions on the duplex at once, and characters of one; others are requests. The daemon takes 256 channels. */
+  duplexRuns: 64,
+  duplexRunBytes: 256 << 10,
   /** Silence after which the duplex is asked for a sign of life, and twice which it counts as lost, milliseconds. */
   duplexSilenceMs: 20_000,
   /** Host functions of one task that run at once. */

@@ -65,10 +65,18 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Refusals that concern the duplex and not the task */
+const UNFIT: ReadonlySet<string> = new Set(['E_TOO_LARGE', 'E_OVERLOADED'])
+const NO_HOST = new HostServer({})
+
 export class Tasks {
   readonly #client: Client
   readonly #duplex: DuplexSource
   readonly #load: ProgramLoader
+  /** Plain runs so far */
+  #runs = 0
+  /** Of them, under way on the duplex */
+  #framed = 0
 
   constructor(client: Client, duplex: DuplexSource, load: ProgramLoader) {
     this.#client = client
@@ -163,14 +171,46 @@ export class Tasks {
   async #toEnd(program: LoadedProgram, options: RunOptions): Promise<TaskView> {
     const request = runRequest(program, options)
     if (options.host !== undefined) return this.#withHost(request, options, new HostServer(options.host))
-    // One request is the fastest; to cancel or to follow it, its id must be known before it ends
-    if (options.signal === undefined && options.onLog === undefined) return this.#submit(request, options, false)
+    // To cancel or to follow it, its id must be known before it ends
+    if (options.signal === undefined && options.onLog === undefined) return this.#plain(request, options)
     const task = await this.#submit(request, options, true)
     try {
       return await this.wait(task.id, { onLog: options.onLog, signal: options.signal })
     } catch (error) {
       // The caller gets the signal's reason; a cancel that fails leaves the task to its limits
       if (options.signal?.aborted) await this.cancel(task.id).catch(() => undefined)
+      throw error
+    }
+  }
+
+  /**
+   * The first run goes as a request: there is a connection for that. Who runs a second one gets the duplex, whose frames cost a fraction of a request.
+   * Whatever does not work out there is asked for by a request with the same key: one task, and its one answer if it had ended.
+   */
+  async #plain(request: RunRequest, options: RunOptions): Promise<TaskView> {
+    const key = options.key ?? newKey()
+    if (this.#runs++ > 0 && this.#framed < LIMITS.duplexRuns) {
+      this.#framed++
+      try {
+        const view = await this.#framedRun({ ...request, key, hostFunctions: [] })
+        if (view) return view
+      } finally {
+        this.#framed--
+      }
+    }
+    return this.#submit(request, { ...options, key }, false)
+  }
+
+  /** Undefined when there is no duplex, it was lost, or the request or its answer is too long for it. */
+  async #framedRun(open: RunOpen): Promise<TaskView | undefined> {
+    const json = toJson(open, 'the request')
+    if (json.length > LIMITS.duplexRunBytes) return undefined
+    const duplex = await this.#duplex(undefined).catch(() => undefined)
+    if (!duplex) return undefined
+    try {
+      return await new ChannelTask(duplex, { run: open, json }, { host: NO_HOST, onLog: undefined }).ended
+    } catch (error) {
+      if (isLost(error) || (error instanceof ManyhandsError && UNFIT.has(error.code))) return undefined
       throw error
     }
   }

@@ -1,6 +1,7 @@
 /** The daemon's side of the duplex, for the fake. Speaks by the daemon's own frame code. */
 import type { Socket } from 'node:net'
 import { DUPLEX, type RunOpen, type SessionOpen } from '../../protocol/api.ts'
+import { ERRORS } from '../../protocol/errors.ts'
 import { FrameBatch, FrameReader, payloadId } from '../../protocol/duplex-frame.ts'
 import type { FakeTask, FakeTasks, Guest } from './sdk-fake-tasks.ts'
 import { failureOf, load } from './sdk-fake-tasks.ts'
@@ -9,6 +10,7 @@ const { type } = DUPLEX
 
 interface Channel {
   readonly task: FakeTask
+  readonly needsClient: boolean
   readonly hostCalls: Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>
   guest?: Guest
   open: number
@@ -51,9 +53,10 @@ export function serveDuplex(socket: Socket, head: Buffer, tasks: FakeTasks): voi
       ]),
     )
 
-  const add = (number: number, open: SessionOpen | RunOpen, kind: 'run' | 'session'): Channel => {
+  const add = (number: number, task: FakeTask, needsClient = true): Channel => {
     const channel: Channel = {
-      task: tasks.add(kind, open.program, open.name),
+      task,
+      needsClient,
       hostCalls: new Map(),
       open: 0,
       finishing: false,
@@ -68,17 +71,25 @@ export function serveDuplex(socket: Socket, head: Buffer, tasks: FakeTasks): voi
       }
     }
     channel.task.changed.on('event', onEvent)
+    queueMicrotask(onEvent)
     return channel
   }
 
   const openRun = (number: number, open: RunOpen): void => {
-    const channel = add(number, open, 'run')
+    const { key, hostFunctions, ...request } = open
+    if (hostFunctions.length === 0) {
+      const task = tasks.submit(key, request)
+      if (task) return void add(number, task, false)
+      const refused = { ...ERRORS.E_KEY_REUSED, type: 'about:blank', detail: 'used before', code: 'E_KEY_REUSED' }
+      return send(number, type.problem, JSON.stringify(refused))
+    }
+    const channel = add(number, tasks.add('run', open.program, open.name))
     send(number, type.opened, JSON.stringify({ task: channel.task.view.id, lease: channel.task.view.lease }))
     void tasks.run(channel.task, open.program, open.input, envOf(number, channel, open.hostFunctions))
   }
 
   const openSession = async (number: number, open: SessionOpen): Promise<void> => {
-    const channel = add(number, open, 'session')
+    const channel = add(number, tasks.add('session', open.program, open.name))
     tasks.started++
     try {
       const guest = await load(open.program, (text) =>
@@ -144,7 +155,8 @@ export function serveDuplex(socket: Socket, head: Buffer, tasks: FakeTasks): voi
   socket.on('data', (bytes: Buffer) => reader.push(bytes))
   socket.on('error', () => undefined)
   socket.on('close', () => {
-    for (const { task } of channels.values()) {
+    for (const { task, needsClient } of channels.values()) {
+      if (!needsClient) continue
       tasks.end(task, { state: 'failed', error: { code: 'E_CALLER_GONE', message: 'The client went away' } })
     }
   })

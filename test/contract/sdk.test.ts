@@ -28,6 +28,23 @@ describe('SDK when the connection is lost', () => {
     expect(daemon.faults?.started()).toBe(2)
   })
 
+  it('SDK-06 sends what follows the first run as frames, what is long as a request, and asks by a request when the frames are lost', async () => {
+    const { daemon, mesh } = await begin()
+    const requests = (): number => daemon.seen.filter((name) => name === 'POST /v0/tasks').length
+    const same = 'export default (x) => x'
+    for (let n = 0; n < 3; n++) expect(await mesh.run(same, { input: n })).toBe(n)
+    expect(requests()).toBe(1)
+    const long = 'x'.repeat(300_000)
+    expect(await mesh.run(same, { input: long })).toBe(long)
+    expect(requests()).toBe(2)
+    const slow = mesh.run('export default () => new Promise((resolve) => setTimeout(() => resolve(7), 200))')
+    await expect.poll(() => daemon.faults?.started()).toBe(5)
+    daemon.faults?.cutConnections()
+    expect(await slow).toBe(7)
+    expect([requests(), daemon.faults?.started()]).toEqual([3, 5])
+    await expect(mesh.run('export default () => { throw new Error("no") }')).rejects.toMatchObject({ code: 'E_GUEST' })
+  })
+
   it('resumes events by their id, losing and repeating none', async () => {
     const { daemon, mesh } = await begin()
     const names: string[] = []

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { verifyReceipt } from '../../sdk/src/index.ts'
+import { connect, verifyReceipt } from '../../sdk/src/index.ts'
 import { type NodeOptions, RealMesh, type RealNode, until } from '../support/real-mesh.ts'
 
 const LEASE_MS = 2_000
@@ -93,6 +93,38 @@ describe('the delegator', () => {
       code: 'E_KEY_REUSED',
     })
   })
+
+  test.each(['journal.before-batch', 'journal.after-batch'])(
+    'F02: killed at every fiftieth %s: a run tried again with its key is one task with one answer',
+    async (point) => {
+      const env = { MANYHANDS_FAILPOINT: `${point}:kill:50` }
+      const [alice] = await start({ ...named('alice'), env }, named('bob'))
+      let lives = 1
+      let over = false
+      const keepAlive = (async () => {
+        while (!over) {
+          if (!alice.running) {
+            lives += 1
+            await alice.up().catch(() => undefined)
+          }
+          await new Promise((resolve) => setTimeout(resolve, 20))
+        }
+      })()
+      const client = await connect({ home: alice.home })
+      for (let n = 0; n < 60; n++) {
+        const options = { input: n, key: `run-${n}`, requires: { on: n % 3 === 0 ? 'other' : 'local' } }
+        expect(await client.run(slow(0), options)).toBe(n * 2)
+      }
+      over = true
+      await keepAlive
+      await client.close()
+      expect(lives).toBeGreaterThan(1)
+      if (!alice.running) await alice.up()
+      const { tasks } = await (await alice.sdk()).tasks.list({ limit: 200 })
+      expect(tasks.map(({ state }) => state)).toEqual(Array.from({ length: 60 }, () => 'completed'))
+    },
+    120_000,
+  )
 
   test('JRN-13: killed between an outside effect and its record: the effect is not repeated, and its outcome is called unknown', async () => {
     const [alice] = await start(named('alice'))

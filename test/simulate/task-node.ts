@@ -1,4 +1,7 @@
-/** The lease machines of a node under the simulator: delegates tasks of its own and works on those of others. */
+/**
+ * The lease machines of a node under the simulator: delegates tasks of its own and works on those of others. What it makes durable takes the time of a sync,
+ * and is lost when it crashes before.
+ */
 import {
   DELEGATION_DEFAULTS,
   type Delegation,
@@ -32,6 +35,7 @@ export type TaskMessage =
 
 /** What a checker sees of all nodes. */
 export interface Witness {
+  /** It is durable, and its client may know of it */
   submitted(task: string): void
   accepted(task: string, epoch: number, by: string, now: number): void
   settled(task: string, ending: Ending, now: number): void
@@ -42,9 +46,23 @@ export interface Witness {
 interface Delegated {
   state: Delegation
   readonly workMs: number
+  /** The record of its submission says that the first epoch may have been given */
+  readonly isCovered: boolean
+  isDurable: boolean
+  /** A grant of the first epoch that waits for that record */
+  granting: boolean
+  /** The result that is being stored */
+  accepting?: { readonly node: string; readonly epoch: number }
+}
+
+interface Append {
+  readonly key: string
+  readonly value: unknown
+  readonly stored: (now: number, out: Out<TaskMessage>) => void
 }
 
 interface Stored {
+  /** Of the last lease that may have been given; 0: none was */
   readonly epoch: number
   readonly workMs: number
   readonly ended: boolean
@@ -58,6 +76,10 @@ interface Working {
 const delegation: DelegationConfig = { ...DELEGATION_DEFAULTS, maxEpochs: 1_000, patienceMs: Number.POSITIVE_INFINITY }
 const tenure: TenureConfig = { leaseMs: delegation.leaseMs, renewMs: 3_000, marginMs: 1_000 }
 const SLOTS = 4
+/** A sync takes up to so long: sometimes longer than a message, sometimes not */
+const SYNC_MS = 40
+
+const nothing = (): void => undefined
 
 export class TaskSimNode implements SimNode<TaskMessage> {
   readonly id: string
@@ -66,7 +88,10 @@ export class TaskSimNode implements SimNode<TaskMessage> {
   readonly #tasks = new Map<string, Delegated>()
   readonly #working = new Map<string, Working>()
   readonly #linked = new Set<string>()
+  readonly #seen = new Map<string, number>()
   #durable = new Map<string, unknown>()
+  #appends: Append[] = []
+  #syncing: Append[] = []
 
   constructor(id: string, random: Random, witness: Witness) {
     this.id = id
@@ -78,21 +103,29 @@ export class TaskSimNode implements SimNode<TaskMessage> {
     this.#durable = durable
     for (const [key, value] of durable) {
       if (!key.startsWith('task/')) continue
-      const stored = value as Stored
-      if (stored.ended) continue
-      // The record of the submission covers epoch 1; who held it last is unknown, so its lease is waited for.
-      const step = startDelegation(now, { epoch: Math.max(1, stored.epoch), heldUntil: now + delegation.leaseMs })
+      const { ended, epoch, workMs } = value as Stored
+      if (ended) continue
+      // Who holds the last lease is unknown, so its end is waited for; if none was given, nothing is.
+      const held = epoch > 0 ? { heldUntil: now + delegation.leaseMs } : {}
+      const step = startDelegation(now, { epoch: Math.max(1, epoch), ...held })
       const task = key.slice(5)
-      this.#tasks.set(task, { state: step.state, workMs: stored.workMs })
+      this.#tasks.set(task, { state: step.state, workMs, isCovered: false, isDurable: true, granting: false })
       this.#act(task, step.effects, now, out)
     }
   }
 
+  /** While nodes are asked, the submission becomes durable, with the epoch that one of them will get. */
   submit(task: string, workMs: number, now: number, out: Out<TaskMessage>): void {
-    this.#durable.set(`task/${task}`, { epoch: 0, workMs, ended: false } satisfies Stored)
-    this.#witness.submitted(task)
     const step = startDelegation(now)
-    this.#tasks.set(task, { state: step.state, workMs })
+    const isCovered = this.#linked.size > 0
+    const delegated: Delegated = { state: step.state, workMs, isCovered, isDurable: false, granting: false }
+    this.#tasks.set(task, delegated)
+    const stored: Stored = { epoch: isCovered ? 1 : 0, workMs, ended: false }
+    this.#append(`task/${task}`, stored, out, (at, later) => {
+      delegated.isDurable = true
+      this.#witness.submitted(task)
+      if (delegated.granting) this.#feed(task, { type: 'granted', epoch: 1 }, at, later)
+    })
     this.#act(task, step.effects, now, out)
   }
 
@@ -118,7 +151,8 @@ export class TaskSimNode implements SimNode<TaskMessage> {
     const [kind, task = ''] = tag.split(' ')
     if (kind === 'task') this.#feed(task, { type: 'tick' }, now, out)
     if (kind === 'lease') this.#stepTenure(task, { type: 'tick' }, now, out)
-    if (kind === 'done') this.#workDone(task, Number(tag.split(' ')[2]), now, out)
+    if (kind === 'done') this.#workDone(task, Number(tag.split(' ')[2]), out)
+    if (kind === 'synced') this.#synced(now, out)
   }
 
   message(from: string, message: TaskMessage, now: number, out: Out<TaskMessage>): void {
@@ -173,8 +207,7 @@ export class TaskSimNode implements SimNode<TaskMessage> {
         for (const to of effect.to) out.send(to, { type: 'offer', task, epoch: delegated.state.epoch })
         return
       case 'grant':
-        this.#store(task, { epoch: effect.epoch, workMs: delegated.workMs, ended: false })
-        return this.#feed(task, { type: 'granted', epoch: effect.epoch }, now, out)
+        return this.#grant(task, delegated, effect.epoch, now, out)
       case 'bind':
         return out.send(effect.node, { type: 'bind', task, epoch: effect.epoch, workMs: delegated.workMs })
       case 'renewed':
@@ -183,19 +216,59 @@ export class TaskSimNode implements SimNode<TaskMessage> {
       case 'refuse':
         return out.send(effect.node, { type: 'withdraw', task, epoch: effect.epoch })
       case 'accept':
-        this.#store(task, { epoch: effect.epoch, workMs: delegated.workMs, ended: true })
-        this.#witness.accepted(task, effect.epoch, effect.node, now)
-        return out.send(effect.node, { type: 'accepted', task, epoch: effect.epoch })
+        delegated.accepting = effect
+        return
       case 'settle':
-        this.#store(task, { epoch: delegated.state.epoch, workMs: delegated.workMs, ended: true })
-        return this.#witness.settled(task, effect.ending, now)
+        return this.#settle(task, delegated, effect.ending, out)
       case 'wake':
         return out.wake(Math.max(0, effect.at - now), `task ${task}`)
     }
   }
 
-  #store(task: string, stored: Stored): void {
-    this.#durable.set(`task/${task}`, stored)
+  #grant(task: string, delegated: Delegated, epoch: number, now: number, out: Out<TaskMessage>): void {
+    const { isCovered, isDurable, workMs } = delegated
+    const granted = (at: number, later: Out<TaskMessage>): void =>
+      this.#feed(task, { type: 'granted', epoch }, at, later)
+    const covered = epoch === 1 && isCovered
+    // The record that names the holder follows
+    this.#append(`task/${task}`, { epoch, workMs, ended: false } satisfies Stored, out, covered ? nothing : granted)
+    if (!covered) return
+    if (isDurable) granted(now, out)
+    else delegated.granting = true
+  }
+
+  /** Result and end are one record; nobody is told before. */
+  #settle(task: string, { state, workMs, accepting }: Delegated, ending: Ending, out: Out<TaskMessage>): void {
+    const stored: Stored = { epoch: state.epoch, workMs, ended: true }
+    this.#append(`task/${task}`, stored, out, (at, later) => {
+      if (accepting !== undefined) {
+        const { epoch, node } = accepting
+        this.#witness.accepted(task, epoch, node, at)
+        later.send(node, { type: 'accepted', task, epoch })
+      }
+      this.#witness.settled(task, ending, at)
+    })
+  }
+
+  // ---- the disk: what is appended while it syncs is in the next sync, all of it or nothing
+
+  #append(key: string, value: unknown, out: Out<TaskMessage>, stored: Append['stored'] = nothing): void {
+    this.#appends.push({ key, value, stored })
+    if (this.#syncing.length === 0) this.#sync(out)
+  }
+
+  #sync(out: Out<TaskMessage>): void {
+    this.#syncing = this.#appends
+    this.#appends = []
+    if (this.#syncing.length > 0) out.wake(this.#random.next() ** 2 * SYNC_MS, 'synced')
+  }
+
+  #synced(now: number, out: Out<TaskMessage>): void {
+    const synced = this.#syncing
+    this.#syncing = []
+    for (const { key, value } of synced) this.#durable.set(key, value)
+    for (const { stored } of synced) stored(now, out)
+    if (this.#syncing.length === 0) this.#sync(out)
   }
 
   // ---- as executor
@@ -206,9 +279,10 @@ export class TaskSimNode implements SimNode<TaskMessage> {
     now: number,
     out: Out<TaskMessage>,
   ): void {
-    const seen = (this.#durable.get(`seen/${task}`) as number | undefined) ?? 0
+    const seen = Math.max(this.#seen.get(task) ?? 0, (this.#durable.get(`seen/${task}`) as number | undefined) ?? 0)
     if (epoch <= seen || this.#working.size >= SLOTS) return out.send(from, { type: 'refuse', task, epoch })
-    this.#durable.set(`seen/${task}`, epoch)
+    this.#seen.set(task, epoch)
+    this.#append(`seen/${task}`, epoch, out)
     const step = startTenure(epoch, now, tenure)
     this.#working.set(task, { tenure: step.state, delegator: from })
     this.#witness.began(task, epoch, this.id, now)
@@ -217,11 +291,15 @@ export class TaskSimNode implements SimNode<TaskMessage> {
     this.#actTenure(task, step.effects, now, out)
   }
 
-  #workDone(task: string, epoch: number, now: number, out: Out<TaskMessage>): void {
+  /** The result leaves once its receipt is durable, and the bind before it. */
+  #workDone(task: string, epoch: number, out: Out<TaskMessage>): void {
     const working = this.#working.get(task)
     if (working?.tenure.epoch !== epoch || working.tenure.phase !== 'running') return
-    this.#witness.stopped(task, this.id)
-    this.#stepTenure(task, { type: 'finished' }, now, out)
+    this.#append(`receipt/${task}`, epoch, out, (at, later) => {
+      if (this.#working.get(task)?.tenure.phase !== 'running') return
+      this.#witness.stopped(task, this.id)
+      this.#stepIf(task, epoch, { type: 'finished' }, at, later)
+    })
   }
 
   #stepIf(task: string, epoch: number, input: TenureInput, now: number, out: Out<TaskMessage>): void {

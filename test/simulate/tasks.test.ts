@@ -30,6 +30,7 @@ class Checker implements Witness {
   }
 
   began(task: string, epoch: number, on: string, now: number): void {
+    if (!this.acknowledged.has(task)) this.violations.push(`${now}: ${on} began ${task}, which is on no disk`)
     const running = this.#running.get(task) ?? new Map<string, number>()
     for (const [other, older] of running) {
       if (other !== on)
@@ -77,6 +78,30 @@ function weather({ seed, nodes, tasks, loss, faults }: Storm): Checker {
   sim.heal()
   for (const id of ids) sim.restart(id)
   sim.run(300_000)
+  return checker
+}
+
+/** One task, whose delegator or executor ends within moments and is soon there again. */
+function killedSoonAfter(seed: number): Checker {
+  const checker = new Checker()
+  const sim = new Simulator<TaskMessage, TaskSimNode>({
+    seed,
+    loss: 0,
+    create: (id, random) => new TaskSimNode(id, random, checker),
+  })
+  const ids = ['n0', 'n1', 'n2', 'n3', 'n4']
+  sim.add(...ids)
+  for (const id of ids.slice(1)) sim.connect('n0', id)
+  sim.run(100)
+  const random = seededRandom(seed)
+  sim.call('n0', (node, now, out) => node.submit('t0', 5 + random.next() * 3_000, now, out))
+  const victim = random.next() < 0.8 ? 'n0' : pick(ids, random)
+  sim.after(random.next() * 200, () => {
+    sim.crash(victim)
+    checker.crashed(victim)
+    sim.after(random.next() * 400, () => sim.restart(victim))
+  })
+  sim.run(120_000)
   return checker
 }
 
@@ -134,6 +159,13 @@ describe('leases under faults', () => {
     for (let seed = 1; seed <= 60; seed++) {
       const storm = { seed, nodes: 6, tasks: 40, loss: 0.002, faults: 12 }
       judge(weather(storm), storm)
+    }
+  })
+
+  test('F02: killed at any moment between submission and result, between two syncs above all: the same', () => {
+    for (let seed = 1; seed <= 400; seed++) {
+      const checker = killedSoonAfter(seed)
+      judge(checker, { seed, nodes: 5, tasks: 1, loss: 0, faults: 1 })
     }
   })
 

@@ -1,4 +1,4 @@
-/** What runs on one channel of a duplex: a run with host functions, or a session. */
+/** What runs on one channel of a duplex: a run, a session, or a streaming operation. */
 import type { BoxDone, TaskView } from '../../../protocol/api.ts'
 import { DUPLEX } from '../../../protocol/api.ts'
 import { type MeshError, toMeshError } from '../../../protocol/errors.ts'

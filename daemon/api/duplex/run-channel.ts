@@ -1,10 +1,16 @@
-/** A run with host functions: opened, host calls and logs both ways, end. When the client goes away, the run ends with it: nobody serves its calls. */
+/**
+ * A run: opened, host calls and logs both ways, end. When the client goes away, a run with host functions ends with it: nobody serves its calls.
+ * `opened` may come as late as the end, since it says that the task is durable.
+ */
 import { DUPLEX, type RunOpen } from '../../../protocol/api.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import { payloadId } from '../../../protocol/duplex-frame.ts'
 import type { Tasks } from '../../tasks/tasks.ts'
 import type { Channel, ChannelOutput } from './channel.ts'
 import { HostCalls } from './host-calls.ts'
+
+/** One for all: it is made at the end of every run, and hardly ever heard */
+const ENDED = new MeshError('E_CALLER_GONE', 'The task has ended')
 
 export function openRun(open: RunOpen, subject: string, tasks: Tasks, out: ChannelOutput): Channel {
   const { key, hostFunctions, ...request } = open
@@ -22,6 +28,7 @@ export function openRun(open: RunOpen, subject: string, tasks: Tasks, out: Chann
     try {
       const view = await tasks.run(request, key === undefined ? { subject } : { subject, key }, {
         hostFunctions,
+        isPatient: true,
         onLog: (line) => out.log(line),
         onHostCall: (name, argsJson, signal) => calls.call(name, argsJson, signal),
       })
@@ -32,7 +39,7 @@ export function openRun(open: RunOpen, subject: string, tasks: Tasks, out: Chann
     } catch (error) {
       out.problem(error)
     } finally {
-      calls.close(new MeshError('E_CALLER_GONE', 'The task has ended'))
+      calls.close(ENDED)
     }
   }
   void run()

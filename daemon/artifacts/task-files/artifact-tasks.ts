@@ -12,7 +12,7 @@ import type { FindArtifacts } from '../../api/artifact-services.ts'
 import { receiptDigest } from '../../../protocol/receipt/receipt.ts'
 import type { Journal, TableWrite } from '../../journal/journal.ts'
 import type { ReceiptBook } from '../../tasks/receipt-book.ts'
-import type { CallerHooks, TaskCaller, Tasks } from '../../tasks/tasks.ts'
+import type { RunHooks, TaskCaller, Tasks } from '../../tasks/tasks.ts'
 import { type FilesRow, pinKey, readFilesRow, TASK_TABLES } from './files-row.ts'
 import { readTaskInput } from './task-input.ts'
 import { madeBefore } from './made-before.ts'
@@ -37,15 +37,12 @@ export class ArtifactTasks implements Tasks {
     this.#parts = parts
   }
 
-  async run(
-    request: RunRequest,
-    caller: TaskCaller,
-    hooks: CallerHooks & { readonly hostFunctions?: readonly string[] } = {},
-  ): Promise<TaskView> {
+  async run(request: RunRequest, caller: TaskCaller, hooks: RunHooks = {}): Promise<TaskView> {
     const { artifacts, ...plain } = request
     if (artifacts === undefined) return this.#parts.tasks.run(plain, caller, hooks)
     const { input, row } = await this.#prepare(plain, artifacts, caller)
-    const task = await this.#parts.tasks.run({ ...plain, input }, caller, hooks)
+    // What is to be done with its files is stored once it is accepted: as early as can be
+    const task = await this.#parts.tasks.run({ ...plain, input }, caller, { ...hooks, isPatient: false })
     const known = this.#row(task.id)
     if (known === undefined) await this.#store(task.id, row, true)
     if (known?.receipt === undefined) this.#follow(task.id)

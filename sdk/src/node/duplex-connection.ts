@@ -60,9 +60,9 @@ export class DuplexConnection implements Duplex {
     return this.#lost !== undefined
   }
 
-  open(type: number, body: RunOpen | SessionOpen | BoxOpen, listener: ChannelListener): Channel {
+  open(type: number, body: RunOpen | SessionOpen | BoxOpen, listener: ChannelListener, json?: string): Channel {
     const channel = this.#nextChannel++
-    this.#send(channel, type, -1, JSON.stringify(body))
+    this.#send(channel, type, -1, json ?? JSON.stringify(body))
     this.#channels.set(channel, listener)
     if (this.#channels.size === 1) this.#socket.ref()
     return {
