@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { main } from '../../daemon/cli/main.ts'
+import type { Io } from '../../daemon/cli/io.ts'
 import { type FakeDaemon, startFake } from './sdk-fake.ts'
 
 interface Outcome {
@@ -32,11 +33,16 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-async function cli(args: readonly string[], stdin = '', columns?: number): Promise<Outcome> {
+async function cli(
+  args: readonly string[],
+  stdin: string | Readable = '',
+  columns?: number,
+  more: Partial<Io> = {},
+): Promise<Outcome> {
   let out = ''
   let err = ''
   const code = await main(args, {
-    stdin: Readable.from([stdin]),
+    stdin: typeof stdin === 'string' ? Readable.from([stdin]) : stdin,
     writeOut: async (text) => {
       out += text
     },
@@ -48,6 +54,7 @@ async function cli(args: readonly string[], stdin = '', columns?: number): Promi
     writeBytes: () => Promise.resolve(),
     tty: undefined,
     env: {},
+    ...more,
   })
   return { code, out, err }
 }
@@ -178,6 +185,34 @@ describe('manyhands', () => {
     const wrong = await cli(['map', file('double.ts'), '--inputs', '-'], '1\n{oops\n')
     expect(wrong.code).toBe(64)
     expect(wrong.err).toContain('line 2 of standard input')
+  })
+
+  it.each([
+    ['run -'],
+    ['run double.ts --input -'],
+    ['map double.ts --inputs -'],
+    ['secret set github'],
+    ['receipt verify -'],
+  ])('Ctrl-C ends %s while it waits for standard input', async (command) => {
+    const silent = new Readable({
+      // Somebody waits for it now
+      read: () => void setImmediate(() => process.emit('SIGINT')),
+    })
+    const args = command.split(' ').map((word) => (word.endsWith('.ts') ? file(word) : word))
+    expect(await cli(args, silent)).toEqual({ code: 130, out: '', err: 'interrupted\n' })
+    expect(silent.destroyed).toBe(true)
+  })
+
+  it('Ctrl-C ends the asking for a secret, and gives the terminal back', async () => {
+    const raw: boolean[] = []
+    const tty = {
+      size: () => ({ columns: 80, rows: 24 }),
+      raw: (on: boolean) => void raw.push(on),
+      onResize: () => () => undefined,
+    }
+    const asked = await cli(['secret', 'set', 'github'], 's3\u0003', 80, { tty })
+    expect(asked).toEqual({ code: 130, out: '', err: 'value of github: \ninterrupted\n' })
+    expect(raw).toEqual([true, false])
   })
 
   it('receipt verify needs no daemon, and exits 65 for a forged one', async () => {

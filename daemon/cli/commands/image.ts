@@ -1,7 +1,7 @@
 /** Images that sandboxes are made from. */
 import type { ImageProgress, ImageView } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
-import { openFile } from '../inputs.ts'
+import { openFile, standardInput } from '../inputs.ts'
 import { ProgressLine } from '../progress.ts'
 import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
@@ -46,7 +46,7 @@ async function make({ output, signal }: Context, { on }: OnFlags, run: Make): Pr
 }
 
 export async function importImage(context: Context, name: string, file: string, flags: OnFlags): Promise<undefined> {
-  const tar = file === '-' ? (context.output.io.stdin as AsyncIterable<Uint8Array>) : await openFile(file)
+  const tar = file === '-' ? standardInput(context) : await openFile(file)
   return make(context, flags, async (options) => (await context.mesh()).images.import(name, tar, options))
 }
 
