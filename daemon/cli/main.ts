@@ -1,23 +1,40 @@
 /** Entry of the `manyhands` command. */
 import { CommanderError } from 'commander'
 import { EXIT_USAGE } from './exit.ts'
-import { type Io, processIo } from './io.ts'
+import { type Io, Output, processIo } from './io.ts'
 import { buildProgram } from './program.ts'
 
 /** @param args without node and script. Resolves with the exit code. */
 export async function main(args: readonly string[], io: Io = processIo()): Promise<number> {
   let exit = 0
-  const program = buildProgram(io, (code) => {
-    exit = code
+  let help = ''
+  const program = buildProgram({
+    io,
+    exit: (code) => {
+      exit = code
+    },
+    help: (text) => {
+      help += text
+    },
   })
   try {
     await program.parseAsync(commandOf(args), { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     // Help is an answer; all else commander refuses is wrong usage
-    return error.exitCode === 0 ? 0 : EXIT_USAGE
+    return error.exitCode === 0 ? await answerHelp(help, io) : EXIT_USAGE
   }
   return exit
+}
+
+async function answerHelp(text: string, io: Io): Promise<number> {
+  try {
+    await io.writeOut(text)
+    return 0
+  } catch (error) {
+    const { tellFailure } = await import('./failure.ts')
+    return tellFailure(error, new Output(io, false))
+  }
 }
 
 /** What is typed without a command means one. */
@@ -27,6 +44,5 @@ function commandOf(args: readonly string[]): string[] {
 }
 
 if (import.meta.main) {
-  process.stdout.on('error', () => process.exit(141))
   process.exitCode = await main(process.argv.slice(2))
 }

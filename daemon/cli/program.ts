@@ -231,7 +231,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     ],
     run: async (context, [shell = '']) => {
       const { completion } = await import('./commands/completion.ts')
-      return completion(context, buildProgram(context.output.io, ignore), shell)
+      return completion(context, buildProgram({ io: context.output.io, exit: ignore, help: ignore }), shell)
     },
   },
   version: {
@@ -252,15 +252,22 @@ const GROUPS: Readonly<Record<string, string>> = {
 
 const ignore = (): void => undefined
 
-/** @param exit told the exit code of the command that ran */
-export function buildProgram(io: Io, exit: (code: number) => void): Command {
+export interface ProgramParts {
+  readonly io: Io
+  /** Told the exit code of the command that ran */
+  readonly exit: (code: number) => void
+  /** Told the help that was asked for */
+  readonly help: (text: string) => void
+}
+
+export function buildProgram(parts: ProgramParts): Command {
   const program = new Command('manyhands')
     .description('An agent cloud that nobody owns: lends and borrows compute between your own hosts.')
     .helpCommand('help [command]', 'help for a command')
     .enablePositionalOptions()
     .showHelpAfterError('(see --help)')
     .exitOverride()
-    .configureOutput({ writeOut: (text) => void io.writeOut(text), writeErr: io.writeErr })
+    .configureOutput({ writeOut: parts.help, writeErr: parts.io.writeErr })
   const groups = new Map<string, Command>()
   for (const [path, leaf] of Object.entries(LEAVES)) {
     let parent = program
@@ -269,7 +276,7 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
       name = name === '' ? word : `${name} ${word}`
       parent = groups.get(name) ?? addGroup(parent, word, name, groups)
     }
-    addLeaf(parent, leaf, io, exit)
+    addLeaf(parent, leaf, parts)
   }
   program.addHelpText(
     'after',
@@ -288,7 +295,7 @@ function addGroup(parent: Command, word: string, name: string, groups: Map<strin
   return command
 }
 
-function addLeaf(parent: Command, leaf: Leaf, io: Io, exit: (code: number) => void): void {
+function addLeaf(parent: Command, leaf: Leaf, { io, exit }: ProgramParts): void {
   const command = parent.command(leaf.usage).description(leaf.about)
   if (leaf.passThrough) command.passThroughOptions()
   for (const [flags, about, choices] of leaf.options ?? []) {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ManyhandsError } from '../../sdk/src/index.ts'
 import { main } from '../../daemon/cli/main.ts'
 import type { Io } from '../../daemon/cli/io.ts'
 import { type FakeDaemon, startFake } from './sdk-fake.ts'
@@ -260,6 +261,15 @@ describe('manyhands', () => {
     expect(outcome).toMatchObject({ code: 64, out: '' })
     expect(outcome.err).not.toBe('')
   })
+
+  it.each([['status'], ['status', '--json'], ['--help']])(
+    '%s says when standard output cannot be written',
+    async (...args) => {
+      const failing = () => Promise.reject(new ManyhandsError('E_STORAGE', 'Cannot write the output: no space left'))
+      const outcome = await cli(args, '', undefined, { writeOut: failing })
+      expect(outcome).toMatchObject({ code: 74, err: 'error: Cannot write the output: no space left [E_STORAGE]\n' })
+    },
+  )
 
   it('prints help on stdout', async () => {
     expect((await cli(['--help'])).out).toContain('manyhands')

@@ -64,6 +64,16 @@ describe('bin/manyhands.mjs', () => {
     expect(run('status')).toMatchObject({ status: 69, stdout: '' })
   })
 
+  it('tells a full disk behind standard output, and leaves quietly when nobody reads it', () => {
+    const shell = (script: string) =>
+      spawnSync('bash', ['-c', script, process.execPath, bin], { env, encoding: 'utf8', timeout: 60_000 })
+    expect(shell('"$0" "$1" paths > /dev/full')).toMatchObject({
+      status: 74,
+      stderr: 'error: Cannot write the output: no space left on device [E_STORAGE]\n',
+    })
+    expect(shell('exec 3> >(true); wait $!; "$0" "$1" paths >&3')).toMatchObject({ status: 141, stderr: '' })
+  })
+
   it.runIf(strangerReads)('serves a user that has no entry and no HOME, as in a bare container', () => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [bin, 'paths', '--json'], {
       env: { PATH: process.env['PATH'], MANYHANDS_HOME: home },
