@@ -86,8 +86,6 @@ export function isCode(text: string): text is keyof Registry {
   return Object.hasOwn(EXIT, text)
 }
 
-/** Wrong usage, as in sysexits(3). */
-export const EXIT_USAGE = 64
 /** Ended by Ctrl-C: 128 + SIGINT. */
 export const EXIT_INTERRUPTED = 130
 

@@ -50,7 +50,10 @@ export function parseJson(text: string, where: string): unknown {
     return JSON.parse(text)
   } catch (error) {
     const detail = error instanceof Error ? error.message : ''
-    throw new ManyhandsError('E_BAD_REQUEST', `Cannot read ${where}: it is not JSON (${detail})`, { cause: error })
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot read ${where}: it is not JSON (${detail})`, {
+      hint: 'A text in JSON stands in double quotes, in a shell: \'"text"\'',
+      cause: error,
+    })
   }
 }
 

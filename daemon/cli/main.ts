@@ -1,8 +1,7 @@
 /** Entry of the `manyhands` command. */
-import { CommanderError } from 'commander'
-import { EXIT_USAGE } from './exit.ts'
+import { type Command, CommanderError } from 'commander'
 import { type Io, Output, processIo } from './io.ts'
-import { buildProgram } from './program.ts'
+import { buildProgram, usageHint } from './program.ts'
 
 /** @param args without node and script. Resolves with the exit code. */
 export async function main(args: readonly string[], io: Io = processIo()): Promise<number> {
@@ -22,7 +21,7 @@ export async function main(args: readonly string[], io: Io = processIo()): Promi
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     // Help is an answer; all else commander refuses is wrong usage
-    return error.exitCode === 0 ? await answerHelp(help, io) : EXIT_USAGE
+    return error.exitCode === 0 ? await answerHelp(help, io) : await refuse(error, program, args, io)
   }
   return exit
 }
@@ -32,9 +31,18 @@ async function answerHelp(text: string, io: Io): Promise<number> {
     await io.writeOut(text)
     return 0
   } catch (error) {
-    const { tellFailure } = await import('./failure.ts')
-    return tellFailure(error, new Output(io, false))
+    return tell(error, io, false)
   }
+}
+
+async function refuse(error: CommanderError, program: Command, args: readonly string[], io: Io): Promise<number> {
+  const { usageFailure, wantsJson } = await import('./usage.ts')
+  return tell(usageFailure(error, program, args, usageHint), io, wantsJson(args))
+}
+
+async function tell(error: unknown, io: Io, json: boolean): Promise<number> {
+  const { tellFailure } = await import('./failure.ts')
+  return tellFailure(error, new Output(io, json))
 }
 
 /** What is typed without a command means one. */

@@ -260,14 +260,19 @@ export interface ProgramParts {
   readonly help: (text: string) => void
 }
 
+/** @param path of a command, e.g. "secret set" */
+export function usageHint(path: string): string | undefined {
+  return LEAVES[path]?.usageHint
+}
+
 export function buildProgram(parts: ProgramParts): Command {
   const program = new Command('manyhands')
     .description('An agent cloud that nobody owns: lends and borrows compute between your own hosts.')
     .helpCommand('help [command]', 'help for a command')
     .enablePositionalOptions()
-    .showHelpAfterError('(see --help)')
     .exitOverride()
-    .configureOutput({ writeOut: parts.help, writeErr: parts.io.writeErr })
+    // What it refuses is told by who called it
+    .configureOutput({ writeOut: parts.help, writeErr: ignore, outputError: ignore })
   const groups = new Map<string, Command>()
   for (const [path, leaf] of Object.entries(LEAVES)) {
     let parent = program

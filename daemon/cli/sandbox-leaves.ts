@@ -201,6 +201,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     usage: 'set <name>',
     about: 'keep a secret, read from standard input or asked for; it is never shown again',
     examples: ['manyhands secret set github < token.txt'],
+    usageHint: 'A value is never taken from the command line: manyhands secret set <name> < file',
     run: async (context, [name = '']) => (await secret()).set(context, name),
   },
   'secret ls': {

@@ -256,10 +256,35 @@ describe('manyhands', () => {
     [['invite', '--ttl', 'soon']],
     [['completion', 'powershell']],
     [['up', '--set', 'nothing']],
-  ])('%j is wrong usage: 64, with a word on stderr alone', async (args) => {
+    [['task']],
+    [['task', 'shwo', 'x']],
+    [['status', 'extra']],
+  ])('%j is wrong usage: 64, what and what to do on stderr, and one JSON object with --json', async (args) => {
     const outcome = await cli(args)
     expect(outcome).toMatchObject({ code: 64, out: '' })
-    expect(outcome.err).not.toBe('')
+    expect(outcome.err).toMatch(/^error: Cannot .*\[E_BAD_REQUEST\]\nhint: /)
+    const json = await cli([...args, '--json'])
+    expect(json.code).toBe(64)
+    expect(JSON.parse(json.out)).toMatchObject({
+      error: { code: 'E_BAD_REQUEST', hint: expect.any(String) as unknown },
+    })
+  })
+
+  it('says what is wanted after a word that is no command by itself, and what was meant', async () => {
+    expect((await cli(['receipt'])).err).toContain('after "manyhands receipt" one of these is wanted: verify [')
+    expect((await cli(['task', 'shwo'])).err).toContain("unknown command 'shwo'; did you mean show? [")
+    expect((await cli(['task', 'shwo'])).err).toContain('hint: See: manyhands task --help')
+  })
+
+  it.each([
+    [['secret', 'set', 'github', 'hunter2']],
+    [['secret', 'set', 'github', "--value=hunter2'\n"]],
+    [['secret', 'set', 'github', '--json', 'hunter2']],
+  ])('%j repeats no word that may be a secret, and says how it is passed', async (args) => {
+    const { code, out, err } = await cli(args)
+    expect(code).toBe(64)
+    expect(out + err).not.toContain('hunter2')
+    expect(err).toContain('hint: A value is never taken from the command line: manyhands secret set <name> < file')
   })
 
   it.each([['status'], ['status', '--json'], ['--help']])(
