@@ -7,6 +7,9 @@ import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { formatSize } from '../units.ts'
 
+/** An image takes minutes: also a log that is looked at shows that it goes on. Milliseconds */
+const LINE_MS = 5_000
+
 interface OnFlags {
   readonly on?: string
 }
@@ -35,7 +38,7 @@ type Make = (options: {
 }) => Promise<ImageView>
 
 async function make({ output, signal }: Context, { on }: OnFlags, run: Make): Promise<undefined> {
-  const line = new ProgressLine(output.io)
+  const line = new ProgressLine(output.io, LINE_MS)
   try {
     const image = await run({ on, signal, onProgress: (progress) => line.show(safeLine(progressText(progress))) })
     line.clear()
