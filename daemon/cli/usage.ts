@@ -30,7 +30,7 @@ function commandIn(program: Command, args: readonly string[]): { command: Comman
   const path: string[] = []
   for (const word of args) {
     const child = command.commands.find((one) => one.name() === word)
-    if (!child) break
+    if (!child || word === 'help') break
     command = child
     path.push(word)
   }

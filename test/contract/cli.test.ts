@@ -122,6 +122,15 @@ describe('manyhands', () => {
     })
   })
 
+  it('options that may be given again leave the words after them alone', async () => {
+    const given = ['--limit', 'wall=5s', '--limit', 'memory=32MB,calls=3', '--label', 'gpu', '--label', 'fast']
+    expect((await cli(['run', ...given, file('double.ts'), '--input-json', '2'])).out).toBe('4\n')
+    expect(daemon.tasks.lastRequest).toMatchObject({
+      requires: { labels: ['gpu', 'fast'] },
+      limits: { wallMs: 5000, memoryBytes: 32 << 20, hostCalls: 3 },
+    })
+  })
+
   it('run tells a failure with its place, and exits by its code', async () => {
     const failed = await cli(['run', file('bad.js')])
     expect(failed.code).toBe(1)
@@ -300,5 +309,13 @@ describe('manyhands', () => {
     expect((await cli(['--help'])).out).toContain('manyhands')
     expect((await cli([])).code).toBe(0)
     expect((await cli(['run', '--help'])).out).toContain('Examples:')
+    const show = await cli(['task', 'show', '--help'])
+    expect(show.out).toContain('Usage: manyhands task show [options] <id>')
+    for (const words of ['help task show', 'task help show']) expect(await cli(words.split(' '))).toEqual(show)
+    expect((await cli(['help', 'task', 'nope'])).err).toContain("unknown command 'nope'")
+    expect(await cli(['help', 'nope'])).toMatchObject({ code: 64, out: '' })
+    expect(await cli(['help'])).toEqual(await cli(['--help']))
+    for (const stream of ['map', 'events', 'task watch', 'egress log'])
+      expect((await cli([...stream.split(' '), '--help'])).out).toMatch(/--json +print one JSON object a line/)
   })
 })
