@@ -22,8 +22,8 @@ export async function list({ mesh, output, signal }: Context, { on }: OnFlags): 
       [
         { title: 'NAMES', of: (one: ImageView) => one.names.join(' ') },
         { title: 'SIZE', of: (one) => formatSize(one.bytes), align: 'right' },
-        { title: 'CREATED', of: (one) => one.createdAt.slice(0, 19) },
-        { title: 'DIGEST', of: (one) => one.digest },
+        { title: 'CREATED', of: (one) => one.createdAt.slice(0, 19), room: 'first' },
+        { title: 'DIGEST', of: (one) => one.digest, room: 'whole' },
       ],
       images,
       output.io.columns,
