@@ -1,7 +1,7 @@
 /** The `manyhands` command as installed: its bin, a detached daemon, signals and exit codes. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { constants, existsSync } from 'node:fs'
-import { type FileHandle, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import { copyFile, type FileHandle, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -72,6 +72,22 @@ describe('bin/manyhands.mjs', () => {
       stderr: 'error: Cannot write the output: no space left on device [E_STORAGE]\n',
     })
     expect(shell('exec 3> >(true); wait $!; "$0" "$1" paths >&3')).toMatchObject({ status: 141, stderr: '' })
+  })
+
+  it('says what to do in a clone that is not set up', async () => {
+    const clone = join(home, 'clone')
+    await mkdir(join(clone, 'bin'), { recursive: true })
+    await mkdir(join(clone, 'daemon', 'cli'), { recursive: true })
+    await copyFile(bin, join(clone, 'bin', 'manyhands.mjs'))
+    await writeFile(join(clone, 'daemon', 'cli', 'main.ts'), "import 'commander'\n")
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(clone, 'bin', 'manyhands.mjs'), 'paths'], {
+      env,
+      encoding: 'utf8',
+    })
+    expect([status, stdout]).toEqual([78, ''])
+    expect(stderr).toBe(
+      `error: this clone is not set up yet: its packages are not installed\nhint: in ${clone}, run: npm run setup\n`,
+    )
   })
 
   it.runIf(strangerReads)('serves a user that has no entry and no HOME, as in a bare container', () => {
