@@ -21,7 +21,7 @@ export async function main(args: readonly string[], io: Io = processIo()): Promi
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     // Help is an answer; all else commander refuses is wrong usage
-    return error.exitCode === 0 ? await answerHelp(help, io) : await refuse(error, program, args, io)
+    return error.exitCode === 0 ? answerHelp(help, io) : refuse(error, program, args, io)
   }
   return exit
 }
