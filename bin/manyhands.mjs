@@ -16,7 +16,9 @@ const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))
 if (Number(process.versions.node.split('.')[0]) >= WANTED) {
   // In a folder of this user only: a shared one could be filled by others
   nodeModule.enableCompileCache(join(cacheFolder(), 'compile'))
-  const { main } = await import(pathToFileURL(findEntry()).href)
+  const entry = findEntry()
+  requirePackages(entry)
+  const { main } = await import(pathToFileURL(entry).href)
   process.exitCode = await main(process.argv.slice(2))
 } else {
   run(findNode())
@@ -26,6 +28,17 @@ if (Number(process.versions.node.split('.')[0]) >= WANTED) {
 function findEntry() {
   const built = join(root, 'dist', 'cli.js')
   return existsSync(built) ? built : join(root, 'daemon', 'cli', 'main.ts')
+}
+
+/** The bundle is there with its packages or not at all; the source of a fresh clone is there without them. */
+function requirePackages(entry) {
+  if (entry.endsWith('.ts') && !existsSync(join(root, 'node_modules', 'commander'))) refuseClone()
+}
+
+function refuseClone() {
+  console.error('error: this clone is not set up yet: its packages are not installed')
+  console.error(`hint: in ${root}, run: npm run setup`)
+  process.exit(78)
 }
 
 function cacheFolder() {
@@ -44,6 +57,8 @@ function findNode() {
   } catch {
     // Said below
   }
+  // A package has no sources
+  if (existsSync(join(root, 'daemon')) && !existsSync(join(root, 'node_modules'))) refuseClone()
   console.error(
     `error: manyhands needs Node ${WANTED} or newer; this is ${process.versions.node} and the package ${name} is not installed`,
   )

@@ -25,11 +25,11 @@ export function artifactsText(artifacts: readonly ArtifactView[], width: Width):
   return table(
     [
       { title: 'NAME', of: (one: ArtifactView) => one.name },
-      { title: 'ID', of: (one) => one.id },
+      { title: 'ID', of: (one) => one.id, room: 'whole' },
       { title: 'VISIBLE TO', of: (one) => (one.visibility === 'mesh' ? 'mesh' : 'readers') },
       { title: 'RECORD', of: (one) => one.sequence, align: 'right' },
       { title: 'SIZE', of: (one) => formatSize(one.bytes), align: 'right' },
-      { title: 'DESCRIPTION', of: (one) => one.description },
+      { title: 'DESCRIPTION', of: (one) => one.description, room: 'first' },
     ],
     artifacts,
     width,
@@ -118,7 +118,7 @@ export function replicationText(view: ReplicationView, width: Width): string {
 export function verifyText(view: VerifyView, width: Width): string {
   const rows = table(
     [
-      { title: 'WRITER', of: (one: VerifyView['writers'][number]) => one.writer },
+      { title: 'WRITER', of: (one: VerifyView['writers'][number]) => one.writer, room: 'whole' },
       { title: 'RECORDS', of: (one) => one.records, align: 'right' },
       { title: 'NEWEST', of: (one) => one.sequence, align: 'right' },
       { title: 'ROLE', of: (one) => (one.writer === view.owner ? 'owner' : 'writer') },
@@ -157,11 +157,11 @@ export function gitTokensText(tokens: readonly GitTokenView[], width: Width): st
   if (tokens.length === 0) return 'No tokens.'
   return table(
     [
-      { title: 'ID', of: (one: GitTokenView) => one.id },
+      { title: 'ID', of: (one: GitTokenView) => one.id, room: 'whole' },
       { title: 'NAME', of: (one) => one.name },
       { title: 'ACCESS', of: (one) => one.access },
-      { title: 'EXPIRES', of: (one) => one.expiresAt ?? 'never' },
-      { title: 'CREATED', of: (one) => one.createdAt },
+      { title: 'EXPIRES', of: (one) => one.expiresAt ?? 'never', room: 'first' },
+      { title: 'CREATED', of: (one) => one.createdAt, room: 'first' },
     ],
     tokens,
     width,
@@ -172,12 +172,16 @@ export function proposalsText(proposals: readonly ProposalView[], width: Width):
   if (proposals.length === 0) return 'No proposals.'
   return table(
     [
-      { title: 'ID', of: (one: ProposalView) => one.id },
+      { title: 'ID', of: (one: ProposalView) => one.id, room: 'whole' },
       { title: 'STATE', of: (one) => one.state },
       { title: 'FROM', of: (one) => one.from },
       { title: 'INTO', of: (one) => one.into },
-      { title: 'LACKING', of: (one) => (one.state === 'open' ? one.lacking.join('; ') || 'nothing' : undefined) },
-      { title: 'TITLE', of: (one) => one.title },
+      {
+        title: 'LACKING',
+        of: (one) => (one.state === 'open' ? one.lacking.join('; ') || 'nothing' : undefined),
+        room: 'first',
+      },
+      { title: 'TITLE', of: (one) => one.title, room: 'first' },
     ],
     proposals,
     width,

@@ -15,7 +15,7 @@ const io: Io = {
   tty: undefined,
   env: {},
 }
-const program = buildProgram(io, () => undefined)
+const program = buildProgram({ io, exit: () => undefined, help: () => undefined })
 
 /** What bash offers after the given words, the last of which is unfinished. */
 function offered(...words: string[]): string[] {

@@ -81,19 +81,11 @@ export const EXIT: { readonly [Code in keyof Registry]: Registry[Code]['exit'] }
   E_INTERNAL: 70,
 }
 
-/** The last code of the registry that a text names as "[E_...]". */
-export function codeNamedIn(text: string): keyof Registry | undefined {
-  return Object.keys(EXIT)
-    .filter(isCode)
-    .findLast((code) => text.includes(`[${code}]`))
-}
-
-function isCode(text: string): text is keyof Registry {
+/** Whether a text is a code of the registry. */
+export function isCode(text: string): text is keyof Registry {
   return Object.hasOwn(EXIT, text)
 }
 
-/** Wrong usage, as in sysexits(3). */
-export const EXIT_USAGE = 64
 /** Ended by Ctrl-C: 128 + SIGINT. */
 export const EXIT_INTERRUPTED = 130
 

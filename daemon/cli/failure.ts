@@ -9,17 +9,23 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted'
 }
 
-/** Says it on stderr and, with --json, as the one object on stdout. Returns the exit code. */
+/** Says it on stderr and, with --json, as the one object on stdout. Returns the exit code. Never rejects. */
 export async function tellFailure(error: unknown, output: Output): Promise<number> {
   if (error instanceof Interrupted) {
     output.note('interrupted')
-    if (output.json) await output.jsonLine({ error: { code: 'E_CANCELED', message: 'interrupted' } })
+    await tellJson({ code: 'E_CANCELED', message: 'interrupted' }, output)
     return EXIT_INTERRUPTED
   }
   const known = toKnown(error)
   output.note(failureText(known))
-  if (output.json) await output.jsonLine({ error: failureJson(known) })
+  await tellJson(failureJson(known), output)
   return exitOf(known.code)
+}
+
+async function tellJson(failure: Record<string, unknown>, output: Output): Promise<void> {
+  if (!output.json) return
+  // The failure may be just that standard output cannot be written
+  await output.jsonLine({ error: failure }).catch(() => undefined)
 }
 
 export function failureText(error: ManyhandsError): string {

@@ -1,16 +1,20 @@
-/** Reads what the user names by path, or "-" for standard input. Bounded. */
+/** Reads what the user names by path, or "-" for standard input. Bounded; Ctrl-C ends it, as standard input need not end by itself. */
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { ManyhandsError } from '../../sdk/src/index.ts'
-import type { Io } from './io.ts'
+import type { Context } from './context.ts'
 
 /** JSON text of one input; the daemon takes as much. */
 const MAX_BYTES = 8 << 20
 const MAX_LINES = 1_000_000
 
-function openInput(path: string, io: Io): Readable {
-  return path === '-' ? io.stdin : createReadStream(path)
+/** Whose standard input it is, and what ends the reading. */
+type Reader = Pick<Context, 'output' | 'signal'>
+
+/** Standard input as it comes. To be iterated once. */
+export function standardInput({ output, signal }: Reader): AsyncIterable<Uint8Array> {
+  return untilAborted(output.io.stdin, signal)
 }
 
 /** The bytes of a file, which is there and may be read when this resolves. To be iterated once. @throws ManyhandsError E_NOT_FOUND */
@@ -24,10 +28,10 @@ export async function openFile(path: string): Promise<AsyncIterable<Uint8Array>>
 }
 
 /** @throws ManyhandsError E_NOT_FOUND, E_TOO_LARGE */
-export async function readText(path: string, io: Io): Promise<string> {
+export async function readText(path: string, reader: Reader): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of chunksOf(path, io)) {
+  for await (const chunk of chunksOf(path, reader)) {
     size += chunk.length
     if (size > MAX_BYTES) throw tooLarge(path)
     chunks.push(chunk)
@@ -36,8 +40,8 @@ export async function readText(path: string, io: Io): Promise<string> {
 }
 
 /** @throws ManyhandsError E_BAD_REQUEST when it is not JSON */
-export async function readJson(path: string, io: Io): Promise<unknown> {
-  return parseJson(await readText(path, io), path === '-' ? 'standard input' : path)
+export async function readJson(path: string, reader: Reader): Promise<unknown> {
+  return parseJson(await readText(path, reader), path === '-' ? 'standard input' : path)
 }
 
 /** @param where for the message */
@@ -46,14 +50,17 @@ export function parseJson(text: string, where: string): unknown {
     return JSON.parse(text)
   } catch (error) {
     const detail = error instanceof Error ? error.message : ''
-    throw new ManyhandsError('E_BAD_REQUEST', `Cannot read ${where}: it is not JSON (${detail})`, { cause: error })
+    throw new ManyhandsError('E_BAD_REQUEST', `Cannot read ${where}: it is not JSON (${detail})`, {
+      hint: 'A text in JSON stands in double quotes, in a shell: \'"text"\'',
+      cause: error,
+    })
   }
 }
 
 /** One JSON value a line; empty lines are skipped. Pulled: lines are read as they are needed. */
-export async function* readJsonLines(path: string, io: Io): AsyncGenerator<unknown> {
+export async function* readJsonLines(path: string, reader: Reader): AsyncGenerator<unknown> {
   let number = 0
-  for await (const line of linesOf(chunksOf(path, io), path)) {
+  for await (const line of linesOf(chunksOf(path, reader), path)) {
     number++
     if (number > MAX_LINES) throw new ManyhandsError('E_TOO_LARGE', `Cannot map ${path}: more than ${MAX_LINES} inputs`)
     if (line.trim() !== '') yield parseJson(line, `line ${number} of ${path === '-' ? 'standard input' : path}`)
@@ -79,11 +86,26 @@ async function* linesOf(chunks: AsyncIterable<Buffer>, path: string): AsyncGener
   if (size > 0) yield Buffer.concat(held).toString('utf8')
 }
 
-async function* chunksOf(path: string, io: Io): AsyncGenerator<Buffer> {
+async function* chunksOf(path: string, { output, signal }: Reader): AsyncGenerator<Buffer> {
   try {
-    for await (const chunk of openInput(path, io)) yield Buffer.from(chunk as Buffer | string)
+    yield* untilAborted(path === '-' ? output.io.stdin : createReadStream(path), signal)
   } catch (error) {
     throw unreadable(path, error)
+  }
+}
+
+/** @throws the signal's reason */
+async function* untilAborted(stream: Readable, signal: AbortSignal): AsyncGenerator<Buffer> {
+  signal.throwIfAborted()
+  const stop = (): void => void stream.destroy(new Error('The signal ended the reading'))
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    for await (const chunk of stream) yield Buffer.from(chunk as Buffer | string)
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', stop)
   }
 }
 

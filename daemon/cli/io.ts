@@ -1,5 +1,5 @@
 /** The outside of the CLI: stdout for the answer, stderr for all else. Tests give their own. */
-import type { Readable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { safeJson, safeText } from './terminal.ts'
 
 export interface Tty {
@@ -12,14 +12,14 @@ export interface Tty {
 
 export interface Io {
   readonly stdin: Readable
-  /** Resolves once the text was taken, so that a slow reader slows the sender. */
+  /** Resolves once the text was taken, so that a slow reader slows the sender. Rejects with E_STORAGE when it cannot be written. */
   readonly writeOut: (text: string) => Promise<void>
   readonly writeErr: (text: string) => void
   /** Terminal columns of stdout; undefined when it is no terminal */
   readonly columns: number | undefined
   /** Whether stderr is a terminal */
   readonly interactive: boolean
-  /** Bytes as they are; resolves once they were taken */
+  /** Bytes as they are; resolves once they were taken, rejects as `writeOut` does */
   readonly writeBytes: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => Promise<void>
   /** The terminal of the user, for a terminal inside; undefined when standard input or output is none */
   readonly tty: Tty | undefined
@@ -27,25 +27,36 @@ export interface Io {
 }
 
 export function processIo(): Io {
+  // A write that fails is told to who wrote; without a listener it would end the process as well
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', endIfUnread)
   return {
     stdin: process.stdin,
-    writeOut: (text) =>
-      new Promise((resolve) => {
-        // A reader that left (`| head`) ends the program quietly, as SIGPIPE would
-        process.stdout.write(text, (error) => (error ? process.exit(141) : resolve()))
-      }),
+    writeOut: (text) => writeTo(process.stdout, text),
     writeErr: (text) => {
       process.stderr.write(text)
     },
     columns: process.stdout.isTTY ? process.stdout.columns : undefined,
     interactive: process.stderr.isTTY,
-    writeBytes: (stream, bytes) =>
-      new Promise((resolve) => {
-        process[stream].write(bytes, (error) => (error ? process.exit(141) : resolve()))
-      }),
+    writeBytes: (stream, bytes) => writeTo(process[stream], bytes),
     tty: process.stdin.isTTY && process.stdout.isTTY ? processTty() : undefined,
     env: process.env,
   }
+}
+
+/** @throws ManyhandsError E_STORAGE */
+async function writeTo(stream: Writable, data: string | Uint8Array): Promise<void> {
+  const error = await new Promise<Error | null | undefined>((resolve) => void stream.write(data, resolve))
+  if (!error) return
+  endIfUnread(error)
+  const { ManyhandsError } = await import('../../sdk/src/index.ts')
+  // "ENOSPC: no space left on device, write"
+  const why = error.message.replace(/^E[A-Z]+: |, write$/g, '')
+  throw new ManyhandsError('E_STORAGE', `Cannot write the output: ${why}`, { cause: error })
+}
+
+/** A reader that left (`| head`) ends the program quietly, as SIGPIPE would. */
+function endIfUnread(error: Error): void {
+  if ('code' in error && error.code === 'EPIPE') process.exit(141)
 }
 
 function processTty(): Tty {

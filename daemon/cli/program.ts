@@ -12,7 +12,7 @@ const task = () => import('./commands/task.ts')
 
 const CONFIG_OPTIONS: Leaf['options'] = [
   ['--name <name>', "display name of this node (default: the host's name)"],
-  ['--listen <multiaddr...>', 'where to listen for peers (default: /ip4/0.0.0.0/tcp/0)'],
+  ['--listen <multiaddr>+', 'where to listen for peers (default: /ip4/0.0.0.0/tcp/0)'],
   ['--port <number>', 'also serve the local API on loopback TCP; 0: any free port (default: unix socket only)'],
   [
     '--log-level <level>',
@@ -20,15 +20,15 @@ const CONFIG_OPTIONS: Leaf['options'] = [
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
   ],
   ['--config <file>', 'configuration file (default: see `manyhands paths`)'],
-  ['--set <key=value...>', 'any configuration key, e.g. executor.slots=4'],
+  ['--set <key=value>+', 'any configuration key, e.g. executor.slots=4'],
 ]
 
 const TASK_OPTIONS: NonNullable<Leaf['options']> = [
   ['--on <node>', 'any, local, other, or the name or id of a node (default: any)'],
   ['--grade <grade>', 'lowest isolation grade that will do', ['process', 'jailed', 'gvisor', 'microvm']],
   ['--capability <label>', 'what the node must offer (default: isolate)'],
-  ['--label <label...>', 'labels the node must carry'],
-  ['--limit <name=value...>', 'wall, cpu (500ms, 5s); memory, output, log, call-bytes (64MB); calls (100)'],
+  ['--label <label>+', 'labels the node must carry'],
+  ['--limit <name=value>+', 'wall, cpu (500ms, 5s); memory, output, log, call-bytes (64MB); calls (100)'],
   ['--deadline <duration>', 'for the whole task over all attempts'],
   ['--name <name>', 'shown in listings'],
   ['--key <key>', 'idempotency key: the same key and request are one task and one answer'],
@@ -59,7 +59,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
     usage: 'invite',
     about: 'make a single-use invite to the mesh',
     options: [
-      ['--role <role>', 'what the new node may do', ['member', 'admin']],
+      ['--role <role>', 'what the new node may do (default: member)', ['member', 'admin']],
       ['--ttl <duration>', 'how long it is good for, at most 7d (default: 1h)'],
     ],
     examples: ['manyhands invite', 'manyhands invite --role admin --ttl 10m --json'],
@@ -102,7 +102,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
       ['--detach', 'print the task and return'],
       ['--quiet', 'without the console output of the program'],
       ['--take <artifact@rev>', 'give it the files of an artifact as input.files'],
-      ['--take-path <path...>', 'only these files and folders'],
+      ['--take-path <path>+', 'only these files and folders'],
       ['--give <artifact@branch>', 'commit the files it returns, {files: {path: text}}'],
     ],
     examples: [
@@ -116,6 +116,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
   map: {
     usage: 'map <file>',
     about: 'run a program over every line of a file, on the whole mesh; results in order',
+    stream: true,
     options: [
       ['!--inputs <jsonl>', 'one JSON value a line; "-" reads standard input'],
       ['--progress', 'counts by node, on a terminal'],
@@ -150,6 +151,7 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
   'task watch': {
     usage: 'watch <id>',
     about: 'its events from the beginning to its end',
+    stream: true,
     run: async (context, [id = '']) => (await task()).watch(context, id),
   },
   'task cancel': {
@@ -208,7 +210,8 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
   },
   events: {
     usage: 'events',
-    about: 'what happens in the mesh, as it happens; with --json one object a line',
+    about: 'what happens in the mesh, as it happens',
+    stream: true,
     run: async (context) => (await node()).events(context),
   },
   'config show': {
@@ -224,14 +227,14 @@ const LEAVES: Readonly<Record<string, Leaf>> = {
   },
   completion: {
     usage: 'completion <shell>',
-    about: 'completion script for bash, zsh or fish',
+    about: 'completion script for a shell: bash, zsh or fish',
     examples: [
       'source <(manyhands completion bash)',
       'manyhands completion fish > ~/.config/fish/completions/manyhands.fish',
     ],
     run: async (context, [shell = '']) => {
       const { completion } = await import('./commands/completion.ts')
-      return completion(context, buildProgram(context.output.io, ignore), shell)
+      return completion(context, buildProgram({ io: context.output.io, exit: ignore, help: ignore }), shell)
     },
   },
   version: {
@@ -252,15 +255,26 @@ const GROUPS: Readonly<Record<string, string>> = {
 
 const ignore = (): void => undefined
 
-/** @param exit told the exit code of the command that ran */
-export function buildProgram(io: Io, exit: (code: number) => void): Command {
+export interface ProgramParts {
+  readonly io: Io
+  /** Told the exit code of the command that ran */
+  readonly exit: (code: number) => void
+  /** Told the help that was asked for */
+  readonly help: (text: string) => void
+}
+
+/** @param path of a command, e.g. "secret set" */
+export function usageHint(path: string): string | undefined {
+  return LEAVES[path]?.usageHint
+}
+
+export function buildProgram(parts: ProgramParts): Command {
   const program = new Command('manyhands')
     .description('An agent cloud that nobody owns: lends and borrows compute between your own hosts.')
-    .helpCommand('help [command]', 'help for a command')
     .enablePositionalOptions()
-    .showHelpAfterError('(see --help)')
     .exitOverride()
-    .configureOutput({ writeOut: (text) => void io.writeOut(text), writeErr: io.writeErr })
+    // What it refuses is told by who called it
+    .configureOutput({ writeOut: parts.help, writeErr: ignore, outputError: ignore })
   const groups = new Map<string, Command>()
   for (const [path, leaf] of Object.entries(LEAVES)) {
     let parent = program
@@ -269,8 +283,9 @@ export function buildProgram(io: Io, exit: (code: number) => void): Command {
       name = name === '' ? word : `${name} ${word}`
       parent = groups.get(name) ?? addGroup(parent, word, name, groups)
     }
-    addLeaf(parent, leaf, io, exit)
+    addLeaf(parent, leaf, parts)
   }
+  for (const command of [program, ...groups.values()]) addHelp(command)
   program.addHelpText(
     'after',
     '\nmanyhands --version is short for manyhands version.\nExit codes and errors: docs/ERRORS.md. MANYHANDS_HOME puts everything of a node under one folder.',
@@ -288,17 +303,34 @@ function addGroup(parent: Command, word: string, name: string, groups: Map<strin
   return command
 }
 
-function addLeaf(parent: Command, leaf: Leaf, io: Io, exit: (code: number) => void): void {
+/** Unlike commander's own it goes down the tree, and refuses what is not there. */
+function addHelp(parent: Command): void {
+  const help = parent.helpCommand(false).command('help [command...]').description('help for a command')
+  help.action(() => {
+    let command = parent
+    for (const word of help.args) {
+      const child = command.commands.find((one) => one.name() === word)
+      if (!child) command.error(`error: unknown command '${word}'`, { code: 'commander.unknownCommand' })
+      else command = child
+    }
+    command.help()
+  })
+}
+
+function addLeaf(parent: Command, leaf: Leaf, { io, exit }: ProgramParts): void {
   const command = parent.command(leaf.usage).description(leaf.about)
   if (leaf.passThrough) command.passThroughOptions()
   for (const [flags, about, choices] of leaf.options ?? []) {
-    const option = new Option(flags.replace(/^!|\+$/g, ''), about)
+    const option = new Option(
+      flags.replace(/^!|\+$/g, ''),
+      flags.endsWith('+') ? `${about}; may be given again` : about,
+    )
     if (choices) option.choices([...choices])
     if (flags.endsWith('+')) option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text])
     if (flags.startsWith('!')) option.makeOptionMandatory()
     command.addOption(option)
   }
-  command.option('--json', 'print one JSON object')
+  command.option('--json', leaf.stream ? 'print one JSON object a line' : 'print one JSON object')
   if (leaf.examples) command.addHelpText('after', `\nExamples:\n${leaf.examples.map((line) => `  ${line}`).join('\n')}`)
   command.action(async () => {
     const { json, ...flags } = command.opts<Record<string, unknown>>()

@@ -41,4 +41,13 @@ describe('ProgressLine', () => {
     line.clear()
     expect(written).toEqual([])
   })
+
+  it('writes a plain line now and then into a log of what takes long', () => {
+    const written: string[] = []
+    const line = new ProgressLine(io(false, written), 3_600_000)
+    line.show('first, and longer than a terminal is wide')
+    line.show('dropped: within the hour')
+    line.clear()
+    expect(written).toEqual(['first, and longer than a terminal is wide\n'])
+  })
 })

@@ -1,4 +1,4 @@
-/** One line on stderr that is drawn again, on a terminal only. */
+/** One line on stderr that is drawn again on a terminal; elsewhere a line now and then, if at all. */
 import type { MapProgress } from '../../sdk/src/index.ts'
 import type { Io } from './io.ts'
 import { nameOf, type NodeNames } from './node-names.ts'
@@ -8,18 +8,22 @@ const REDRAW_MS = 100
 
 export class ProgressLine {
   readonly #io: Io
-  #drawnAt = -REDRAW_MS
+  readonly #everyMs: number
+  #drawnAt = -Infinity
   #shown = false
 
-  constructor(io: Io) {
+  /** @param everyMs where there is no terminal: at most a line in so many milliseconds; none without it */
+  constructor(io: Io, everyMs?: number) {
     this.#io = io
+    this.#everyMs = io.interactive ? REDRAW_MS : (everyMs ?? Infinity)
   }
 
   /** Drops what comes faster than it can be read. */
   show(text: string): void {
     const now = performance.now()
-    if (!this.#io.interactive || now - this.#drawnAt < REDRAW_MS) return
+    if (this.#everyMs === Infinity || now - this.#drawnAt < this.#everyMs) return
     this.#drawnAt = now
+    if (!this.#io.interactive) return this.#io.writeErr(`${text}\n`)
     this.#shown = true
     this.#io.writeErr(`\r\u001b[2K${fit(text, (this.#io.columns ?? 80) - 1)}`)
   }

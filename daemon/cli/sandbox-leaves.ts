@@ -13,15 +13,15 @@ const ON: NonNullable<Leaf['options']>[number] = ['--on <node>', 'name or id of 
 
 const EXEC_OPTIONS: NonNullable<Leaf['options']> = [
   ['--cwd <folder>', 'folder to run in (default: the workspace)'],
-  ['--env <name=value>+', 'environment of the command; may be given again'],
+  ['--env <name=value>+', 'environment of the command'],
   ['--timeout <duration>', 'end it after'],
 ]
 
 const RULE_OPTIONS: NonNullable<Leaf['options']> = [
   ['!--host <host>', 'a name, *.example.com (any name below it), an address, or "*"'],
-  ['--for <subject...>', 'any, agent/<name>, task/<id>, sandbox/<name>, node/<id> (default: any)'],
-  ['--port <port...>', 'only these (default: 80 and 443 to allow, all to deny)'],
-  ['--method <method...>', 'only these'],
+  ['--for <subject>+', 'any, agent/<name>, task/<id>, sandbox/<name>, node/<id> (default: any)'],
+  ['--port <port>+', 'only these (default: 80 and 443 to allow, all to deny)'],
+  ['--method <method>+', 'only these'],
   ['--path <pattern>', 'only paths like this; "*" stands for anything'],
   ['--id <id>', 'in place of the rule with this id'],
   ['--note <text>', 'for people'],
@@ -39,8 +39,8 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
       ['--on <node>', 'any, local, other, or the name or id of a node (default: any)'],
       ['--grade <grade>', 'lowest isolation grade that will do', ['process', 'jailed', 'gvisor', 'microvm']],
       ['--profile <profile>', 'strict: read-only root; build: root inside (default: strict)', ['strict', 'build']],
-      ['--limit <name=value...>', 'memory, disk, tmp, root (512MB); cpus (0.5); pids, inodes (1000)'],
-      ['--env <name=value...>', 'environment of every command; no secrets'],
+      ['--limit <name=value>+', 'memory, disk, tmp, root (512MB); cpus (0.5); pids, inodes (1000)'],
+      ['--env <name=value>+', 'environment of every command; no secrets'],
       ['--idle <duration>', 'sleep when unused for this long; 0: never'],
       ['--agent <agent>', 'whose egress rules it is under'],
       ['--key <key>', 'idempotency key: the same key and request are one sandbox'],
@@ -201,6 +201,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     usage: 'set <name>',
     about: 'keep a secret, read from standard input or asked for; it is never shown again',
     examples: ['manyhands secret set github < token.txt'],
+    usageHint: 'A value is never taken from the command line: manyhands secret set <name> < file',
     run: async (context, [name = '']) => (await secret()).set(context, name),
   },
   'secret ls': {
@@ -218,9 +219,9 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     about: 'let guests reach a host',
     options: [
       ...RULE_OPTIONS,
-      ['--address <range...>', 'addresses as CIDR that are not public and may be reached'],
-      ['--inject <header=secret...>', 'put a secret into a header, e.g. Authorization=github'],
-      ['--replace <header=secret...>', 'replace the placeholder that the guest holds in a header'],
+      ['--address <range>+', 'addresses as CIDR that are not public and may be reached'],
+      ['--inject <header=secret>+', 'put a secret into a header, e.g. Authorization=github'],
+      ['--replace <header=secret>+', 'replace the placeholder that the guest holds in a header'],
       ['--placeholder <variable>', 'with --replace: environment variable in which the guest finds the placeholder'],
       ['--rewrite <url>', 'go there instead: scheme, host and port of this URL'],
       ['--handler <program>', 'a program that answers instead of the host'],
@@ -253,7 +254,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     usage: 'explain <url>',
     about: 'what would happen to a request, and why',
     options: [
-      ['--for <subject>+', 'agent/<name>, task/<id>, sandbox/<name>, node/<id>; may be given again'],
+      ['--for <subject>+', 'agent/<name>, task/<id>, sandbox/<name>, node/<id>'],
       ['--method <method>', 'of the request (default: only what is known of a tunnel)'],
     ],
     examples: ['manyhands policy explain https://api.github.com/user --for agent/ci --method GET'],
@@ -264,7 +265,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     about: "let named guests reach a service of this node's network by name",
     options: [
       ['!--to <target>', 'tcp:<host>:<port>'],
-      ['!--grant <subject...>', 'any, agent/<name>, task/<id>, sandbox/<name>, node/<id>'],
+      ['!--grant <subject>+', 'any, agent/<name>, task/<id>, sandbox/<name>, node/<id>'],
     ],
     examples: ['manyhands service expose pg --to tcp:127.0.0.1:5432 --grant agent/report'],
     run: async (context, [name = ''], flags) =>
@@ -282,7 +283,8 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
   },
   'egress log': {
     usage: 'log',
-    about: 'every decision of the door; with --json one object a line',
+    about: 'every decision of the door',
+    stream: true,
     options: [['-f, --follow', 'go on as they are made']],
     run: async (context, _, flags) => (await import('./commands/egress.ts')).log(context, flags),
   },

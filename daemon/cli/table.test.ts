@@ -24,6 +24,20 @@ describe('table()', () => {
     expect(text).toContain('…')
   })
 
+  it('never cuts what one copies, and cuts remarks before anything else', () => {
+    const rows = [{ id: 'x'.repeat(40), state: 'connected', note: 'n'.repeat(40) }]
+    type One = (typeof rows)[number]
+    const cuts = [
+      { title: 'NOTE', of: (row: One) => row.note, room: 'first' as const },
+      { title: 'STATE', of: (row: One) => row.state },
+      { title: 'ID', of: (row: One) => row.id, room: 'whole' as const },
+    ]
+    const [, roomy] = table(cuts, rows, 70).split('\n')
+    expect(roomy).toBe(`${'n'.repeat(16)}…  connected  ${'x'.repeat(40)}`)
+    const [, narrow] = table(cuts, rows, 20).split('\n')
+    expect(narrow).toBe(`nnn…  connected  ${'x'.repeat(40)}`)
+  })
+
   it('API-11 shows the codes of names that would steer the terminal', () => {
     expect(table(columns, [{ name: 'a\u001b[2J\nb' }], undefined)).toContain('a\\x1b[2J\\x0ab')
     expect(pairs([['key', 'a\rb']])).toBe('key  a\\x0db')

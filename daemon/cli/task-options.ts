@@ -2,7 +2,7 @@
 import type { LimitsInput, LoadedProgram, ProgramInput, RequiresInput } from '../../sdk/src/index.ts'
 import { loadProgram, ManyhandsError } from '../../sdk/src/index.ts'
 import { readText } from './inputs.ts'
-import type { Io } from './io.ts'
+import type { Context } from './context.ts'
 import { parseDuration, parseLimits } from './units.ts'
 
 export interface TaskFlags {
@@ -50,6 +50,9 @@ export function commonOptions(flags: TaskFlags): CommonOptions {
 }
 
 /** "-" reads the program from standard input, as TypeScript. */
-export async function readProgram(file: string, io: Io): Promise<LoadedProgram | ProgramInput> {
-  return file === '-' ? loadProgram('stdin.ts', { source: await readText('-', io) }) : loadProgram(file)
+export async function readProgram(
+  file: string,
+  context: Pick<Context, 'output' | 'signal'>,
+): Promise<LoadedProgram | ProgramInput> {
+  return file === '-' ? loadProgram('stdin.ts', { source: await readText('-', context) }) : loadProgram(file)
 }

@@ -79,6 +79,10 @@ describe('loadConfig()', () => {
     ['{ "name": ', /:1: not valid JSON/],
     ['[]', /:1: an object is wanted/],
     ['{ "__proto__": { "name": "x" } }', /__proto__: unknown key/],
+    [
+      '{ "egress": { "caFiles": ["/a.pem", "b.pem"] } }',
+      /egress\.caFiles: absolute paths are wanted: received "b\.pem"/,
+    ],
     ['{ "lease": { "renewMs": 9000 } }', /lease\.renewMs: at most half/],
     [
       '{ "executor": { "defaults": { "memoryBytes": 1073741824 } } }',

@@ -3,6 +3,7 @@
  * Deciding is pure (`mergeConfig`); only `loadConfig` reads the file.
  */
 import { readFileSync } from 'node:fs'
+import { isAbsolute } from 'node:path'
 import { MeshError } from '../../protocol/errors.ts'
 import { parseConfigFile, type FileLayer } from './file.ts'
 import { CONFIG_KEYS, type ConfigKey } from './keys.ts'
@@ -151,6 +152,10 @@ function crossChecks(config: Config, given: ReadonlyMap<string, Given>): string[
     problems.push(
       `${blame('lease.marginMs')}: lease.marginMs: less than lease.durationMs - lease.renewMs is wanted: received ${lease.marginMs}`,
     )
+  // A daemon of its own runs in the root folder: the same text must mean the same file there
+  for (const file of config.egress.caFiles)
+    if (!isAbsolute(file))
+      problems.push(`${blame('egress.caFiles')}: egress.caFiles: absolute paths are wanted: received "${file}"`)
   for (const [name, value] of Object.entries(executor.defaults)) {
     const ceiling: unknown = Object.entries(executor.ceilings).find(([other]) => other === name)?.[1]
     if (typeof ceiling === 'number' && value > ceiling)

@@ -169,7 +169,12 @@ const sandbox = {
 
 const egress = {
   dnsServers: list(8, 64, [], "Name servers of the door, address or address:port, instead of this host's"),
-  caFiles: list(16, 4096, [], 'Files with certificates (PEM) of authorities trusted besides the public ones'),
+  caFiles: list(
+    16,
+    4096,
+    [],
+    'Files with certificates (PEM) of authorities trusted besides the public ones, absolute paths',
+  ),
   auditBytes: bytes(64 << 10, 1024 * MIB, 16 * MIB, 'Size at which the log of decisions is moved aside'),
 }
 

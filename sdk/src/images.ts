@@ -48,7 +48,7 @@ export class Images {
   async #run(open: BoxOpen, options: ImageOptions, tar?: AsyncIterable<Uint8Array>): Promise<ImageView> {
     const box = new BoxStream(await this.#duplex(options.signal), open, options.signal)
     const sending = tar === undefined ? undefined : send(box, tar)
-    // A refusal is told below, by what comes back
+    // A refusal is told below, by what comes back; of a signal, which ends both, the second has nobody who waits for it
     sending?.catch(() => undefined)
     for await (const line of lines(box))
       options.onProgress?.(decodeText(imageProgress, line, 'the progress of an image'))

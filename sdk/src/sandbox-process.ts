@@ -127,6 +127,8 @@ export async function exec(target: BoxTarget, argv: readonly string[], options: 
   const request = { ...requestOf(argv, options), stdin: stdin === undefined ? undefined : true, maxOutputBytes }
   const box = await openExec(target, compact<ExecRequest>(request), signal)
   const feeding = stdin === undefined ? undefined : feed(box, stdin)
+  // A signal ends both: the one that is heard of second has nobody who waits for it
+  feeding?.catch(() => undefined)
   const collected: Record<OutputPiece['stream'], Uint8Array[]> = { stdout: [], stderr: [] }
   for await (const piece of pieces(box)) {
     if (stream) await stream(piece)

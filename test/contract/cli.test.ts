@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ManyhandsError } from '../../sdk/src/index.ts'
 import { main } from '../../daemon/cli/main.ts'
+import type { Io } from '../../daemon/cli/io.ts'
 import { type FakeDaemon, startFake } from './sdk-fake.ts'
 
 interface Outcome {
@@ -32,11 +34,16 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-async function cli(args: readonly string[], stdin = '', columns?: number): Promise<Outcome> {
+async function cli(
+  args: readonly string[],
+  stdin: string | Readable = '',
+  columns?: number,
+  more: Partial<Io> = {},
+): Promise<Outcome> {
   let out = ''
   let err = ''
   const code = await main(args, {
-    stdin: Readable.from([stdin]),
+    stdin: typeof stdin === 'string' ? Readable.from([stdin]) : stdin,
     writeOut: async (text) => {
       out += text
     },
@@ -48,6 +55,7 @@ async function cli(args: readonly string[], stdin = '', columns?: number): Promi
     writeBytes: () => Promise.resolve(),
     tty: undefined,
     env: {},
+    ...more,
   })
   return { code, out, err }
 }
@@ -111,6 +119,15 @@ describe('manyhands', () => {
       state: 'completed',
       output: 6,
       explanation: { rounds: [] },
+    })
+  })
+
+  it('options that may be given again leave the words after them alone', async () => {
+    const given = ['--limit', 'wall=5s', '--limit', 'memory=32MB,calls=3', '--label', 'gpu', '--label', 'fast']
+    expect((await cli(['run', ...given, file('double.ts'), '--input-json', '2'])).out).toBe('4\n')
+    expect(daemon.tasks.lastRequest).toMatchObject({
+      requires: { labels: ['gpu', 'fast'] },
+      limits: { wallMs: 5000, memoryBytes: 32 << 20, hostCalls: 3 },
     })
   })
 
@@ -180,6 +197,34 @@ describe('manyhands', () => {
     expect(wrong.err).toContain('line 2 of standard input')
   })
 
+  it.each([
+    ['run -'],
+    ['run double.ts --input -'],
+    ['map double.ts --inputs -'],
+    ['secret set github'],
+    ['receipt verify -'],
+  ])('Ctrl-C ends %s while it waits for standard input', async (command) => {
+    const silent = new Readable({
+      // Somebody waits for it now
+      read: () => void setImmediate(() => process.emit('SIGINT')),
+    })
+    const args = command.split(' ').map((word) => (word.endsWith('.ts') ? file(word) : word))
+    expect(await cli(args, silent)).toEqual({ code: 130, out: '', err: 'interrupted\n' })
+    expect(silent.destroyed).toBe(true)
+  })
+
+  it('Ctrl-C ends the asking for a secret, and gives the terminal back', async () => {
+    const raw: boolean[] = []
+    const tty = {
+      size: () => ({ columns: 80, rows: 24 }),
+      raw: (on: boolean) => void raw.push(on),
+      onResize: () => () => undefined,
+    }
+    const asked = await cli(['secret', 'set', 'github'], 's3\u0003', 80, { tty })
+    expect(asked).toEqual({ code: 130, out: '', err: 'value of github: \ninterrupted\n' })
+    expect(raw).toEqual([true, false])
+  })
+
   it('receipt verify needs no daemon, and exits 65 for a forged one', async () => {
     const id = (await cli(['run', file('double.ts'), '--input-json', '5', '--detach'])).out.trim()
     const receipts = (await cli(['task', 'receipts', id])).out
@@ -220,15 +265,57 @@ describe('manyhands', () => {
     [['invite', '--ttl', 'soon']],
     [['completion', 'powershell']],
     [['up', '--set', 'nothing']],
-  ])('%j is wrong usage: 64, with a word on stderr alone', async (args) => {
+    [['task']],
+    [['task', 'shwo', 'x']],
+    [['status', 'extra']],
+  ])('%j is wrong usage: 64, what and what to do on stderr, and one JSON object with --json', async (args) => {
     const outcome = await cli(args)
     expect(outcome).toMatchObject({ code: 64, out: '' })
-    expect(outcome.err).not.toBe('')
+    expect(outcome.err).toMatch(/^error: Cannot .*\[E_BAD_REQUEST\]\nhint: /)
+    const json = await cli([...args, '--json'])
+    expect(json.code).toBe(64)
+    expect(JSON.parse(json.out)).toMatchObject({
+      error: { code: 'E_BAD_REQUEST', hint: expect.any(String) as unknown },
+    })
   })
+
+  it('says what is wanted after a word that is no command by itself, and what was meant', async () => {
+    expect((await cli(['receipt'])).err).toContain('after "manyhands receipt" one of these is wanted: verify [')
+    expect((await cli(['task', 'shwo'])).err).toContain("unknown command 'shwo'; did you mean show? [")
+    expect((await cli(['task', 'shwo'])).err).toContain('hint: See: manyhands task --help')
+  })
+
+  it.each([
+    [['secret', 'set', 'github', 'hunter2']],
+    [['secret', 'set', 'github', "--value=hunter2'\n"]],
+    [['secret', 'set', 'github', '--json', 'hunter2']],
+  ])('%j repeats no word that may be a secret, and says how it is passed', async (args) => {
+    const { code, out, err } = await cli(args)
+    expect(code).toBe(64)
+    expect(out + err).not.toContain('hunter2')
+    expect(err).toContain('hint: A value is never taken from the command line: manyhands secret set <name> < file')
+  })
+
+  it.each([['status'], ['status', '--json'], ['--help']])(
+    '%s says when standard output cannot be written',
+    async (...args) => {
+      const failing = () => Promise.reject(new ManyhandsError('E_STORAGE', 'Cannot write the output: no space left'))
+      const outcome = await cli(args, '', undefined, { writeOut: failing })
+      expect(outcome).toMatchObject({ code: 74, err: 'error: Cannot write the output: no space left [E_STORAGE]\n' })
+    },
+  )
 
   it('prints help on stdout', async () => {
     expect((await cli(['--help'])).out).toContain('manyhands')
     expect((await cli([])).code).toBe(0)
     expect((await cli(['run', '--help'])).out).toContain('Examples:')
+    const show = await cli(['task', 'show', '--help'])
+    expect(show.out).toContain('Usage: manyhands task show [options] <id>')
+    for (const words of ['help task show', 'task help show']) expect(await cli(words.split(' '))).toEqual(show)
+    expect((await cli(['help', 'task', 'nope'])).err).toContain("unknown command 'nope'")
+    expect(await cli(['help', 'nope'])).toMatchObject({ code: 64, out: '' })
+    expect(await cli(['help'])).toEqual(await cli(['--help']))
+    for (const stream of ['map', 'events', 'task watch', 'egress log'])
+      expect((await cli([...stream.split(' '), '--help'])).out).toMatch(/--json +print one JSON object a line/)
   })
 })

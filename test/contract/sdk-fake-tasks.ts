@@ -18,9 +18,11 @@ export class FakeTasks {
   readonly all = new Map<string, FakeTask>()
   readonly #keys = new Map<string, { body: string; task: FakeTask }>()
   started = 0
+  lastRequest: RunRequest | MapRequest | undefined
 
   /** The task of the key, or a new one; undefined when the key was used for another request. */
   submit(key: string | undefined, request: RunRequest | MapRequest): FakeTask | undefined {
+    this.lastRequest = request
     const { detach: _, ...rest } = request
     const body = JSON.stringify(rest)
     const known = key === undefined ? undefined : this.#keys.get(key)

@@ -89,6 +89,11 @@ describe('artifacts', () => {
     expect(stderr).not.toContain('error')
     expect(code).toBe(0)
     const survivor = join(folder, 'survivor')
+    const tokens = (await (await (await south.sdk()).artifact('notes')).tokens.list()).length
+    const again = await south.cli('artifact', 'clone', made.id, survivor, '--json')
+    expect(again.code).toBe(65)
+    expect(JSON.parse(again.stdout)).toMatchObject({ error: { code: 'E_CONFLICT' } })
+    expect(await (await (await south.sdk()).artifact('notes')).tokens.list()).toHaveLength(tokens)
     expect(await readFile(join(survivor, 'README.md'), 'utf8')).toBe('# Notes\n')
     const there = await (await south.sdk()).artifact('notes')
     expect(await there.note({ kind: 'prompts' }), 'notes are replicated').toBe('Write notes\n')

@@ -1,8 +1,9 @@
 /** The `manyhands` command as installed: its bin, a detached daemon, signals and exit codes. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { constants, existsSync } from 'node:fs'
+import { copyFile, type FileHandle, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 const bin = join(import.meta.dirname, '..', '..', 'bin', 'manyhands.mjs')
@@ -31,6 +32,18 @@ function exitOf(child: ChildProcess): Promise<number | null> {
   return new Promise((resolve) => child.once('exit', resolve))
 }
 
+/** Opens a named pipe for writing once somebody reads it. */
+async function openWhenRead(pipe: string): Promise<FileHandle> {
+  let writer: FileHandle | undefined
+  await expect
+    .poll(async () => (writer = await open(pipe, constants.O_WRONLY | constants.O_NONBLOCK).catch(() => undefined)), {
+      timeout: 30_000,
+    })
+    .toBeDefined()
+  if (!writer) throw new Error('Nobody reads the pipe')
+  return writer
+}
+
 /** A user without an entry; the clone may lie where only its owner gets to */
 const STRANGER = 54_321
 const strangerReads =
@@ -51,6 +64,32 @@ describe('bin/manyhands.mjs', () => {
     expect(run('status')).toMatchObject({ status: 69, stdout: '' })
   })
 
+  it('tells a full disk behind standard output, and leaves quietly when nobody reads it', () => {
+    const shell = (script: string) =>
+      spawnSync('bash', ['-c', script, process.execPath, bin], { env, encoding: 'utf8', timeout: 60_000 })
+    expect(shell('"$0" "$1" paths > /dev/full')).toMatchObject({
+      status: 74,
+      stderr: 'error: Cannot write the output: no space left on device [E_STORAGE]\n',
+    })
+    expect(shell('exec 3> >(true); wait $!; "$0" "$1" paths >&3')).toMatchObject({ status: 141, stderr: '' })
+  })
+
+  it('says what to do in a clone that is not set up', async () => {
+    const clone = join(home, 'clone')
+    await mkdir(join(clone, 'bin'), { recursive: true })
+    await mkdir(join(clone, 'daemon', 'cli'), { recursive: true })
+    await copyFile(bin, join(clone, 'bin', 'manyhands.mjs'))
+    await writeFile(join(clone, 'daemon', 'cli', 'main.ts'), "import 'commander'\n")
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(clone, 'bin', 'manyhands.mjs'), 'paths'], {
+      env,
+      encoding: 'utf8',
+    })
+    expect([status, stdout]).toEqual([78, ''])
+    expect(stderr).toBe(
+      `error: this clone is not set up yet: its packages are not installed\nhint: in ${clone}, run: npm run setup\n`,
+    )
+  })
+
   it.runIf(strangerReads)('serves a user that has no entry and no HOME, as in a bare container', () => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [bin, 'paths', '--json'], {
       env: { PATH: process.env['PATH'], MANYHANDS_HOME: home },
@@ -62,9 +101,18 @@ describe('bin/manyhands.mjs', () => {
   })
 
   it('starts a daemon of its own, uses it, and ends it', { timeout: 120_000 }, async () => {
-    const up = run('up', '--detach', '--json', '--name', 'solo', '--listen', '/ip4/127.0.0.1/tcp/0')
+    // Paths count from where they were typed, though the daemon runs elsewhere
+    await writeFile(join(home, 'here.jsonc'), '{ "name": "solo", "net": { "listen": ["/ip4/127.0.0.1/tcp/0"] } }')
+    const relative = basename(home)
+    const up = spawnSync(process.execPath, [bin, 'up', '--detach', '--json', '--config', `${relative}/here.jsonc`], {
+      cwd: dirname(home),
+      env: { ...env, MANYHANDS_HOME: relative },
+      encoding: 'utf8',
+      timeout: 60_000,
+    })
     expect(up).toMatchObject({ status: 0, stderr: '' })
-    const { pid } = JSON.parse(up.stdout) as { pid: number }
+    const { pid, name } = JSON.parse(up.stdout) as { pid: number; name: string }
+    expect([name, existsSync(join('/', relative))]).toEqual(['solo', false])
     expect(run('up')).toMatchObject({ status: 65 })
     await writeFile(join(home, 'twice.ts'), 'export default (n: number): number => n * 2\n')
     expect(run('run', join(home, 'twice.ts'), '--input-json', '21')).toEqual({ status: 0, stdout: '42\n', stderr: '' })
@@ -87,9 +135,28 @@ describe('bin/manyhands.mjs', () => {
     expect(run('status')).toMatchObject({ status: 69 })
   })
 
-  it('says why a detached start failed, with the exit code of the cause', { timeout: 60_000 }, () => {
+  it('says why a detached start failed as one in the foreground does, with its exit code', { timeout: 60_000 }, () => {
     const failed = run('up', '--detach', '--set', 'no.such=key')
-    expect(failed.status).toBe(78)
-    expect(failed.stderr).toContain('no.such')
+    expect(failed).toMatchObject({
+      status: 78,
+      stderr: expect.stringContaining('flag no.such: unknown key') as unknown,
+    })
+    expect(failed).toEqual(run('up', '--set', 'no.such=key'))
+  })
+
+  it('leaves no daemon behind when Ctrl-C ends the wait for its start', { timeout: 60_000 }, async () => {
+    // It reads its configuration for as long as nobody closes the other end
+    const pipe = join(home, 'endless.jsonc')
+    expect(spawnSync('mkfifo', [pipe]).status).toBe(0)
+    const waiting = spawn(process.execPath, [bin, 'up', '--detach', '--config', pipe], { env, stdio: 'ignore' })
+    const ended = exitOf(waiting)
+    const writer = await openWhenRead(pipe)
+    try {
+      waiting.kill('SIGINT')
+      expect(await ended).toBe(130)
+      await expect(writer.write('{}')).rejects.toMatchObject({ code: 'EPIPE' })
+    } finally {
+      await writer.close()
+    }
   })
 })

@@ -1,6 +1,6 @@
 /** Clones an artifact by its id with the system's Git, from the local node, after that fetched it from the nearest holder. */
 import { spawn } from 'node:child_process'
-import { appendFile, chmod } from 'node:fs/promises'
+import { appendFile, chmod, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Artifact, ManyhandsError } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
@@ -9,7 +9,7 @@ import { safeLine } from '../terminal.ts'
 const SCHEME = 'manyhands://'
 
 /** The token in the clone's own settings lets later pulls and pushes work. */
-export async function clone(context: Context, from: string, folder: string | undefined): Promise<number> {
+export async function clone(context: Context, from: string, folder: string | undefined): Promise<undefined> {
   const { output, signal } = context
   const artifact = await find(context, from.startsWith(SCHEME) ? from.slice(SCHEME.length).replace(/\/+$/, '') : from)
   const { gitUrl, name, id } = artifact.view
@@ -17,13 +17,30 @@ export async function clone(context: Context, from: string, folder: string | und
     throw new ManyhandsError('E_CONFLICT', 'Cannot clone: this node has no loopback listener for Git', {
       hint: 'Start it with --port 0',
     })
-  const { token } = await artifact.tokens.create({ name: 'clone' })
   const target = folder ?? name
+  await requireFree(target)
+  const { token } = await artifact.tokens.create({ name: 'clone' })
   const code = await git(['clone', '--origin', 'origin', '--', gitUrl, target], token, signal, output.io.writeErr)
-  if (code !== 0) return code
+  if (code !== 0)
+    throw new ManyhandsError('E_OBJECT', `Cannot clone: git ended with exit code ${code}`, {
+      hint: 'What git wrote says why',
+    })
   await keepToken(target, gitUrl, token)
   await output.answer({ artifact: id, folder: target, url: gitUrl }, () => safeLine(target))
-  return 0
+}
+
+/** Git refuses it too, but only after a token was made. */
+async function requireFree(folder: string): Promise<void> {
+  const entries = await readdir(folder).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    throw new ManyhandsError('E_CONFLICT', `Cannot clone into ${folder}: it is no folder that can be read`, {
+      cause: error,
+    })
+  })
+  if (entries.length > 0)
+    throw new ManyhandsError('E_CONFLICT', `Cannot clone into ${folder}: something is there already`, {
+      hint: 'Name another folder: manyhands artifact clone <artifact> <folder>',
+    })
 }
 
 /** Into the clone's settings by file: an argument of a process could be read by every user of the host. */
@@ -68,7 +85,12 @@ function git(
     child.once('error', (cause) => {
       const missing = 'code' in cause && cause.code === 'ENOENT'
       reject(
-        missing ? new ManyhandsError('E_NOT_FOUND', 'Cannot clone: there is no git on this host', { cause }) : cause,
+        missing
+          ? new ManyhandsError('E_GIT_MISSING', 'Cannot clone: there is no git on this host', {
+              hint: 'Install git',
+              cause,
+            })
+          : cause,
       )
     })
     child.once('close', (code) => resolve(code ?? 1))

@@ -7,8 +7,9 @@ import type { StatusView } from '../../../sdk/src/index.ts'
 import { userPaths } from '../../config/user-paths.ts'
 import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
-import { codeNamedIn } from '../exit.ts'
 import type { Output } from '../io.ts'
+import type { SpawnedDaemon } from '../spawn-daemon.ts'
+import { startFailure } from '../start-failure.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { parseDuration } from '../units.ts'
@@ -79,34 +80,28 @@ async function tellStart(output: Output, stopped: Promise<void>): Promise<void> 
 async function upDetached({ output, signal }: Context, options: DaemonOptions): Promise<number> {
   const { spawnDaemon } = await import('../spawn-daemon.ts')
   const child = await spawnDaemon(options, userPaths())
+  const status = await firstAnswer(child, signal).catch(async (error: unknown) => {
+    // Whatever the reason, Ctrl-C too: nothing is left behind that this command did not tell of
+    await child.end()
+    throw error
+  })
+  child.unref()
+  await output.answer(status, () => upText(status))
+  return 0
+}
+
+async function firstAnswer(child: SpawnedDaemon, signal: AbortSignal): Promise<StatusView> {
   const limit = performance.now() + START_MS
   for (;;) {
     const status = await findRunning(signal)
-    if (status) {
-      child.unref()
-      await output.answer(status, () => upText(status))
-      return 0
+    if (status) return status
+    if (child.exited || performance.now() > limit) {
+      const log = await readFile(child.startLog, 'utf8').catch(() => '')
+      throw startFailure(log, child.exited, START_MS)
     }
-    if (child.exited || performance.now() > limit) throw await startFailure(child.exited, child.startLog)
     signal.throwIfAborted()
     await sleep(POLL_MS)
   }
-}
-
-async function startFailure(exited: boolean, startLog: string): Promise<ManyhandsError> {
-  const tail = await logTail(startLog)
-  const what = exited ? 'it ended while starting' : `it does not answer after ${START_MS / 1000} s`
-  // What the daemon said itself names the cause, and so the exit code
-  const code = codeNamedIn(tail) ?? 'E_NOT_RUNNING'
-  return new ManyhandsError(code, `Cannot start the daemon: ${what}${tail === '' ? '' : `\n${tail}`}`, {
-    hint: 'Run it in the foreground to see more: manyhands up',
-  })
-}
-
-/** The last lines that say anything. */
-async function logTail(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch(() => '')
-  return text.trimEnd().split('\n').slice(-12).join('\n')
 }
 
 /** Ends the daemon and waits until its process is gone. */

@@ -9,7 +9,9 @@ import { formatSize } from '../units.ts'
 export async function log({ mesh, output, signal }: Context, flags: { readonly follow?: boolean }): Promise<number> {
   const { egress } = await mesh()
   if (!flags.follow) {
-    for (const event of await egress.recent({ signal })) await tell(event, output)
+    const events = await egress.recent({ signal })
+    if (events.length === 0 && !output.json) await output.line('No decisions yet.')
+    for (const event of events) await tell(event, output)
     return 0
   }
   try {

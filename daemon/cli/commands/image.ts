@@ -1,11 +1,14 @@
 /** Images that sandboxes are made from. */
 import type { ImageProgress, ImageView } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
-import { openFile } from '../inputs.ts'
+import { openFile, standardInput } from '../inputs.ts'
 import { ProgressLine } from '../progress.ts'
 import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { formatSize } from '../units.ts'
+
+/** An image takes minutes: also a log that is looked at shows that it goes on. Milliseconds */
+const LINE_MS = 5_000
 
 interface OnFlags {
   readonly on?: string
@@ -19,8 +22,8 @@ export async function list({ mesh, output, signal }: Context, { on }: OnFlags): 
       [
         { title: 'NAMES', of: (one: ImageView) => one.names.join(' ') },
         { title: 'SIZE', of: (one) => formatSize(one.bytes), align: 'right' },
-        { title: 'CREATED', of: (one) => one.createdAt.slice(0, 19) },
-        { title: 'DIGEST', of: (one) => one.digest },
+        { title: 'CREATED', of: (one) => one.createdAt.slice(0, 19), room: 'first' },
+        { title: 'DIGEST', of: (one) => one.digest, room: 'whole' },
       ],
       images,
       output.io.columns,
@@ -35,7 +38,7 @@ type Make = (options: {
 }) => Promise<ImageView>
 
 async function make({ output, signal }: Context, { on }: OnFlags, run: Make): Promise<undefined> {
-  const line = new ProgressLine(output.io)
+  const line = new ProgressLine(output.io, LINE_MS)
   try {
     const image = await run({ on, signal, onProgress: (progress) => line.show(safeLine(progressText(progress))) })
     line.clear()
@@ -46,7 +49,7 @@ async function make({ output, signal }: Context, { on }: OnFlags, run: Make): Pr
 }
 
 export async function importImage(context: Context, name: string, file: string, flags: OnFlags): Promise<undefined> {
-  const tar = file === '-' ? (context.output.io.stdin as AsyncIterable<Uint8Array>) : await openFile(file)
+  const tar = file === '-' ? standardInput(context) : await openFile(file)
   return make(context, flags, async (options) => (await context.mesh()).images.import(name, tar, options))
 }
 

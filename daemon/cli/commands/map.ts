@@ -30,11 +30,11 @@ export async function map(context: Context, file: string, flags: MapFlags): Prom
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot read both the program and its inputs from standard input')
   }
   const pieceSize = flags.pieceSize === undefined ? undefined : parseCount(flags.pieceSize)
-  const program = await readProgram(file, output.io)
+  const program = await readProgram(file, context)
   const mesh = await context.mesh()
   const line = new ProgressLine(output.io)
   const names = flags.progress || flags.out !== undefined ? await nodeNames(mesh) : new Map<string, string>()
-  const run = mesh.map(program, readJsonLines(flags.inputs, output.io), {
+  const run = mesh.map(program, readJsonLines(flags.inputs, context), {
     ...commonOptions(flags),
     fresh: flags.fresh,
     pieceSize,

@@ -107,7 +107,7 @@ export async function list({ mesh, output }: Context): Promise<undefined> {
       return 'No rules: guests reach nothing. Allow a host with: manyhands policy allow --host ...'
     return table(
       [
-        { title: 'ID', of: (rule: PolicyRule) => rule.id },
+        { title: 'ID', of: (rule: PolicyRule) => rule.id, room: 'whole' },
         { title: 'EFFECT', of: (rule) => rule.effect },
         { title: 'FOR', of: (rule) => rule.for.join(' ') },
         { title: 'HOST', of: (rule) => rule.host },

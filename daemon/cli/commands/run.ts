@@ -2,7 +2,7 @@
 import { type LogEvent, ManyhandsError, outputOf, type RunOptions, type TaskArtifacts } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
 import { parseJson, readJson } from '../inputs.ts'
-import type { Io, Output } from '../io.ts'
+import type { Output } from '../io.ts'
 import { commonOptions, readProgram, type TaskFlags } from '../task-options.ts'
 import { safeLine, safeText } from '../terminal.ts'
 import { explanationText } from '../views.ts'
@@ -22,11 +22,11 @@ export async function run(context: Context, file: string, flags: RunFlags): Prom
   const { output, signal } = context
   const options: RunOptions = {
     ...commonOptions(flags),
-    input: await readInput(file, flags, output.io),
+    input: await readInput(file, flags, context),
     artifacts: artifactsOf(flags),
     signal,
   }
-  const program = await readProgram(file, output.io)
+  const program = await readProgram(file, context)
   const mesh = await context.mesh()
   if (flags.detach) {
     const task = await mesh.tasks.start(program, options)
@@ -67,7 +67,7 @@ function artifactsOf({ take, takePath, give }: RunFlags): TaskArtifacts | undefi
   }
 }
 
-async function readInput(file: string, flags: RunFlags, io: Io): Promise<unknown> {
+async function readInput(file: string, flags: RunFlags, context: Context): Promise<unknown> {
   if (flags.inputJson !== undefined && flags.input !== undefined) {
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot take --input and --input-json at once')
   }
@@ -76,5 +76,5 @@ async function readInput(file: string, flags: RunFlags, io: Io): Promise<unknown
   if (flags.input === '-' && file === '-') {
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot read both the program and its input from standard input')
   }
-  return readJson(flags.input, io)
+  return readJson(flags.input, context)
 }

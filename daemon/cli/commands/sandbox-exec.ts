@@ -9,7 +9,7 @@ import {
   type SandboxProcess,
 } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
-import { readText } from '../inputs.ts'
+import { readText, standardInput } from '../inputs.ts'
 import type { Io, Tty } from '../io.ts'
 import { table } from '../table.ts'
 import { safeLine, safeText } from '../terminal.ts'
@@ -57,7 +57,7 @@ export async function exec(context: Context, args: readonly string[], flags: Exe
   const { output, signal } = context
   const { box, argv, options } = await targetOf(context, args, flags)
   if (output.json) {
-    const stdin = flags.stdin ? (output.io.stdin as AsyncIterable<Uint8Array>) : undefined
+    const stdin = flags.stdin ? standardInput(context) : undefined
     const result = await box.exec(argv, { ...options, stdin, signal })
     await output.jsonLine(result)
     return result.exitCode
@@ -204,17 +204,18 @@ async function newest(box: Sandbox): Promise<BackgroundProcess> {
 const LANGUAGES = ['python', 'node', 'shell'] as const
 
 export async function runCode(
-  { mesh, output, signal }: Context,
+  context: Context,
   id: string,
   name: string,
   given: string | undefined,
   flags: { readonly context?: string; readonly timeout?: string },
 ): Promise<number> {
+  const { mesh, output, signal } = context
   const language = LANGUAGES.find((one) => one === name)
   if (!language) {
     throw new ManyhandsError('E_BAD_REQUEST', `Cannot run "${name}" code`, { hint: `One of: ${LANGUAGES.join(', ')}` })
   }
-  const code = given ?? (await readText('-', output.io))
+  const code = given ?? (await readText('-', context))
   const box = await (await mesh()).sandboxes.get(id)
   const outcome = await box.runCode(language, code, {
     context: flags.context,

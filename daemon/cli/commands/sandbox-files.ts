@@ -5,7 +5,7 @@ import { basename, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type FileEntry, ManyhandsError, type Sandbox } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
-import { openFile } from '../inputs.ts'
+import { openFile, standardInput } from '../inputs.ts'
 import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { formatSize } from '../units.ts'
@@ -63,8 +63,8 @@ export async function copy(context: Context, from: string, to: string): Promise<
 }
 
 async function copyIn(box: Sandbox, from: string, to: string, context: Context, copied: Copied): Promise<void> {
-  const { signal, output } = context
-  if (from === '-') return writeFile(box, output.io.stdin as AsyncIterable<Uint8Array>, to, undefined, context, copied)
+  const { signal } = context
+  if (from === '-') return writeFile(box, standardInput(context), to, undefined, context, copied)
   const found = await stat(from).catch((cause: unknown) => {
     throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${from}: there is no such file`, { cause })
   })

@@ -75,7 +75,7 @@ function sandboxesText(sandboxes: readonly SandboxView[], width: number | undefi
       { title: 'GRADE', of: (one) => one.grade },
       { title: 'PROFILE', of: (one) => one.profile },
       { title: 'MEMORY', of: (one) => formatSize(one.limits.memoryBytes), align: 'right' },
-      { title: 'ID', of: (one) => one.id },
+      { title: 'ID', of: (one) => one.id, room: 'whole' },
       { title: 'NOTE', of: (one) => one.note },
     ],
     sandboxes,

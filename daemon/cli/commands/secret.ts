@@ -1,15 +1,19 @@
 /** Credentials that guests use and never see. A value is never taken from the command line, which others can read and shells remember. */
 import { ManyhandsError } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
-import { readText } from '../inputs.ts'
-import type { Io, Tty } from '../io.ts'
+import { Interrupted } from '../failure.ts'
+import { readText, standardInput } from '../inputs.ts'
+import type { Tty } from '../io.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 
-export async function set({ mesh, output, signal }: Context, name: string): Promise<undefined> {
-  const { io } = output
+export async function set(context: Context, name: string): Promise<undefined> {
+  const { mesh, output } = context
   // One line break at the end belongs to the file or the key, not to the secret
-  const value = (io.tty ? await ask(io, io.tty, name, signal) : await readText('-', io)).replace(/\r?\n$/, '')
+  const value = (output.io.tty ? await ask(context, output.io.tty, name) : await readText('-', context)).replace(
+    /\r?\n$/,
+    '',
+  )
   if (value === '')
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot keep the secret: it is empty', {
       hint: `Pass it on standard input: manyhands secret set ${name} < file`,
@@ -19,16 +23,16 @@ export async function set({ mesh, output, signal }: Context, name: string): Prom
 }
 
 /** Without showing what is typed. */
-async function ask(io: Io, tty: Tty, name: string, signal: AbortSignal): Promise<string> {
+async function ask(context: Context, tty: Tty, name: string): Promise<string> {
+  const { io } = context.output
   io.writeErr(`value of ${safeLine(name)}: `)
   tty.raw(true)
   let typed = ''
   try {
-    for await (const chunk of io.stdin) {
-      for (const char of new TextDecoder().decode(chunk as Uint8Array)) {
-        signal.throwIfAborted()
+    for await (const chunk of standardInput(context)) {
+      for (const char of new TextDecoder().decode(chunk)) {
         if (char === '\r' || char === '\n' || char === '\u0004') return typed
-        if (char === '\u0003') throw new ManyhandsError('E_CANCELED', 'interrupted')
+        if (char === '\u0003') throw new Interrupted('interrupted')
         typed = char === '\u007f' || char === '\b' ? typed.slice(0, -1) : typed + char
       }
     }

@@ -13,14 +13,10 @@ export interface TriggerFlags {
   readonly path?: string[]
 }
 
-export async function add(
-  { mesh, output }: Context,
-  artifact: string,
-  file: string,
-  flags: TriggerFlags,
-): Promise<undefined> {
+export async function add(context: Context, artifact: string, file: string, flags: TriggerFlags): Promise<undefined> {
+  const { mesh, output } = context
   const on = chosen('on', flags.on, ['push', 'proposal', 'merge']) ?? 'push'
-  const { source, filename, modules, main } = await readProgram(file, output.io)
+  const { source, filename, modules, main } = await readProgram(file, context)
   const made = await (await (await mesh()).artifact(artifact)).triggers.add({
     name: flags.name ?? `on-${on}`,
     on,

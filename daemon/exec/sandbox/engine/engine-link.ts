@@ -59,7 +59,9 @@ export class EngineLink {
     if (this.#up) return this.#up.client
     if (this.#seen)
       throw new MeshError('E_ENGINE_LOST', 'Cannot reach the sandboxes: the engine is gone', { retryAfterMs: 1_000 })
-    throw new MeshError('E_NO_ENGINE', 'Cannot use sandboxes: no container engine was found on this node')
+    throw new MeshError('E_NO_ENGINE', 'Cannot use sandboxes: no container engine was found on this node', {
+      hint: 'Install and start Docker there, or name an engine in sandbox.engine; `manyhands doctor` says what was found',
+    })
   }
 
   /** A runtime that is registered and does not start is not offered again until the engine is found anew. */

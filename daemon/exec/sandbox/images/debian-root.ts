@@ -2,7 +2,7 @@
  * The project's own image, made from Debian's packages: a smallest root file system by debootstrap, then the tools agents ask for first by apt inside it
  * (debootstrap's own resolver knows no alternatives and fails at npm). All arguments are fixed, so the same state of the mirror gives the same packages.
  */
-import { execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -41,7 +41,20 @@ const STEP_MS = 60 * 60_000
 
 export interface BuiltRoot {
   tar(): AsyncIterable<Uint8Array>
+  /** Ends every `tar` that goes on, read to its end or not */
   remove(): Promise<void>
+}
+
+/** The root that is in a folder. */
+export function rootIn(folder: string): BuiltRoot {
+  const packing = new Set<ChildProcess>()
+  return {
+    tar: () => tarOf(folder, packing),
+    remove: () => {
+      for (const child of packing) child.kill('SIGKILL')
+      return rm(folder, { recursive: true, force: true, maxRetries: 3 })
+    },
+  }
 }
 
 /** Pure: what debootstrap is called with. Left to itself it only warns where Debian's keys are missing, and then runs as root whatever the network gives it. */
@@ -68,13 +81,13 @@ export async function buildDebianRoot(
   await requireTools()
   await mkdir(scratch, { recursive: true, mode: 0o700 })
   const folder = await mkdtemp(join(scratch, 'root-'))
-  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 3 })
+  const root = rootIn(folder)
   try {
     await fill(folder, mirror, options)
     await tidy(folder)
-    return { tar: () => tarOf(folder), remove }
+    return root
   } catch (error) {
-    await remove()
+    await root.remove()
     throw error instanceof MeshError
       ? error
       : new MeshError('E_IMAGE', 'Cannot build the image: its files could not be made', { cause: error })
@@ -142,7 +155,7 @@ async function tidy(folder: string): Promise<void> {
 }
 
 /** Entries in the order of their names, with fixed times. Devices are the engine's to make. */
-async function* tarOf(folder: string): AsyncGenerator<Uint8Array, void> {
+async function* tarOf(folder: string, packing: Set<ChildProcess>): AsyncGenerator<Uint8Array, void> {
   const fixed = [
     '--sort=name',
     '--mtime=@0',
@@ -152,6 +165,9 @@ async function* tarOf(folder: string): AsyncGenerator<Uint8Array, void> {
     '--exclude=./dev/*',
   ]
   const child = spawn('tar', [...fixed, '-C', folder, '-cf', '-', '.'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  // Who just stops reading leaves this waiting for good, and tar with it: `remove` ends it
+  packing.add(child)
+  child.once('close', () => packing.delete(child))
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', resolve)

@@ -96,6 +96,8 @@ export class EngineImages implements ImageStore {
 
   async buildDefault(name: string, options: ImageOptions = {}): Promise<ImageView> {
     splitName(checkImageName(name))
+    // Before minutes of building for nobody
+    this.#link.client()
     if (options.onlyNew) await this.#demandFree(name)
     if (this.#building) throw new MeshError('E_CONFLICT', 'Cannot build the image: it is being built already')
     this.#building = true
