@@ -2,7 +2,8 @@
  * Replication between nodes, each a process of its own with a journal on disk: whole clones beside `git clone --bare --no-local` of the same repository in the same run,
  * comparing what is shared when nothing changed, and a small commit until two other nodes said that they hold it on disk.
  *
- * Both sides are packed with a bitmap: Git does so by itself when it packs a bare repository, and a node does a minute after the last push.
+ * Both sides are packed with a bitmap: Git does so by itself when it packs a bare repository, and a node does a minute after the last push. From then on until the
+ * next push a node sends its pack as it lies; before, Git makes the pack.
  * Not measured: a network with delay. Noise: rounds alternate with the rival; everything shares the machine's cores.
  */
 import { type ChildProcess, execFile, fork, spawn } from 'node:child_process'

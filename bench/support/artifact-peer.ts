@@ -1,4 +1,5 @@
 /** A node with artifacts for benches: journal on disk, libp2p on loopback with the private network, replication. As a process of its own when it is forked. */
+import './as-daemon.ts'
 import { mkdir, mkdtemp, readdir, copyFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

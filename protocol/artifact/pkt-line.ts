@@ -13,8 +13,8 @@ const MAX_PACKET = 65_520
 const DIGITS = 4
 /** Bytes of one packet's payload. */
 export const MAX_PAYLOAD = MAX_PACKET - DIGITS
-/** Sideband packets carry one byte that names their band */
-const MAX_BAND = MAX_PAYLOAD - 1
+/** Of a packet with a band, whose payload begins with one byte that names it. */
+export const MAX_BAND = MAX_PAYLOAD - 1
 const MARKS: readonly Mark[] = [{ kind: 'flush' }, { kind: 'delimiter' }, { kind: 'end' }]
 
 /** @throws RangeError when the payload does not fit */
@@ -32,6 +32,12 @@ export function band(number: 1 | 2 | 3, payload: Buffer | string): Buffer {
   for (let at = 0; at < bytes.length || parts.length === 0; at += MAX_BAND)
     parts.push(packet(Buffer.concat([Buffer.of(number), bytes.subarray(at, at + MAX_BAND)])))
   return Buffer.concat(parts)
+}
+
+/** What stands before so many bytes of a band, at most `MAX_BAND`. */
+export function bandHead(number: 1 | 2 | 3, length: number): Buffer {
+  const digits = (DIGITS + 1 + length).toString(16).padStart(DIGITS, '0')
+  return Buffer.from(`${digits}${String.fromCodePoint(number)}`, 'latin1')
 }
 
 /** What begins at `at`, whose four bytes are there: a mark, or how long the payload is. @throws TypeError when it is neither */

@@ -12,6 +12,7 @@ import type { ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { diskFault } from '../store/disk-fault.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
 import { readLoose } from '../store/loose-objects.ts'
+import { EarlySync } from './early-sync.ts'
 import { begun } from './read-pack.ts'
 
 export interface IncomingPack {
@@ -111,7 +112,7 @@ export class PackIntake {
     this.#git.stdin.write(
       `${extent} ${maxBytes} ${count > MANY_OBJECTS ? 0 : 1} ${wants.join(' ')}\n${known.join(' ')}\n`,
     )
-    await pipeIn(bytes, this.#git, this.#signal)
+    await pipeIn(syncedEarly(bytes, new EarlySync(this.#staging.objects)), this.#git, this.#signal)
     const { code, stderr } = await this.#git.ended
     this.#signal.throwIfAborted()
     if (code !== 0) throw refused(stderr)
@@ -146,6 +147,13 @@ function kindsOf(told: string, wants: readonly string[]): Map<string, ObjectType
   }
   if (wants.every((oid) => kinds.has(oid))) return kinds
   throw refused('a tip is not in the pack')
+}
+
+async function* syncedEarly(pack: AsyncIterable<Uint8Array>, sync: EarlySync): AsyncGenerator<Uint8Array> {
+  for await (const bytes of pack) {
+    yield bytes
+    sync.passed(bytes.length)
+  }
 }
 
 async function pipeIn(pack: AsyncIterable<Uint8Array>, git: GitChild, signal: AbortSignal): Promise<void> {

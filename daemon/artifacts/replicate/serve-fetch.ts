@@ -1,6 +1,7 @@
 /**
- * The answering side of a fetch: records from the store, objects, when they are few, read by the store (small-pack.ts), else from `git upload-pack` in a jail, piped with the stream's own backpressure: a reader that is slow
- * stops Git, and the daemon holds a packet or two.
+ * The answering side of a fetch: records from the store, then objects. When they are few the store reads them (small-pack.ts); when they are all there are and lie in
+ * one pack, that file is sent (send-whole.ts); else they come from `git upload-pack` in a jail. The stream's own backpressure holds: a reader that is slow stops
+ * Git, and the daemon holds a packet or two.
  */
 import {
   fetchHeader,
@@ -13,10 +14,12 @@ import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
 import type { ArtifactStore } from '../store/artifact-store.ts'
 import type { OpenStore } from '../store/journal-store.ts'
 import { type GitChild, spawnGit } from '../store/git-process.ts'
+import type { WholePack } from '../store/whole-pack.ts'
 import { fetchRequest, readFetchRequest, type Wanted } from './fetch-request.ts'
 import { FLUSH, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { errorPacket, RECORD_BYTES_PER_FETCH, recordPackets, RECORDS_PER_FETCH } from './record-stream.ts'
 import { packPackets } from './read-pack.ts'
+import { wholePackPackets } from './send-whole.ts'
 import { smallPack } from './small-pack.ts'
 import type { Transfers } from './transfers.ts'
 import { Watchdog } from './watchdog.ts'
@@ -106,7 +109,9 @@ export class FetchServer {
       // One answer for what is not here and for what the asker may not know of
       if (!mayKnow(stream.peer, header.artifact)) throw new MeshError('E_NOT_FOUND', 'There is no such artifact here')
       const repository = await store.repository(header.artifact)
-      const git = isLarge(store, header) ? uploadPack(repository, dog.signal) : undefined
+      const isWhole = isLarge(store, header)
+      const whole = isWhole ? await store.wholePack(header.artifact) : undefined
+      const git = isWhole && whole === undefined ? uploadPack(repository, dog.signal) : undefined
       git?.catch(() => undefined)
       try {
         const sent = new Map<string, number>()
@@ -114,11 +119,16 @@ export class FetchServer {
         const wanted = await readFetchRequest(packets)
         if (wanted === undefined) return
         await checkWants(store, header.artifact, sent, wanted.wants)
-        const small = git === undefined ? await smallPack(store.reader, repository, wanted) : undefined
+        if (whole !== undefined && isAll(wanted, whole)) {
+          for await (const piece of wholePackPackets(whole)) await send(piece)
+          return
+        }
+        const small = isWhole ? undefined : await smallPack(store.reader, repository, wanted)
         if (small !== undefined) await send(packPackets(small))
         else await pipeOut(await (git ?? uploadPack(repository, dog.signal)), wanted, { send, signal: dog.signal })
       } finally {
         await git?.then((child) => child.kill()).catch(() => undefined)
+        await whole?.file.close()
       }
     } finally {
       await packets.close()
@@ -135,6 +145,12 @@ export class FetchServer {
 /** Whether all of it is going to be asked for, and is more than is packed here: then Git is started while records are sent. */
 function isLarge(store: ArtifactStore, { artifact, have }: FetchHeader): boolean {
   return Object.keys(have).length === 0 && store.require(artifact).bytes > LARGE_BYTES
+}
+
+/** What is wanted was checked to be named by records that the asker may have: with every tip among it, it may have all they reach. */
+function isAll({ wants, haves }: Wanted, { tips }: WholePack): boolean {
+  const wanted = new Set(wants)
+  return haves.length === 0 && tips.isSubsetOf(wanted)
 }
 
 function uploadPack(repository: string, signal: AbortSignal): Promise<GitChild> {

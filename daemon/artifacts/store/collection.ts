@@ -35,7 +35,7 @@ export async function collectArtifact(
   const state = await repositories.settle(before)
   const path = repositories.path(id)
   const recent = keepRecent ? await movedAway(parts, state, path) : { tips: [], since: undefined }
-  const sizes = await collectGarbage(path, reader, recent.tips, signal)
+  const sizes = await collectGarbage(path, state, reader, recent.tips, signal)
   await committer.recount(state, { ...state, row: { ...state.row, bytes: sizes.bytesAfter } })
   await journal.append({ type: 'artifact.settled', body: Buffer.from(id), writes: [leftWrite(id, recent.since)] })
   return sizes

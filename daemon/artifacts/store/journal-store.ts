@@ -45,28 +45,15 @@ import { makePack } from './pack-file.ts'
 import { small, writePack } from './repository-files.ts'
 import { Settler } from './settler.ts'
 import { Stagings } from './staging.ts'
+import type { StoreOptions } from './store-options.ts'
 import { type ArtifactState, defaultBranchOf, headsOf, shownRefs, viewOf } from './state.ts'
 import { checkTips } from './tips.ts'
 import { Turns } from './turns.ts'
-import { DEFAULT_QUOTAS, type Quotas, Usage } from './usage.ts'
+import { DEFAULT_QUOTAS, Usage } from './usage.ts'
+import { openWholePack, type WholePack } from './whole-pack.ts'
 
 export { ARTIFACT_RECORDS } from './rows.ts'
-
-export interface StoreOptions {
-  /** Folder of the repositories; made when missing */
-  readonly root: string
-  readonly journal: Journal
-  readonly signer: Signer
-  readonly quotas?: Partial<Quotas>
-  /** Whether a node belongs to the mesh: of others nothing new is taken. @default everybody */
-  readonly isMember?: (node: string) => boolean
-  /** Forgets what is kept of an artifact beside the store; after a crash again. Nothing comes under its id before it is done. @default nothing is */
-  readonly forget?: (artifact: string) => Promise<void>
-  /** Faults that nobody waits for: a repository that could not be brought up to date, a listener that threw */
-  readonly onFault?: (what: string, error: unknown) => void
-  /** Wall clock, milliseconds since 1970; display only. @default Date.now */
-  readonly now?: () => number
-}
+export type { StoreOptions } from './store-options.ts'
 
 export interface OpenStore extends ArtifactStore {
   /** For reading objects that were accepted, by path of the repository */
@@ -75,6 +62,8 @@ export interface OpenStore extends ArtifactStore {
   usage(): { readonly artifacts: number; readonly bytes: number }
   /** One object, from memory where it can be: then no file is looked at. @param name as for `ObjectReader.read` @param maxBytes default 64 MiB */
   object(id: string, name: string, maxBytes?: number): Promise<GitObject | undefined>
+  /** The pack that holds what all refs of the artifact reach, records and proofs among it, and nothing else; undefined unless it was collected and nothing moved since */
+  wholePack(id: string): Promise<WholePack | undefined>
 }
 
 /** Opens the store and finishes what a crash left. @throws MeshError E_STORAGE, E_JOURNAL_VERSION */
@@ -249,6 +238,10 @@ class JournalStore implements OpenStore {
     const known = this.reader.known(this.#repositories.path(this.#state(id).row.id), name)
     if (known !== undefined && known.content.length <= maxBytes) return known
     return this.reader.read(await this.repository(id), name, maxBytes)
+  }
+
+  async wholePack(id: string): Promise<WholePack | undefined> {
+    return openWholePack(await this.repository(id), this.#state(id))
   }
 
   async stage(id: string): Promise<Staging> {

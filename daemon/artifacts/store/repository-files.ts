@@ -1,7 +1,7 @@
 /**
  * The files of a bare repository, made by hand: the least that Git takes for one.
  *
- *   <root>/<2 characters>/<2 characters>/<id>/   HEAD, config, packed-refs, objects/pack/, refs/
+ *   <root>/<2 characters>/<2 characters>/<id>/   HEAD, config, packed-refs, objects/pack/, refs/; whole-pack, see there
  *   <root>/staging/<random>/                     quarantines; emptied at start
  *
  * All refs stand in `packed-refs`, which is replaced by a rename: whoever reads them sees all moves of a transaction or none. Nothing is synced here but
@@ -29,9 +29,11 @@ export function repositoryPath(root: string, id: string): string {
 export async function makeSkeleton(path: string, defaultBranch: string): Promise<void> {
   await mkdir(join(path, 'objects', 'pack'), { recursive: true, mode: 0o700 })
   await mkdir(join(path, 'refs'), { recursive: true, mode: 0o700 })
-  for (const name of FOREIGN) await rm(join(path, name), { recursive: true, force: true })
-  await keep(path, 'config', CONFIG)
-  await keep(path, 'HEAD', `ref: refs/heads/${defaultBranch}\n`)
+  await all([
+    ...FOREIGN.map((name) => rm(join(path, name), { recursive: true, force: true })),
+    keep(path, 'config', CONFIG),
+    keep(path, 'HEAD', `ref: refs/heads/${defaultBranch}\n`),
+  ])
 }
 
 /** Leaves the file alone when it says that already. */
@@ -41,7 +43,7 @@ async function keep(folder: string, name: string, content: string): Promise<void
 }
 
 /** Without syncing. */
-async function replaceFile(folder: string, name: string, content: string | Uint8Array): Promise<void> {
+export async function replaceFile(folder: string, name: string, content: string | Uint8Array): Promise<void> {
   const fresh = join(folder, `tmp_${randomBytes(6).toString('hex')}`)
   try {
     await writeFile(fresh, content, { flag: 'wx', mode: 0o600 })
@@ -103,14 +105,15 @@ export async function dropSmallPacks(path: string): Promise<void> {
 export async function syncRepository(path: string, pack: SmallPack | undefined, parents: boolean): Promise<void> {
   const objects = join(path, 'objects')
   if (pack !== undefined) await syncPack(path, pack)
-  await syncFile(join(path, 'packed-refs'))
-  if (parents) {
-    for (const name of ['HEAD', 'config']) await syncFile(join(path, name))
-    await syncFolder(objects)
-  }
-  await syncFolder(path)
-  if (!parents) return
-  for (const up of ['..', '../..', '../../..']) await syncFolder(join(path, up))
+  const files = parents ? ['packed-refs', 'HEAD', 'config'] : ['packed-refs']
+  const folders = parents ? [objects, path, join(path, '..'), join(path, '../..'), join(path, '../../..')] : [path]
+  // In no order: they count when all of them are there, and a file system writes them down together
+  await all([...files.map((name) => syncFile(join(path, name))), ...folders.map((folder) => syncFolder(folder))])
+}
+
+/** Waits for all, also when one fails: nothing goes on behind the caller's back. */
+async function all(works: readonly Promise<void>[]): Promise<void> {
+  for (const work of await Promise.allSettled(works)) if (work.status === 'rejected') throw work.reason
 }
 
 export async function syncPack(path: string, { name }: SmallPack): Promise<void> {

@@ -46,6 +46,12 @@ export function physicalRefs(state: ArtifactState): Map<string, string> {
   return refs
 }
 
+/** What refs of the repository name, other than the signed records themselves. */
+export function contentTips(state: ArtifactState): Set<string> {
+  const heads = [...state.heads.values()].flatMap(({ refs }) => Object.values(refs))
+  return new Set([...canonicalOf(state).values(), ...heads])
+}
+
 export function headsOf({ heads }: ArtifactState): Map<string, WriterHead> {
   const all = new Map<string, WriterHead>()
   for (const [writer, { sequence, digest, commit, epoch, proof }] of heads) {
