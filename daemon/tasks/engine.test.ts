@@ -110,10 +110,8 @@ describe('runs', () => {
 
   test('a place that no node is called is told at once, for a run and for a map', async () => {
     const [a] = await mesh(new MemoryNetwork(), ['a', 'b'])
-    const wanted = {
-      state: 'failed',
-      error: { code: 'E_NOT_FOUND', message: expect.stringContaining('called "nope"') },
-    }
+    const message: unknown = expect.stringContaining('called "nope"')
+    const wanted = { state: 'failed', error: { code: 'E_NOT_FOUND', message } }
     expect(await run(a, { ...double, input: 1, requires: { on: 'nope' } })).toMatchObject(wanted)
     const map = await a.engine
       .map({ ...double, inputs: [1], requires: { on: 'nope' } }, caller)

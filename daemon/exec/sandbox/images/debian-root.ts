@@ -7,6 +7,7 @@ import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:f
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { MeshError } from '../../../../protocol/errors.ts'
+import { sealedStdio } from '../../../processes/sealed-stdio.ts'
 import type { ImageOptions } from '../sandbox.ts'
 import { runWhole } from './whole-command.ts'
 
@@ -164,7 +165,9 @@ async function* tarOf(folder: string, packing: Set<ChildProcess>): AsyncGenerato
     '--format=gnu',
     '--exclude=./dev/*',
   ]
-  const child = spawn('tar', [...fixed, '-C', folder, '-cf', '-', '.'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn('tar', [...fixed, '-C', folder, '-cf', '-', '.'], {
+    stdio: sealedStdio(['ignore', 'pipe', 'ignore']),
+  })
   // Who just stops reading leaves this waiting for good, and tar with it: `remove` ends it
   packing.add(child)
   child.once('close', () => packing.delete(child))
@@ -174,6 +177,7 @@ async function* tarOf(folder: string, packing: Set<ChildProcess>): AsyncGenerato
   })
   ended.catch(() => {})
   try {
+    if (child.stdout === null) throw new MeshError('E_INTERNAL', 'A process has no pipes')
     yield* child.stdout
     if ((await ended) !== 0) throw new MeshError('E_IMAGE', 'Cannot build the image: its files could not be read')
   } finally {
