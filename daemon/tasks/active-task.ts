@@ -62,6 +62,10 @@ export abstract class ActiveTask {
   #closed = false
   /** Once it ended: what is shown of it then, which holds its output parsed */
   #final: TaskView | undefined
+  /** While its end is not on disk: the row without it */
+  #before: TaskRow | undefined
+  /** Its end is written by the one record that there is of it */
+  #isOneRecord = false
 
   constructor(context: TaskContext, row: TaskRow, spec: TaskSpec, intent: Intent, caller: CallerHooks) {
     this.context = context
@@ -80,7 +84,13 @@ export abstract class ActiveTask {
   }
 
   get view(): TaskView {
-    return this.#final ?? viewOf(this.row)
+    return this.#final ?? viewOf(this.shown)
+  }
+
+  /** The row as anybody may see it: an end is not told before it is on disk. */
+  get shown(): TaskRow {
+    const isStored = this.#isOneRecord && this.intent.isStored
+    return isStored ? this.row : (this.#before ?? this.row)
   }
 
   abstract cancel(): void
@@ -177,9 +187,15 @@ export abstract class ActiveTask {
     if (!this.#closed) this.events.add(event)
   }
 
-  /** Stores the end, then tells everyone. Rejects, and goes on trying, while it cannot be stored. */
-  protected async conclude(state: 'completed' | 'failed' | 'canceled' | 'rejected', error?: JobFailure): Promise<void> {
+  /** Stores the end, then tells everyone. Rejects, and goes on trying, while it cannot be stored. @param result what the row says of a result that was accepted */
+  protected async conclude(
+    state: 'completed' | 'failed' | 'canceled' | 'rejected',
+    error?: JobFailure,
+    result: Partial<Pick<TaskRow, 'output' | 'usage' | 'receipts'>> = {},
+  ): Promise<void> {
     if (hasEnded(this.row)) return
+    this.#before = { ...this.row }
+    Object.assign(this.row, result)
     this.row.state = state
     this.row.endedAtMs = Date.now()
     this.row.note = undefined
@@ -195,7 +211,8 @@ export abstract class ActiveTask {
   }
 
   #storeEnd(): Promise<unknown> {
-    return this.intent.isHeld ? this.intent.end() : this.context.store.ended(this.row)
+    this.#isOneRecord = this.intent.isHeld
+    return this.#isOneRecord ? this.intent.end() : this.context.store.ended(this.row)
   }
 
   protected ending(ending: Ending): void {
@@ -205,6 +222,7 @@ export abstract class ActiveTask {
   }
 
   #tell(): void {
+    this.#before = undefined
     const view = viewOf(this.row)
     this.#final = view
     this.emit({ type: 'end', task: view })

@@ -150,7 +150,7 @@ export class TaskEngine implements Tasks {
   async list(options: { limit: number; after?: string; state?: TaskState; kind?: TaskKind }): Promise<TaskPage> {
     const { rows, next } = await this.#store.page(options)
     // What is under way is newer in memory than on disk.
-    const tasks = rows.map((row) => viewOf(this.#active.get(row.id)?.row ?? row))
+    const tasks = rows.map((row) => viewOf(this.#active.get(row.id)?.shown ?? row))
     return next === undefined ? { tasks } : { tasks, next }
   }
 
@@ -344,7 +344,7 @@ export class TaskEngine implements Tasks {
   }
 
   #row(id: string): TaskRow | undefined {
-    return this.#active.get(id)?.row ?? this.#store.get(id)
+    return this.#active.get(id)?.shown ?? this.#store.get(id)
   }
 
   #needRow(id: string): TaskRow {

@@ -97,6 +97,26 @@ test('F01: a run that takes longer is written while it runs, and goes on after a
   expect(await after.engine.ended(id)).toMatchObject({ output: 8, lease: { node: node.id, epoch: 2 } })
 })
 
+test('an end that is not on disk is shown to nobody: not by its id, nor in a list', async () => {
+  const { node, journal } = await held()
+  const gate = Promise.withResolvers<void>()
+  node.executor.gate = gate.promise
+  const answer = node.engine.run(double, keyed)
+  await until(() => journal.waiting.length > 0)
+  await journal.sync()
+  const { id } = await answer
+  gate.resolve()
+  await until(() => journal.waiting.includes('task.ended'))
+  const shown = [node.engine.get(id), ...(await node.engine.list({ limit: 9 })).tasks]
+  expect(shown.map((task) => [task?.state, task?.output, task?.endedAt])).toEqual([
+    ['working', undefined, undefined],
+    ['working', undefined, undefined],
+  ])
+  await journal.sync()
+  expect(await node.engine.ended(id)).toMatchObject({ state: 'completed', output: 8 })
+  expect(node.engine.get(id)).toMatchObject({ state: 'completed', output: 8 })
+})
+
 test('JRN-13: a host call, which is an effect outside, is made once the task is on disk', async () => {
   const { node, journal } = await held()
   const calls: string[] = []

@@ -104,11 +104,12 @@ export class RunTask extends ActiveTask implements DelegationOwner {
 
   /** The receipt of work done here and the end of the task share one sync: both appends are made in this turn. */
   async onAccepted(result: OrderResult): Promise<void> {
-    const { row } = this
-    row.output = result.output
-    row.usage = result.usage
-    row.receipts = [result.receipt]
-    const stored = this.conclude(result.error === undefined ? 'completed' : 'failed', result.error)
+    const { output, usage, error, receipt } = result
+    const stored = this.conclude(error === undefined ? 'completed' : 'failed', error, {
+      output,
+      usage,
+      receipts: [receipt],
+    })
     await Promise.all([stored, result.durable])
   }
 

@@ -138,9 +138,8 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   }
 
   async onAccepted(result: OrderResult): Promise<void> {
-    this.row.usage = result.usage
-    this.row.receipts = [result.receipt]
-    const stored = this.conclude(result.error === undefined ? 'completed' : 'failed', result.error)
+    const { usage, error, receipt } = result
+    const stored = this.conclude(error === undefined ? 'completed' : 'failed', error, { usage, receipts: [receipt] })
     await Promise.all([stored, result.durable])
   }
 
