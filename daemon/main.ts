@@ -33,6 +33,7 @@ import { type DaemonOptions, type Setting, settle, startedMark } from './setting
 import { TASK_ENGINE_RECORDS } from './tasks/records.ts'
 
 export { joinMesh } from './join.ts'
+export { closeInherited } from './processes/sealed-stdio.ts'
 export type { JoinResult } from './join.ts'
 export type { DaemonOptions } from './setting.ts'
 

@@ -2,17 +2,18 @@
  * A child process is given its descriptors; it must not find others. Node opens everything so that it closes when another program starts, but LevelDB does not
  * open its files so, and whoever started this process may have left it more. Walls around a child are no help there: what is open needs no path.
  */
-import { openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 export type StdioEntry = 'pipe' | 'ignore' | 'ipc' | number
 
 const DESCRIPTORS = '/proc/self/fd'
 /** Bit of O_CLOEXEC in the octal flags that /proc tells. */
 const CLOSES_ON_EXEC = 0o2000000
-/** Numbers above the highest in use that are covered too: what another thread opens meanwhile takes the lowest that is free. */
-const BEYOND = 16
+/** Numbers above the highest that is inherited which are covered too: what another thread opens meanwhile takes the lowest that is free. */
+const BEYOND = 8
 
 let nothing: number | undefined
+let most: number | undefined
 
 /**
  * `stdio`, and after it an empty descriptor for every number under which the child would inherit something, or could by the time it starts. To be asked for in
@@ -20,12 +21,31 @@ let nothing: number | undefined
  */
 export function sealedStdio(stdio: readonly StdioEntry[]): StdioEntry[] {
   nothing ??= openSync('/dev/null', 'r')
+  most ??= mostEntries()
   const closed = closedOnExec()
-  const highest = Math.max(0, ...closed.keys())
+  const inherited = [...closed].filter(([number, isClosed]) => !isClosed && number > 2).map(([number]) => number)
+  const last = inherited.length === 0 ? 0 : Math.max(...inherited) + BEYOND
   const entries = [...stdio]
-  for (let number = stdio.length; number <= highest + BEYOND; number++)
+  for (let number = stdio.length; number <= Math.min(last, most); number++)
     entries.push(closed.get(number) === true ? 'ignore' : nothing)
   return entries
+}
+
+/**
+ * Closes what this process was started with besides its three, so that neither it nor its children hold somebody's lock or pipe for as long as they live.
+ * Only for a process that has opened nothing yet.
+ */
+export function closeInherited(): void {
+  for (const [number, isClosed] of closedOnExec()) if (!isClosed && number > 2) closeSync(number)
+}
+
+/**
+ * Node needs as many free numbers above the entries as there are entries. What the node opens by itself lies far below: connections may only take half of the
+ * numbers, and its database is opened before any.
+ */
+function mostEntries(): number {
+  const [, limit = '1024'] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
+  return Math.floor(Number(limit) / 2)
 }
 
 /** The numbers in use, with whether each closes when another program starts. */

@@ -78,7 +78,7 @@ test('all of an artifact that was collected is sent as the one pack it is; after
     return names.filter((name) => /^pack-[0-9a-f]{40}\.pack$/.test(name))
   }
   const { id } = await a.store.create({ name: 'notes' })
-  for (let index = 0; index < 3; index++) await commitFile(a, id, randomBytes(700_000).toString('latin1'))
+  for (let index = 0; index < 3; index++) await commitFile(a, id, randomBytes(600_000).toString('base64'))
   await a.store.collect(id)
   const [whole] = await packsOf(a, id)
   await b.replication.clone(id)

@@ -50,7 +50,9 @@ export async function up(context: Context, flags: UpFlags): Promise<number> {
 }
 
 async function upForeground({ output, signal }: Context, options: DaemonOptions): Promise<number> {
-  const daemon = await (await daemonEntry()).runDaemon(options)
+  const entry = await daemonEntry()
+  entry.closeInherited()
+  const daemon = await entry.runDaemon(options)
   const onAbort = (): void => {
     output.note('stopping; Ctrl-C again ends it at once')
     daemon.stop().catch(() => undefined)
