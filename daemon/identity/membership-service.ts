@@ -177,7 +177,13 @@ export class MembershipService {
   /** Names are for people: two members must not share one. */
   #freeName(nodeId: string, name: string): string {
     const isTaken = [...this.members().values()].some((member) => member.name === name && member.nodeId !== nodeId)
-    return isTaken ? `${name.slice(0, LIMITS.nameBytes - 7)}-${nodeId.slice(-6)}` : name
+    if (!isTaken) return name
+    let head = ''
+    for (const letter of name) {
+      if (Buffer.byteLength(head + letter) > LIMITS.nameBytes - 7) break
+      head += letter
+    }
+    return `${head}-${nodeId.slice(-6)}`
   }
 
   on(listener: (event: MembershipEvent) => void): () => void {

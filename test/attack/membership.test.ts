@@ -96,6 +96,20 @@ describe('membership under attack', () => {
     expect(victim.membership.epoch).toBe(founder.membership.epoch)
   })
 
+  test('P2P-12 joiners that share a name of many bytes get names that every node and a restart can read', async () => {
+    // the second has letters of two UTF-16 units, where a cut must not fall between the two
+    for (const name of ['é'.repeat(32), '🙂'.repeat(16)]) {
+      await mesh.join(founder, name)
+      const second = await mesh.join(founder, name)
+      const given = second.membership.member(second.id)?.name ?? ''
+      expect(given).toMatch(/^(é{28}|🙂{14})-\w{6}$/u)
+    }
+    const { mesh: file, signer, journal } = founder
+    mesh.crash(founder)
+    founder = await mesh.up({ mesh: file, signer, journal })
+    expect(founder.membership.members().size).toBe(5)
+  })
+
   test('P2P-12 a list signed in the name of an admin by another key is refused', async () => {
     const member = await mesh.join(founder, 'member')
     await until('connected', () => member.net.isConnected(founder.id))
