@@ -75,6 +75,8 @@ export class MembershipService {
   #state: MembershipState
   readonly #writer: MembershipWriter
   #retryAt = 0
+  /** Peers whose list is on its way, and whether it was to be asked for once more meanwhile */
+  readonly #fetches = new Map<string, boolean>()
   #net: MeshNet | undefined
   #courier: ListCourier | undefined
   #timer: NodeJS.Timeout | undefined
@@ -85,7 +87,7 @@ export class MembershipService {
     this.#options = options
     this.#now = options.now ?? (() => performance.now())
     this.invites = new InviteBook(options.journal, options.wallMs ?? Date.now)
-    this.#hellos = new HelloKeeper(options.journal)
+    this.#hellos = new HelloKeeper(options.journal, this.#now)
     this.#writer = new MembershipWriter(options.journal, options.mesh.meshId, stored)
     const { settleMs, cutOffMs } = { ...MEMBERSHIP_DEFAULTS, ...definedOnly(options) }
     const start = startingPoint(options.mesh, stored)
@@ -259,6 +261,7 @@ export class MembershipService {
 
   #tick(): void {
     this.#tell({ type: 'tick' })
+    this.#hellos.keep()
     if (!this.#writer.owes || this.#now() < this.#retryAt) return
     this.#retryAt = Infinity
     // The alarm was sounded when it failed at first.
@@ -387,13 +390,20 @@ export class MembershipService {
     }
   }
 
+  /** One at a time from each peer, however often it says that it has another list. */
   async #fetchList(peer: string, fromEpoch: number): Promise<void> {
+    const isUnderWay = this.#fetches.has(peer)
+    this.#fetches.set(peer, isUnderWay)
+    if (isUnderWay) return
     try {
       const lists = await this.#courier?.fetch(peer, fromEpoch)
       if (lists) this.#tell({ type: 'lists', peer, ...lists })
     } catch {
       this.#tell({ type: 'fetch-failed', peer })
     }
+    const isAskedAgain = this.#fetches.get(peer) === true
+    this.#fetches.delete(peer)
+    if (isAskedAgain && this.#net?.isConnected(peer)) await this.#fetchList(peer, this.epoch)
   }
 
   #emit(event: MembershipEvent): void {

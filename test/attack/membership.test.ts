@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { encodeCardsPage, encodeCardsQuery } from '../../protocol/card/card-page.ts'
 import { openCard, signCard } from '../../protocol/card/card.ts'
-import { encodeHello, encodeLists, METHODS } from '../../protocol/membership/hello.ts'
+import { encodeHello, encodeLists, encodeNotice, METHODS } from '../../protocol/membership/hello.ts'
 import { encodeList, type MemberList, signList } from '../../protocol/membership/member-list.ts'
 import { encodeSigned } from '../../protocol/signing/signed.ts'
 import { MemoryMesh, newSigner, type TestMember, until } from '../support/memory-mesh.ts'
@@ -73,6 +73,23 @@ describe('membership under attack', () => {
     await member.net.request(founder.id, METHODS.hello, own)
     await member.net.request(founder.id, METHODS.hello, own)
     expect(founder.membership.view()).toEqual(before)
+  })
+
+  test('P2P-05 a member that tells of another list without end is asked for one at a time', async () => {
+    const liar = await mesh.join(founder, 'liar')
+    await until('connected', () => liar.net.isConnected(founder.id))
+    let [open, most, asked] = [0, 0, 0]
+    liar.net.handle(METHODS.list, async () => {
+      asked++
+      most = Math.max(most, ++open)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      open--
+      return encodeLists(founder.membership.signedList, [])
+    })
+    const notice = encodeNotice(99, new Uint8Array(32))
+    for (let sent = 0; sent < 50; sent++) await liar.net.request(founder.id, METHODS.noticeList, notice)
+    await until('asked once more for what came meanwhile', () => asked > 1 && open === 0)
+    expect(most).toBe(1)
   })
 
   test('P2P-12 a member that is no admin cannot invite, revoke, or sign a list', async () => {
