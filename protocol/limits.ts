@@ -37,6 +37,11 @@ export const LIMITS = {
 
   /** Members of a mesh. */
   members: 10_000,
+  /**
+   * Revocations a member list carries. More than fit in a frame beside an admin, so that the length of the list is what bounds them: revoking takes no room, since a
+   * revocation is shorter than the member it takes out.
+   */
+  revocations: 20_000,
   /** Addresses in a card or invite. */
   addresses: 16,
   /** Labels in a card. */

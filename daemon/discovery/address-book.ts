@@ -4,6 +4,7 @@
  */
 import { manyhands } from '../../proto/gen/wire.js'
 import { LIMITS } from '../../protocol/limits.ts'
+import { WritePace } from '../identity/write-pace.ts'
 import type { Journal } from '../journal/journal.ts'
 
 export const DISCOVERY_RECORDS = ['node.boot', 'peer.address'] as const
@@ -14,8 +15,12 @@ export class AddressBook {
   /** Given by the operator or the invite: never replaced by what others say, so that no hostile answer can cut us off from them */
   readonly #pinned = new Map<string, readonly string[]>()
 
-  constructor(journal: Journal) {
+  readonly #pace: WritePace
+
+  /** @param now monotonic milliseconds */
+  constructor(journal: Journal, now: () => number) {
     this.#journal = journal
+    this.#pace = new WritePace(now)
   }
 
   async load(): Promise<void> {
@@ -44,18 +49,26 @@ export class AddressBook {
     const isSame = known.length === addresses.length && addresses.every((address, at) => address === known[at])
     if (isSame || addresses.length === 0) return false
     this.#addresses.set(peer, [...addresses].slice(0, LIMITS.addresses))
-    const value = manyhands.AddressBookEntry.encode({ addresses: [...addresses] }).finish()
-    this.#write(peer, value)
+    if (this.#pace.mayWrite(peer)) this.#write(peer)
     return true
   }
 
   forget(peer: string): void {
-    if (this.#addresses.delete(peer)) this.#write(peer, undefined)
+    if (this.#addresses.delete(peer)) this.#write(peer)
+  }
+
+  /** Writes what had to wait. To be called now and then. */
+  keep(): void {
+    for (const peer of this.#pace.due()) if (this.#addresses.has(peer)) this.#write(peer)
   }
 
   /** Not waited for: a lost address is learned again, and the journal's health says when it fails. */
-  #write(peer: string, value: Uint8Array | undefined): void {
-    const write = value ? { table: 'address', key: peer, value } : { table: 'address', key: peer }
+  #write(peer: string): void {
+    const addresses = this.#addresses.get(peer)
+    const row = { table: 'address', key: peer }
+    const write = addresses
+      ? { ...row, value: manyhands.AddressBookEntry.encode({ addresses: [...addresses] }).finish() }
+      : row
     this.#journal.append({ type: 'peer.address', body: Buffer.from(peer), writes: [write] }).catch(() => undefined)
   }
 }

@@ -78,7 +78,7 @@ export class DirectoryService {
   private constructor(options: DirectoryOptions, boot: number) {
     this.#options = { ...DEFAULTS, ...options }
     this.#now = options.now ?? (() => performance.now())
-    this.#addresses = new AddressBook(options.journal)
+    this.#addresses = new AddressBook(options.journal, this.#now)
     this.#maker = new OwnCard(options.signer, boot)
     const { membership, signer } = options
     this.#book = new CardBook({
@@ -299,6 +299,7 @@ export class DirectoryService {
   #tick(): void {
     const now = this.#now()
     this.#book.prune(this.#options.cardTtlMs)
+    this.#addresses.keep()
     this.#measure()
     if (this.#own && now - this.#ownMadeAt > this.#options.cardTtlMs / 2) this.#pushOwn()
     const connected = (this.#net?.connections() ?? []).filter(({ ready }) => ready).map(({ peer }) => peer)

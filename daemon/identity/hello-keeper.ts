@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Journal } from '../journal/journal.ts'
+import { WritePace } from './write-pace.ts'
 
 export interface HelloInfo {
   readonly instance: number
@@ -26,8 +27,12 @@ export class HelloKeeper {
   /** Runs of each peer, the one that spoke last at the end */
   readonly #instances = new Map<string, number[]>()
 
-  constructor(journal: Journal) {
+  readonly #pace: WritePace
+
+  /** @param now monotonic milliseconds */
+  constructor(journal: Journal, now: () => number) {
     this.#journal = journal
+    this.#pace = new WritePace(now)
   }
 
   async load(): Promise<void> {
@@ -52,15 +57,22 @@ export class HelloKeeper {
       const detail = `${peer} told of its record ${known} before, and now its journal ends at ${hello.journalHigh}`
       alarms.push({ what: 'peer-journal-rollback', detail })
     }
-    if (hello.journalHigh > known) this.#remember(peer, hello.journalHigh)
+    if (hello.journalHigh > known) {
+      this.#heard.set(peer, hello.journalHigh)
+      if (this.#pace.mayWrite(peer)) this.#write(peer, hello.journalHigh)
+    }
     if (this.#isDoubled(peer, hello.instance)) {
       alarms.push({ what: 'two-instances', detail: `Two running processes use the identity of ${peer}` })
     }
     return alarms
   }
 
-  #remember(peer: string, high: number): void {
-    this.#heard.set(peer, high)
+  /** Writes what had to wait. To be called now and then. */
+  keep(): void {
+    for (const peer of this.#pace.due()) this.#write(peer, this.#heard.get(peer) ?? 0)
+  }
+
+  #write(peer: string, high: number): void {
     const value = Buffer.alloc(8)
     value.writeBigUInt64BE(BigInt(high))
     // A lost write only forgets a number that the next hello brings again; the journal's own health says that it fails.

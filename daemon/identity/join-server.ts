@@ -80,7 +80,8 @@ export class JoinServer {
     // The same joiner once more: its answer was lost. Unless it was put out since, it gets the same place.
     if (isAgain && !membership.isMember(nodeId))
       throw new MeshError('E_REVOKED', 'Cannot join: the node was put out of the mesh')
-    if (!isAgain) await this.#add(oneTime, nodeId, name, role)
+    if (isAgain) await membership.settle()
+    else await this.#add(oneTime, nodeId, name, role)
     const inviter = this.#net.self
     return { ok: true, list: membership.signedList, fingerprint: fingerprintBytes(meshId, inviter, nodeId) }
   }
@@ -90,7 +91,8 @@ export class JoinServer {
     try {
       await this.#membership.add(nodeId, name, role, writes)
     } catch (error) {
-      this.#membership.invites.unburn(oneTime)
+      // A member whose record is still to be written has used it: opened again, the invite would let in a second one.
+      if (!this.#membership.isMember(nodeId)) this.#membership.invites.unburn(oneTime)
       throw error
     }
   }

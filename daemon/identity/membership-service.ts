@@ -2,8 +2,10 @@
  * Membership at the edge: feeds the state machine of `protocol/membership` with what peers say, makes its decisions durable, and carries them out.
  *
  * Order: `open` (reads the journal; now `gate` answers), then the network is made with the gate, then `attach`, then the network starts. A step takes effect in
- * memory at once, so that whoever was put out is out before anything waits; what it tells others goes out after its record is on disk.
+ * memory at once, so that whoever was put out is out before anything waits; the lists it sends of its own accord go out after their record is on disk. A record
+ * that could not be written is tried again until it is.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { MembersView } from '../../protocol/api.ts'
 import { toMeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
@@ -29,7 +31,8 @@ import type { Gate, MeshNet } from '../net/mesh-net.ts'
 import { type HelloInfo, HelloKeeper } from './hello-keeper.ts'
 import { InviteBook } from './invite-book.ts'
 import { ListCourier } from './list-courier.ts'
-import { loadMembership, membershipRecord, type StoredMembership } from './membership-store.ts'
+import { loadMembership, type StoredMembership } from './membership-store.ts'
+import { MembershipWriter } from './membership-writer.ts'
 import type { Mesh } from './mesh-file.ts'
 
 export type MembershipEvent =
@@ -58,6 +61,10 @@ export interface MembershipOptions {
 }
 
 const TICK_MS = 250
+/** Between two tries to write what could not be written, milliseconds. */
+const RETRY_MS = 1_000
+/** A node that was put out stays connected no longer than this until that is durable, and may be told, milliseconds. */
+const EXPEL_MS = 1_000
 
 export class MembershipService {
   readonly #options: MembershipOptions
@@ -66,8 +73,10 @@ export class MembershipService {
   readonly #hellos: HelloKeeper
   readonly #listeners = new Set<(event: MembershipEvent) => void>()
   #state: MembershipState
-  /** What the journal holds: a failed write is made good by the next */
-  #durable: StoredMembership | undefined
+  readonly #writer: MembershipWriter
+  #retryAt = 0
+  /** Peers whose list is on its way, and whether it was to be asked for once more meanwhile */
+  readonly #fetches = new Map<string, boolean>()
   #net: MeshNet | undefined
   #courier: ListCourier | undefined
   #timer: NodeJS.Timeout | undefined
@@ -78,8 +87,8 @@ export class MembershipService {
     this.#options = options
     this.#now = options.now ?? (() => performance.now())
     this.invites = new InviteBook(options.journal, options.wallMs ?? Date.now)
-    this.#hellos = new HelloKeeper(options.journal)
-    this.#durable = stored
+    this.#hellos = new HelloKeeper(options.journal, this.#now)
+    this.#writer = new MembershipWriter(options.journal, options.mesh.meshId, stored)
     const { settleMs, cutOffMs } = { ...MEMBERSHIP_DEFAULTS, ...definedOnly(options) }
     const start = startingPoint(options.mesh, stored)
     const config = { signer: options.signer, settleMs, cutOffMs }
@@ -91,7 +100,7 @@ export class MembershipService {
     const service = new MembershipService(options, loadMembership(options.journal, options.mesh.meshId))
     await service.invites.load()
     await service.#hellos.load()
-    await service.#persist([])
+    await service.#write([])
     return service
   }
 
@@ -161,6 +170,11 @@ export class MembershipService {
 
   /** Puts a node out. Resolves once that is durable here and on its way to every connected member. @throws MeshError E_FORBIDDEN, E_NOT_FOUND, E_BAD_REQUEST, E_STORAGE */
   async revoke(idOrName: string): Promise<MembersView> {
+    // Asked once more because that could not be made durable: it is out in memory, and in the journal still a member.
+    if (!this.findMember(idOrName) && this.#writer.holds(idOrName)) {
+      await this.settle()
+      return this.view()
+    }
     const nodeId = this.findMember(idOrName)?.nodeId ?? idOrName
     await this.#apply({ type: 'change', change: { type: 'revoke', nodeId } })
     return this.view()
@@ -174,10 +188,23 @@ export class MembershipService {
     )
   }
 
+  /** Waits until all that was decided is durable. @throws MeshError E_STORAGE, E_OVERLOADED */
+  async settle(): Promise<void> {
+    await this.#enqueue(async () => {
+      if (this.#writer.owes) await this.#write([])
+    })
+  }
+
   /** Names are for people: two members must not share one. */
   #freeName(nodeId: string, name: string): string {
     const isTaken = [...this.members().values()].some((member) => member.name === name && member.nodeId !== nodeId)
-    return isTaken ? `${name.slice(0, LIMITS.nameBytes - 7)}-${nodeId.slice(-6)}` : name
+    if (!isTaken) return name
+    let head = ''
+    for (const letter of name) {
+      if (Buffer.byteLength(head + letter) > LIMITS.nameBytes - 7) break
+      head += letter
+    }
+    return `${head}-${nodeId.slice(-6)}`
   }
 
   on(listener: (event: MembershipEvent) => void): () => void {
@@ -217,7 +244,7 @@ export class MembershipService {
       if (event.type === 'peer-up') void this.#greet(event.peer, hello(event.peer))
       if (event.type === 'peer-down') this.#tell({ type: 'peer-down', peer: event.peer })
     })
-    this.#timer = setInterval(() => this.#tell({ type: 'tick' }), TICK_MS)
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
     this.#timer.unref()
   }
 
@@ -229,7 +256,20 @@ export class MembershipService {
   /** Waits for what was decided to be durable. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
-    await this.#queue
+    await this.settle().catch(() => undefined)
+  }
+
+  #tick(): void {
+    this.#tell({ type: 'tick' })
+    this.#hellos.keep()
+    if (!this.#writer.owes || this.#now() < this.#retryAt) return
+    this.#retryAt = Infinity
+    // The alarm was sounded when it failed at first.
+    this.settle()
+      .catch(() => undefined)
+      .finally(() => {
+        this.#retryAt = this.#now() + RETRY_MS
+      })
   }
 
   #hello(peer: string, card: SignedBody | undefined): Uint8Array {
@@ -276,43 +316,61 @@ export class MembershipService {
   async #apply(input: MembershipInput, writes: readonly TableWrite[] = []): Promise<void> {
     const { state, effects } = stepMembership(this.#state, input, this.#now())
     this.#state = state
-    for (const effect of effects) if (effect.type === 'expel') this.#expel(effect)
+    const expelled = effects.filter((effect) => effect.type === 'expel')
+    for (const effect of expelled) this.#expel(effect)
     if (effects.length === 0) return
-    const done = this.#queue.then(() => this.#carryOut(effects, writes))
-    this.#queue = done.catch(() => undefined)
+    const done = this.#enqueue(() => this.#carryOut(effects, writes))
+    for (const { peer } of expelled) void this.#dismiss(peer, done)
     await done
+  }
+
+  #enqueue(act: () => Promise<void>): Promise<void> {
+    const done = this.#queue.then(act)
+    this.#queue = done.catch(() => undefined)
+    return done
   }
 
   #expel({ peer, name, epoch }: MembershipEffect & { type: 'expel' }): void {
     this.#emit({ type: 'expelled', peer, name, epoch })
-    void this.#dismiss(peer)
   }
 
-  /** The node is told why it is cut off. Its leases are void already, and the gate no longer serves it. */
-  async #dismiss(peer: string): Promise<void> {
-    await this.#courier?.farewell(peer, this.#state.held.current)
+  /**
+   * The node is told why it is cut off. Its leases are void already, and the gate no longer serves it. What did not become durable in time is not told: it is cut off
+   * without a word.
+   */
+  async #dismiss(peer: string, durable: Promise<void>): Promise<void> {
+    const written = durable.then(
+      () => true,
+      () => false,
+    )
+    const mayTell = await Promise.race([written, delay(EXPEL_MS, false, { ref: false })])
+    if (mayTell) await this.#courier?.farewell(peer, this.#state.held.current)
     await this.#net?.disconnect(peer, 'E_REVOKED')
     this.#net?.recheck()
   }
 
+  /** When the record fails, only what tells others of the list waits for it: peers are served, and asked for their lists, all the same. */
   async #carryOut(effects: readonly MembershipEffect[], writes: readonly TableWrite[]): Promise<void> {
+    const isDue = effects.some(({ type }) => type === 'persist')
+    const failure = isDue ? await this.#write(writes).catch(toMeshError) : undefined
     for (const effect of effects) {
-      if (effect.type === 'persist') await this.#persist(writes)
+      const tells = effect.type === 'push' || effect.type === 'notify'
+      if (tells && this.#writer.owes) this.#writer.hold(effect)
       else this.#carryOutOne(effect)
     }
+    if (failure) throw failure
   }
 
-  async #persist(writes: readonly TableWrite[]): Promise<void> {
+  async #write(writes: readonly TableWrite[]): Promise<void> {
     const { held, pending } = this.#state
-    if (this.#durable?.held === held && this.#durable.pending === pending && writes.length === 0) return
-    const record = membershipRecord(this.mesh.meshId, this.#durable?.held, { held, pending })
-    await this.#options.journal.append({ ...record, writes: [...(record.writes ?? []), ...writes] })
-    this.#durable = { held, pending }
+    for (const effect of await this.#writer.write({ held, pending }, writes)) this.#carryOutOne(effect)
   }
 
   #carryOutOne(effect: MembershipEffect): void {
     switch (effect.type) {
       case 'ready':
+        // It came to wait for a record, and is of a connection that has ended since.
+        if (this.#state.peers.get(effect.peer) !== 'ready') return
         this.#net?.setReady(effect.peer)
         return this.#emit(effect)
       case 'fetch-list':
@@ -332,13 +390,20 @@ export class MembershipService {
     }
   }
 
+  /** One at a time from each peer, however often it says that it has another list. */
   async #fetchList(peer: string, fromEpoch: number): Promise<void> {
+    const isUnderWay = this.#fetches.has(peer)
+    this.#fetches.set(peer, isUnderWay)
+    if (isUnderWay) return
     try {
       const lists = await this.#courier?.fetch(peer, fromEpoch)
       if (lists) this.#tell({ type: 'lists', peer, ...lists })
     } catch {
       this.#tell({ type: 'fetch-failed', peer })
     }
+    const isAskedAgain = this.#fetches.get(peer) === true
+    this.#fetches.delete(peer)
+    if (isAskedAgain && this.#net?.isConnected(peer)) await this.#fetchList(peer, this.epoch)
   }
 
   #emit(event: MembershipEvent): void {

@@ -1,10 +1,11 @@
-import { describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { MeshError } from '../../protocol/errors.ts'
 import { nextList } from '../../protocol/membership/change.ts'
 import { considerList } from '../../protocol/membership/consider-list.ts'
 import { effective } from '../../protocol/membership/held-lists.ts'
 import { foundingList } from '../../protocol/membership/member-list.ts'
-import { MemoryMesh, newSigner, until } from '../../test/support/memory-mesh.ts'
+import { MemoryMesh, newSigner, type TestMember, until } from '../../test/support/memory-mesh.ts'
+import { DISCOVERY_RECORDS } from '../discovery/address-book.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { loadMembership, MEMBERSHIP_RECORDS, membershipRecord } from './membership-store.ts'
 
@@ -55,6 +56,68 @@ describe('membership in the journal', () => {
     expect(again.membership.isMember(newcomer.nodeId)).toBe(true)
     await mesh.close()
   })
+})
+
+describe('membership while the journal fails', () => {
+  let mesh: MemoryMesh
+  let journal: FailingJournal
+  let founder: TestMember
+  beforeEach(async () => {
+    mesh = new MemoryMesh()
+    journal = new FailingJournal({ types: [...MEMBERSHIP_RECORDS, ...DISCOVERY_RECORDS] })
+    founder = await mesh.found('founder', { journal })
+  })
+  afterEach(() => mesh.close())
+  const epochInJournal = () => loadMembership(journal, founder.mesh.meshId)?.held.current.list.epoch
+
+  test.each(['name', 'id'])('P2P-17 a revocation that failed is durable when asked again by %s', async (by) => {
+    const bad = await mesh.join(founder, 'bad')
+    const whom = by === 'id' ? bad.id : 'bad'
+    journal.fails = true
+    await expect(founder.membership.revoke(whom)).rejects.toMatchObject({ code: 'E_STORAGE' })
+    await expect(founder.membership.revoke(whom)).rejects.toMatchObject({ code: 'E_STORAGE' })
+    journal.fails = false
+    expect((await founder.membership.revoke(whom)).revoked.map(({ id }) => id)).toEqual([bad.id])
+    expect(loadMembership(journal, founder.mesh.meshId)?.held.active.has(bad.id)).toBe(false)
+    await expect(founder.membership.revoke(whom)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+  })
+
+  test('P2P-17 nobody is sent a list before it is durable, and all are once the disk recovers, without a further change', async () => {
+    const bad = await mesh.join(founder, 'bad')
+    const other = await mesh.join(founder, 'other')
+    await until('all know all', () =>
+      mesh.members.every(({ net, membership }) => net.connections().length === 2 && membership.epoch === 3),
+    )
+    journal.fails = true
+    await expect(founder.membership.revoke('bad')).rejects.toMatchObject({ code: 'E_STORAGE' })
+    await until('it is cut off', () => !founder.net.isConnected(bad.id))
+    expect([bad, other].map(({ membership }) => membership.epoch)).toEqual([3, 3])
+    // peers that come meanwhile are served
+    const late = await mesh.up({ mesh: other.mesh, signer: (await down(other)).signer, journal: other.journal })
+    await until('served', () => founder.net.connections().some(({ peer, ready }) => peer === late.id && ready))
+    expect(epochInJournal()).toBe(3)
+    journal.fails = false
+    await until('it is written', () => epochInJournal() === 4)
+    await until('the other knows', () => !late.membership.isMember(bad.id))
+  })
+
+  test('P2P-10 an invite whose use could not be written lets in nobody but that joiner', async () => {
+    const { invite } = await founder.joins.invite({})
+    const [first, second] = [newSigner(), newSigner()]
+    journal.fails = true
+    await expect(mesh.joinWith(invite, first, 'first')).rejects.toMatchObject({ code: 'E_STORAGE' })
+    await expect(mesh.joinWith(invite, first, 'first')).rejects.toMatchObject({ code: 'E_STORAGE' })
+    journal.fails = false
+    await expect(mesh.joinWith(invite, second, 'second')).rejects.toMatchObject({ code: 'E_INVITE' })
+    await mesh.joinWith(invite, first, 'first')
+    const held = loadMembership(journal, founder.mesh.meshId)?.held
+    expect([held?.active.has(first.nodeId), held?.active.size]).toEqual([true, 2])
+  })
+
+  async function down(member: TestMember): Promise<TestMember> {
+    await mesh.down(member)
+    return member
+  }
 })
 
 class FailingJournal extends MemoryJournal {

@@ -2,7 +2,7 @@
 import { MeshError } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { Signer } from '../signing/signing.ts'
-import { type Member, type Role, type SignedList, signList } from './member-list.ts'
+import { faultOf, type Member, type MemberList, type Role, type SignedList, signList } from './member-list.ts'
 
 export type Change =
   | { readonly type: 'add'; readonly nodeId: string; readonly name: string; readonly role: Role }
@@ -14,7 +14,7 @@ const MAX_BODY_BYTES = LIMITS.frameBytes - 4096
 /**
  * The list of the next epoch. Every known revocation goes in, so that whoever reads only this list knows them all.
  * @param revoked every revocation known: node id to epoch
- * @throws MeshError E_BAD_REQUEST when the mesh would be full or left without an admin, or the list too long
+ * @throws MeshError E_BAD_REQUEST when the mesh would be full or left without an admin, or the list too long or one that others refuse
  */
 export function nextList(
   signer: Signer,
@@ -42,13 +42,17 @@ export function nextList(
   }
   requireGoverned([...members.values()])
   const entries = [...out].map(([nodeId, at]) => ({ nodeId, epoch: Math.min(at, epoch) }))
-  const next = signList(signer, {
+  const list: MemberList = {
     meshId: from.list.meshId,
     epoch,
     previous: from.digest,
     members: [...members.values()].sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1)),
     revoked: entries.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1)),
-  })
+  }
+  // What readers refuse must never be signed: every later list would carry it on, and this node's own journal could not be read back.
+  const fault = faultOf(list)
+  if (fault) throw new MeshError('E_BAD_REQUEST', `Cannot change the member list: ${fault}`)
+  const next = signList(signer, list)
   if (next.signed.body.length > MAX_BODY_BYTES) {
     throw new MeshError('E_BAD_REQUEST', 'Cannot change the member list: it would be too long to send')
   }

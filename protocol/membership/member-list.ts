@@ -59,7 +59,7 @@ export function decodeList(bytes: Uint8Array): MemberList {
   const wire = decodeBounded(manyhands.MemberList, bytes, {
     what: 'member list',
     maxBytes: LIMITS.listBytes,
-    maxFields: 2 * LIMITS.members + 3,
+    maxFields: LIMITS.members + LIMITS.revocations + 3,
   })
   const list: MemberList = {
     meshId: wire.meshId,
@@ -80,12 +80,14 @@ function memberFromWire(wire: manyhands.Member.$Properties): Member {
   return { nodeId: wire.nodeId ?? '', name: wire.name ?? '', role, sinceEpoch: wire.sinceEpoch ?? 0 }
 }
 
-/** Why a list can not be valid whoever signed it. */
-function faultOf(list: MemberList): string | undefined {
+/** Why a list can not be valid whoever signed it; undefined when it can. */
+export function faultOf(list: MemberList): string | undefined {
   if (!isMeshId(list.meshId)) return 'the mesh id is malformed'
   if (!isEpoch(list.epoch)) return 'the epoch is out of range'
   if (list.previous.length !== (list.epoch === 1 ? 0 : 32)) return 'the digest of the previous list has a wrong length'
-  if (list.members.length > LIMITS.members || list.revoked.length > LIMITS.members) return 'it has too many entries'
+  if (list.members.length > LIMITS.members || list.revoked.length > LIMITS.revocations) {
+    return 'it has too many entries'
+  }
   const seen = new Set<string>()
   for (const member of list.members) {
     if (!hasNodeIdForm(member.nodeId) || seen.has(member.nodeId)) return 'a member is no node id or is named twice'

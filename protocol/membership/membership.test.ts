@@ -116,12 +116,21 @@ describe('what an admin does', () => {
 })
 
 describe('a full mesh', () => {
+  const idOf = (at: number) =>
+    `12D3KooW${String(at)
+      .padStart(44, '0')
+      .replaceAll(/\d/g, (digit) => 'abcdefghij'.charAt(Number(digit)))}`
+
+  test('P2P-12 what others would refuse is never signed, and more nodes may be put out than may be in', () => {
+    const named = (name: string) => nextList(admin, first, new Map(), [{ ...add(one, 'member'), name }])
+    expect(() => named('é'.repeat(33))).toThrow('a name is too long')
+    expect(openList(named('é'.repeat(32)).signed).list.members).toHaveLength(2)
+    const revoked = new Map(Array.from({ length: 10_001 }, (_, at) => [idOf(at), 1]))
+    expect(openList(nextList(admin, first, revoked, []).signed).list.revoked).toHaveLength(10_001)
+  })
+
   test('a list too long for one frame is refused when it is made', () => {
-    const letters = (at: number) =>
-      String(at)
-        .padStart(44, '0')
-        .replaceAll(/\d/g, (digit) => 'abcdefghij'.charAt(Number(digit)))
-    const ids = Array.from({ length: 9_999 }, (_, at) => `12D3KooW${letters(at)}`)
+    const ids = Array.from({ length: 9_999 }, (_, at) => idOf(at))
     const members = [
       ...first.list.members,
       ...ids.map((nodeId) => ({ nodeId, name: 'x'.repeat(64), role: 'member' as const, sinceEpoch: 1 })),

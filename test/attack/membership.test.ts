@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { encodeCardsPage, encodeCardsQuery } from '../../protocol/card/card-page.ts'
 import { openCard, signCard } from '../../protocol/card/card.ts'
-import { encodeHello, encodeLists, METHODS } from '../../protocol/membership/hello.ts'
+import { encodeHello, encodeLists, encodeNotice, METHODS } from '../../protocol/membership/hello.ts'
 import { encodeList, type MemberList, signList } from '../../protocol/membership/member-list.ts'
 import { encodeSigned } from '../../protocol/signing/signed.ts'
 import { MemoryMesh, newSigner, type TestMember, until } from '../support/memory-mesh.ts'
@@ -75,6 +75,23 @@ describe('membership under attack', () => {
     expect(founder.membership.view()).toEqual(before)
   })
 
+  test('P2P-05 a member that tells of another list without end is asked for one at a time', async () => {
+    const liar = await mesh.join(founder, 'liar')
+    await until('connected', () => liar.net.isConnected(founder.id))
+    let [open, most, asked] = [0, 0, 0]
+    liar.net.handle(METHODS.list, async () => {
+      asked++
+      most = Math.max(most, ++open)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      open--
+      return encodeLists(founder.membership.signedList, [])
+    })
+    const notice = encodeNotice(99, new Uint8Array(32))
+    for (let sent = 0; sent < 50; sent++) await liar.net.request(founder.id, METHODS.noticeList, notice)
+    await until('asked once more for what came meanwhile', () => asked > 1 && open === 0)
+    expect(most).toBe(1)
+  })
+
   test('P2P-12 a member that is no admin cannot invite, revoke, or sign a list', async () => {
     const member = await mesh.join(founder, 'member')
     const victim = await mesh.join(founder, 'victim')
@@ -94,6 +111,20 @@ describe('membership under attack', () => {
     )
     expect(founder.membership.member(member.id)?.role).toBe('member')
     expect(victim.membership.epoch).toBe(founder.membership.epoch)
+  })
+
+  test('P2P-12 joiners that share a name of many bytes get names that every node and a restart can read', async () => {
+    // the second has letters of two UTF-16 units, where a cut must not fall between the two
+    for (const name of ['é'.repeat(32), '🙂'.repeat(16)]) {
+      await mesh.join(founder, name)
+      const second = await mesh.join(founder, name)
+      const given = second.membership.member(second.id)?.name ?? ''
+      expect(given).toMatch(/^(é{28}|🙂{14})-\w{6}$/u)
+    }
+    const { mesh: file, signer, journal } = founder
+    mesh.crash(founder)
+    founder = await mesh.up({ mesh: file, signer, journal })
+    expect(founder.membership.members().size).toBe(5)
   })
 
   test('P2P-12 a list signed in the name of an admin by another key is refused', async () => {
