@@ -326,6 +326,16 @@ describe('abuse of the control stream', () => {
         new Uint8Array(1 << 20).map((_, index) => (index % 2 ? 0 : 0x7a)),
       ]),
     ],
+    [
+      'a frame of half a million requests behind a group',
+      Buffer.concat([
+        Writer.create()
+          .uint32(6 + 1_000_000)
+          .finish(),
+        Uint8Array.of(0x08, 0x01, 0x8b, 0x01, 0x8c, 0x01),
+        new Uint8Array(1_000_000).map((_, index) => (index % 2 ? 0 : 0x12)),
+      ]),
+    ],
     ['a frame whose lengths lead out of it', Uint8Array.of(6, 0x12, 0xff, 0xff, 0xff, 0x7f, 1)],
   ])('P2P-07 %s is refused in time', async (_name, bytes) => {
     const { net, stream, connection } = await control()
