@@ -284,6 +284,7 @@ export class MembershipService {
   }
 
   #expel({ peer, name, epoch }: MembershipEffect & { type: 'expel' }): void {
+    this.#net?.setReady(peer, false)
     this.#emit({ type: 'expelled', peer, name, epoch })
     void this.#dismiss(peer)
   }
