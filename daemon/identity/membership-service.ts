@@ -331,6 +331,7 @@ export class MembershipService {
   }
 
   #expel({ peer, name, epoch }: MembershipEffect & { type: 'expel' }): void {
+    this.#net?.setReady(peer, false)
     this.#emit({ type: 'expelled', peer, name, epoch })
   }
 

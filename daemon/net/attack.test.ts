@@ -189,6 +189,19 @@ describe('who may speak', () => {
   })
 })
 
+test.each([
+  ['member', true],
+  ['joiner', false],
+])('P2P-03 one %s holds few connections, however many it opens', async (_name, serves) => {
+  const net = await victim({ gate: { admits: () => true, serves: () => serves } })
+  const evil = await attacker()
+  for (let count = 0; count < 12; count++) {
+    await evil.node.dial(multiaddr(net.addresses()[0]), { force: true }).catch(() => undefined)
+  }
+  await vi.waitFor(() => expect(net.connections().length).toBeLessThanOrEqual(4))
+  expect(net.connections().length).toBeGreaterThan(0)
+})
+
 describe('floods of frames', () => {
   let net: MeshNet
   let evil: Attacker
@@ -210,6 +223,18 @@ describe('floods of frames', () => {
     ['P2P-08 another version', () => frame(0, 0, 1, 0).fill(7, 0, 1)],
     ['P2P-08 streams numbered like ours', () => frame(1, 1, 4, 0)],
     ['P2P-08 5,000 new streams', () => repeat(5000, (index) => frame(1, 1, 1001 + 2 * index, 0))],
+    [
+      'P2P-08 10,000 ends of streams that do not exist',
+      () => repeat(10_000, (index) => frame(1, 4, 1001 + 2 * index, 0)),
+    ],
+    [
+      'P2P-08 24 MiB behind 4,000 such ends',
+      () =>
+        Buffer.concat([
+          repeat(4000, (index) => frame(1, 4, 1001 + 2 * index, 0)),
+          repeat(24, () => frame(0, 0, 1001, 1 << 20, new Uint8Array(1 << 20))),
+        ]),
+    ],
   ]
   test.each(attacks)('%s: the connection ends, others are served', async (_name, bytes) => {
     const before = process.memoryUsage().rss
@@ -324,6 +349,16 @@ describe('abuse of the control stream', () => {
       Buffer.concat([
         Uint8Array.of(0x84, 0x80, 0x40, 0x12, 0x80, 0x80, 0x40),
         new Uint8Array(1 << 20).map((_, index) => (index % 2 ? 0 : 0x7a)),
+      ]),
+    ],
+    [
+      'a frame of half a million requests behind a group',
+      Buffer.concat([
+        Writer.create()
+          .uint32(6 + 1_000_000)
+          .finish(),
+        Uint8Array.of(0x08, 0x01, 0x8b, 0x01, 0x8c, 0x01),
+        new Uint8Array(1_000_000).map((_, index) => (index % 2 ? 0 : 0x12)),
       ]),
     ],
     ['a frame whose lengths lead out of it', Uint8Array.of(6, 0x12, 0xff, 0xff, 0xff, 0x7f, 1)],

@@ -58,6 +58,8 @@ test.each([
   ],
   ['a prefix that does not end', Uint8Array.of(0x80, 0x80, 0x80, 0x80)],
   ['a body that is no frame', Uint8Array.of(1, 0x0f)],
+  ['a group, behind which nothing would be counted', Uint8Array.of(6, 0x8b, 0x01, 0x8c, 0x01, 0x12, 0x00)],
+  ['a group within a request', Uint8Array.of(6, 0x12, 0x04, 0x8b, 0x01, 0x8c, 0x01)],
 ])('refused: %s', (_name, bytes) => {
   expect(() => new FrameDecoder(() => undefined).push(bytes)).toThrow(expect.objectContaining({ code: 'E_PROTOCOL' }))
 })

@@ -99,7 +99,7 @@ function prefixValue(bytes: Uint8Array, start: number, body: number): number {
 
 /**
  * Refuses a frame, or a message in it, of more fields than any has: decoding a million empty ones costs a second. Looks at lengths only; what is malformed
- * is left for the decoder to refuse.
+ * is left for the decoder to refuse, but not groups: no message has any, and what follows one would not be counted.
  */
 function checkShape(bytes: Uint8Array, from: number, to: number, depth = 0): void {
   let fields = 0
@@ -118,7 +118,7 @@ function checkShape(bytes: Uint8Array, from: number, to: number, depth = 0): voi
       at = afterVarint
     } else if (wireType === 1) at += 8
     else if (wireType === 5) at += 4
-    else return
+    else throw protocolError('a message has a field of a kind that is not used')
   }
 }
 

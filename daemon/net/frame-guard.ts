@@ -1,7 +1,7 @@
 /**
  * Looks at the headers of a yamux connection before the muxer does, and says when a peer abuses what the muxer itself allows:
- * it answers every ping and every stream beyond its limit, keeps a frame until it is complete whatever length was announced, and adds up window updates
- * without bound. Header, 12 bytes: version, type, flags (2), stream id (4), length (4), big endian; a data frame (type 0) is followed by `length` bytes.
+ * it answers every ping and every stream beyond its limit, keeps a frame until it is complete whatever length was announced, adds up window updates
+ * without bound, and ignores the end of streams that do not exist. Header, 12 bytes: version, type, flags (2), stream id (4), length (4), big endian; a data frame (type 0) is followed by `length` bytes.
  * See https://github.com/hashicorp/yamux/blob/master/spec.md
  */
 const HEADER_BYTES = 12
@@ -19,6 +19,9 @@ const PINGS_PER_SECOND = 4
 /** New streams: hands that open one for every small thing are held to this. */
 const SYN_BURST = 1024
 const SYNS_PER_SECOND = 256
+/** Ended streams: each ends once, those the peer opened and those opened here, which the peer's guard holds to the same rate. */
+const FIN_BURST = 4 * SYN_BURST
+const FINS_PER_SECOND = 4 * SYNS_PER_SECOND
 
 export interface FrameGuardInit {
   /** Largest data frame that the windows we give allow, bytes */
@@ -35,6 +38,7 @@ export class FrameGuard {
   readonly #maxDataBytes: number
   readonly #pings: TokenBucket
   readonly #syns: TokenBucket
+  readonly #fins: TokenBucket
   readonly #header = new Uint8Array(HEADER_BYTES)
   readonly #view = new DataView(this.#header.buffer)
   #headerBytes = 0
@@ -45,6 +49,7 @@ export class FrameGuard {
     this.#maxDataBytes = init.maxDataBytes
     this.#pings = new TokenBucket(PING_BURST, PINGS_PER_SECOND, init.now)
     this.#syns = new TokenBucket(SYN_BURST, SYNS_PER_SECOND, init.now)
+    this.#fins = new TokenBucket(FIN_BURST, FINS_PER_SECOND, init.now)
   }
 
   /**
@@ -85,6 +90,7 @@ export class FrameGuard {
       this.#body = length
     }
     if ((flags & FLAG_SYN) !== 0 && !this.#syns.take()) return 'too many new streams'
+    if ((flags & FLAG_FIN) !== 0 && !this.#fins.take()) return 'too many ended streams'
     return undefined
   }
 }

@@ -18,6 +18,8 @@ const CONTROL_PROTOCOL = '/manyhands/control/1'
 const STREAMS_PER_PROTOCOL = 24
 /** Control streams: one, one that replaces it, and one to refuse. */
 const CONTROL_STREAMS = 3
+/** Both sides dial at once, and the same again after a change of address. The oldest goes: it is the one that may be dead. */
+const MAX_CONNECTIONS_PER_PEER = 4
 /** A peer that may only join has this long to do it, milliseconds. */
 const JOIN_TIMEOUT_MS = 60_000
 const CLOSE_TIMEOUT_MS = 500
@@ -30,6 +32,8 @@ export class Libp2pTransport implements Transport {
   readonly #index: LabelIndex | undefined
   /** Open connections of served peers */
   readonly #served = new Map<string, Set<Connection>>()
+  /** Open connections of peers that may only join */
+  readonly #joining = new Map<string, Set<Connection>>()
   #events: TransportEvents | undefined
 
   /** A node that does not listen yet; `start` makes it. */
@@ -142,7 +146,7 @@ export class Libp2pTransport implements Transport {
     if (!this.#gate.serves(peer)) return this.#limitJoining(connection)
     const open = this.#served.get(peer)
     if (open !== undefined) {
-      open.add(connection)
+      addBounded(open, connection)
       this.#events?.peerAgain(peer)
       return
     }
@@ -154,10 +158,16 @@ export class Libp2pTransport implements Transport {
     const timer = setTimeout(() => connection.abort(new Error('Joining took too long')), JOIN_TIMEOUT_MS)
     timer.unref()
     connection.addEventListener('close', () => clearTimeout(timer))
+    const peer = connection.remotePeer.toString()
+    const open = this.#joining.get(peer) ?? new Set()
+    this.#joining.set(peer, open)
+    addBounded(open, connection)
   }
 
   #closed(connection: Connection): void {
     const peer = connection.remotePeer.toString()
+    const joining = this.#joining.get(peer)
+    if (joining?.delete(connection) && joining.size === 0) this.#joining.delete(peer)
     const open = this.#served.get(peer)
     if (!open?.delete(connection) || open.size > 0) return
     this.#served.delete(peer)
@@ -189,6 +199,15 @@ export class Libp2pTransport implements Transport {
       throw streamError(cause, protocol, signal)
     }
   }
+}
+
+/** Bounds hold for one connection, so that one peer must not have many. */
+function addBounded(open: Set<Connection>, connection: Connection): void {
+  open.add(connection)
+  const [oldest] = open
+  if (open.size <= MAX_CONNECTIONS_PER_PEER || oldest === undefined) return
+  open.delete(oldest)
+  oldest.abort(new MeshError('E_OVERLOADED', 'The peer has too many connections'))
 }
 
 function streamError(cause: unknown, protocol: string, signal: AbortSignal): MeshError {

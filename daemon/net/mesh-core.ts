@@ -129,9 +129,9 @@ export class MeshCore implements MeshNet {
     })
   }
 
-  setReady(peer: string): void {
+  setReady(peer: string, ready = true): void {
     const link = this.#links.get(peer)
-    if (link !== undefined) link.ready = true
+    if (link !== undefined) link.ready = ready
   }
 
   keep(peers: readonly WantedPeer[]): void {

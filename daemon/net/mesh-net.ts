@@ -111,8 +111,9 @@ export interface MeshNet {
   /**
    * Says that hellos were exchanged: from now until the connection ends the peer's requests, channels and streams are served. Before, it gets E_SYNCING,
    * except for methods handled with `beforeReady`. Does nothing for a peer that is not connected.
+   * @param ready false: new ones are refused again, as before hellos. What is open already is for its owner to end. @default true
    */
-  setReady(peer: string): void
+  setReady(peer: string, ready?: boolean): void
   /** Replaces the set of peers to stay connected to: dialed now and, with jittered backoff, whenever the connection is lost. */
   keep(peers: readonly WantedPeer[]): void
   /** Asks the gate again about every connection and closes at once those it no longer admits. */

@@ -8,6 +8,13 @@ import { WithheldCredit } from './withheld-credit.ts'
 const FLUSH_BYTES = 128 << 10
 /** Up to this size copying the parts together is cheaper than encrypting them one by one. */
 const JOIN_BYTES = 24 << 10
+/**
+ * What may wait for ends of streams to be delivered, bytes. An honest peer ends no more streams at a time than it may have open, so that it stays far
+ * below; one that floods with ends, each of which takes a turn, would fill the memory.
+ */
+const MAX_WAITING_BYTES = 16 << 20
+/** What keeping a part costs beside its bytes: a peer may send its bytes one by one. */
+const PART_BYTES = 256
 /** Type of the yamux frame that says good-bye: the connection is closed right after it. */
 const TYPE_GO_AWAY = 3
 
@@ -49,6 +56,7 @@ class Inbox {
   readonly #listener: EventListener
   /** Not inspected yet */
   readonly #waiting: Uint8Array[] = []
+  #waitingBytes = 0
   /** Last byte of a header that ends a stream: inspected, to be delivered next turn */
   #held: Uint8Array | undefined
 
@@ -61,13 +69,20 @@ class Inbox {
   }
 
   #receive(data: Uint8Array | Uint8ArrayList): void {
-    if (data instanceof Uint8Array) this.#waiting.push(data)
-    else this.#waiting.push(...data)
+    if (data instanceof Uint8Array) this.#wait(data)
+    else for (const part of data) this.#wait(part)
     if (this.#held === undefined) this.#pump()
+    if (this.#waitingBytes > MAX_WAITING_BYTES) this.#refuse('too much comes behind ended streams')
+  }
+
+  #wait(part: Uint8Array): void {
+    this.#waiting.push(part)
+    this.#waitingBytes += part.length + PART_BYTES
   }
 
   #pump(): void {
     for (let part = this.#waiting.shift(); part !== undefined; part = this.#waiting.shift()) {
+      this.#waitingBytes -= part.length + PART_BYTES
       const found = this.#guard.inspect(part)
       if (found.complaint !== undefined) return this.#refuse(found.complaint)
       if (!found.endsStream) {
@@ -77,7 +92,11 @@ class Inbox {
       const cut = found.inspected - 1
       this.#deliver(part.subarray(0, cut))
       this.#held = part.subarray(cut, found.inspected)
-      if (found.inspected < part.length) this.#waiting.unshift(part.subarray(found.inspected))
+      if (found.inspected < part.length) {
+        const rest = part.subarray(found.inspected)
+        this.#waiting.unshift(rest)
+        this.#waitingBytes += rest.length + PART_BYTES
+      }
       setImmediate(() => this.#release())
       return
     }
@@ -102,6 +121,7 @@ class Inbox {
 
   #refuse(complaint: string): void {
     this.#waiting.length = 0
+    this.#waitingBytes = 0
     this.#connection.abort(new MeshError('E_PROTOCOL', `Reading from a peer: ${complaint}`))
   }
 }

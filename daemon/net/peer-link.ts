@@ -27,7 +27,7 @@ const MAX_ANSWERING = 2
 
 export interface PeerLinkInit {
   readonly peer: string
-  readonly transport: Transport
+  readonly transport: Pick<Transport, 'openWire' | 'hangUp'>
   readonly scheduler: Scheduler
   readonly services: Services
 }
@@ -42,7 +42,7 @@ export class PeerLink {
   readonly #trip = new RoundTrip()
   readonly #init: PeerLinkInit
   readonly #abort = new AbortController()
-  readonly #answers = new Map<AnswerSession, { partial: number }>()
+  readonly #answers = new Map<AnswerSession, { partial: number; frames: number }>()
   readonly #opened = Promise.withResolvers<void>()
   #ask: AskSession
   #attempt = 0
@@ -92,14 +92,17 @@ export class PeerLink {
     oldest?.end(new MeshError('E_UNREACHABLE', 'The peer opened a newer control stream'))
     const { peer, scheduler, services } = this.#init
     const session = new AnswerSession(peer, scheduler, services, this.#breach)
-    this.#answers.set(session, { partial: 0 })
+    this.#answers.set(session, { partial: 0, frames: 0 })
     session.bind(wire, () => this.#answers.delete(session))
   }
 
   /** Called at every heartbeat. Counts beats, not time: a process that was stopped for a while sees its peers alive again first. */
   beat(): void {
     for (const [session, state] of this.#answers) {
-      state.partial = session.partialBytes > 0 ? state.partial + 1 : 0
+      // Under load some frame is unfinished at every beat: only the same one counts
+      const stuck = session.partialBytes > 0 && session.frames === state.frames
+      state.partial = stuck ? state.partial + 1 : 0
+      state.frames = session.frames
       if (state.partial > MAX_PARTIAL) this.#breach(new MeshError('E_TIMEOUT', 'The peer does not finish a message'))
     }
     this.#missed = this.#ask.heard === this.#heardBefore ? this.#missed + 1 : 0

@@ -15,6 +15,8 @@ export abstract class Session implements ChannelHost {
   unsentBytes = 0
   /** Counts chunks received; tells a quiet stream from a live one */
   heard = 0
+  /** Counts frames that were complete; tells a slow one from the next */
+  frames = 0
   protected readonly scheduler: Scheduler
   protected readonly channels = new Map<number, ControlChannel>()
   readonly #decoder: FrameDecoder
@@ -29,6 +31,7 @@ export abstract class Session implements ChannelHost {
     this.writer = new FrameWriter(scheduler)
     this.#onBreach = onBreach
     this.#decoder = new FrameDecoder((frame) => {
+      this.frames++
       if (!this.#over) this.receive(frame)
     })
   }

@@ -207,6 +207,21 @@ describe('membership under attack', () => {
     expect(founder.membership.view().revoked).toEqual([{ id: bad.id, epoch: 5 }])
   })
 
+  test('P2P-17 what a revoked node asks while it is being told is refused', async () => {
+    const bad = await mesh.join(founder, 'bad')
+    await until('served', () => founder.net.connections().every(({ ready }) => ready))
+    let asked = 0
+    founder.net.handle('work', () => (asked++, new Uint8Array()))
+    expect(await code(bad.net.request(founder.id, 'work', new Uint8Array()))).toBe('ok')
+    const late: Promise<string | undefined>[] = []
+    founder.membership.on((event) => {
+      if (event.type === 'expelled') late.push(code(bad.net.request(founder.id, 'work', new Uint8Array())))
+    })
+    await founder.membership.revoke('bad')
+    expect(await Promise.all(late)).toEqual(['E_SYNCING'])
+    expect(asked).toBe(1)
+  })
+
   test('P2P-17 a node that was away applies the revocation before it serves the revoked one', async () => {
     await mesh.close()
     mesh = new MemoryMesh(60_000)

@@ -132,6 +132,9 @@ export function meshNetSuite(name: string, makeNets: () => Nets): void {
       expect(c.connections()[0]?.ready).toBe(false)
       c.setReady(a.self)
       expect(utf8(await a.request(c.self, 'work', text('')))).toBe('done')
+      c.setReady(a.self, false)
+      expect(await failure(a.request(c.self, 'work', text('')))).toBe('E_SYNCING')
+      expect(code(await a.openChannel(c.self, 'task', text('')).ended)).toBe('E_SYNCING')
     })
 
     test('channels: in order, both ways, orderly end after the last message', async () => {
