@@ -8,22 +8,28 @@ interface Decoder<T> {
   decode(bytes: Uint8Array): T
 }
 
-export interface DecodeBounds {
+export interface FieldBounds {
+  /** Fields of the message itself, each entry of a repeated field counted. @default 4096 */
+  readonly maxFields?: number
+  /** Bounds for messages in it, by field number: what is not named is taken as it is, since bytes and text look the same. */
+  readonly nested?: Readonly<Record<number, FieldBounds>>
+}
+
+export interface DecodeBounds extends FieldBounds {
   /** What is decoded, for the message of the error, e.g. "card" */
   readonly what: string
   readonly maxBytes: number
-  /** Top-level fields, each entry of a repeated field counted. @default 4096 */
-  readonly maxFields?: number
 }
+
+const MAX_FIELDS = 4096
 
 /** @throws MeshError E_PROTOCOL when too long, with too many fields, or not well formed */
 export function decodeBounded<T>(type: Decoder<T>, bytes: Uint8Array, bounds: DecodeBounds): T {
   if (bytes.length > bounds.maxBytes) {
     throw malformed(bounds.what, `it has ${bytes.length} bytes and may have ${bounds.maxBytes}`)
   }
-  const maxFields = bounds.maxFields ?? 4096
-  if (!hasFewFields(bytes, maxFields)) {
-    throw malformed(bounds.what, `it is cut off, or has more than ${maxFields} fields`)
+  if (!hasFewFields(bytes, bounds)) {
+    throw malformed(bounds.what, 'it is cut off, or has more fields than it may have')
   }
   try {
     return type.decode(bytes)
@@ -36,8 +42,8 @@ export function malformed(what: string, why: string, cause?: unknown): MeshError
   return new MeshError('E_PROTOCOL', `Cannot read a ${what}: ${why}`, cause === undefined ? {} : { cause })
 }
 
-/** Walks the top-level tags (protobuf wire format: varint key = field number << 3 | wire type) without reading values. */
-function hasFewFields(bytes: Uint8Array, max: number): boolean {
+/** Walks the tags (protobuf wire format: varint key = field number << 3 | wire type) without reading values. */
+function hasFewFields(bytes: Uint8Array, { maxFields = MAX_FIELDS, nested }: FieldBounds): boolean {
   let at = 0
   let fields = 0
   const varint = (): number => {
@@ -51,7 +57,7 @@ function hasFewFields(bytes: Uint8Array, max: number): boolean {
     return -1
   }
   while (at < bytes.length) {
-    if (++fields > max) return false
+    if (++fields > maxFields) return false
     const key = varint()
     if (key < 8) return false
     const wireType = key % 8
@@ -62,6 +68,8 @@ function hasFewFields(bytes: Uint8Array, max: number): boolean {
     else if (wireType === 2) {
       const length = varint()
       if (length < 0) return false
+      const inner = nested?.[Math.floor(key / 8)]
+      if (inner && !hasFewFields(bytes.subarray(at, at + length), inner)) return false
       at += length
     } else return false
     if (at > bytes.length) return false

@@ -18,8 +18,8 @@ export interface DispatchParts {
   readonly rows: readonly AnyRow[]
   readonly access: AccessCheck
   readonly metricsType: string
-  /** Takes over a response whose row answers with events. @throws MeshError E_OVERLOADED */
-  openStream(response: ServerResponse, source: EventSource<unknown>): void
+  /** Takes over a response whose row answers with events; it ends with the token named `subject`. @throws MeshError E_OVERLOADED */
+  openStream(response: ServerResponse, source: EventSource<unknown>, subject: string): void
   /** @param error set when it was refused or failed */
   onDone(row: AnyRow | undefined, status: number, seconds: number, error: MeshError | undefined): void
 }
@@ -76,7 +76,11 @@ export function createDispatcher(parts: DispatchParts): Dispatcher {
       },
       after: (act) => (response.closed ? act() : void response.once('close', act)),
     })
-    if (row.kind === 'events' && isEventSource(result)) return parts.openStream(response, result)
+    if (row.kind === 'events' && isEventSource(result)) {
+      // The token may have been revoked while the source was looked for: the stream would not hear of it
+      parts.access.admit(row.access, request.headers.authorization)
+      return parts.openStream(response, result, caller.name)
+    }
     if (row.kind === 'text') return sendText(response, 200, parts.metricsType, String(result))
     sendJson(response, 200, result)
   }

@@ -58,8 +58,10 @@ class LocalApi implements ApiServer {
   readonly #access: AccessCheck
   readonly #dispatcher: Dispatcher
   readonly #servers: { readonly server: Server; doors: Doors | undefined }[] = []
-  readonly #streams = new Set<EventStreamHandle>()
-  readonly #duplexes = new Set<DuplexConnection>()
+  /** What is open, and the name of the token that opened it */
+  readonly #streams = new Map<EventStreamHandle, string>()
+  readonly #duplexes = new Map<DuplexConnection, string>()
+  readonly #unwatchTokens: () => void
   readonly #hurry = new AbortController()
   /** Emits "idle" whenever a request or a duplex ends while stopping */
   readonly #idle = new EventEmitter()
@@ -72,6 +74,7 @@ class LocalApi implements ApiServer {
     // One listener for each waiting request
     setMaxListeners(0, this.#hurry.signal)
     this.#access = createAccessCheck(parts.tokens)
+    this.#unwatchTokens = parts.tokens.onRevoked((name) => this.#onRevoked(name))
     let document: unknown
     const rows: AnyRow[] = listRoutes(
       createRoutes({
@@ -85,7 +88,7 @@ class LocalApi implements ApiServer {
       rows,
       access: this.#access,
       metricsType: parts.services.metrics.contentType,
-      openStream: (response, source) => this.#openStream(response, source),
+      openStream: (response, source, subject) => this.#openStream(response, source, subject),
       onDone: (row, status, seconds, error) => this.#onDone(row, status, seconds, error),
     })
   }
@@ -122,21 +125,29 @@ class LocalApi implements ApiServer {
       ({ server }) => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve())),
     )
     for (const { server } of this.#servers) server.closeIdleConnections()
-    for (const stream of [...this.#streams]) stream.end(stopping())
-    for (const duplex of [...this.#duplexes]) if (duplex.channels === 0) duplex.close(stopping())
+    for (const stream of [...this.#streams.keys()]) stream.end(stopping())
+    for (const duplex of [...this.#duplexes.keys()]) if (duplex.channels === 0) duplex.close(stopping())
     await this.#drained(drainMs)
     this.#hurry.abort(stopping())
-    for (const duplex of [...this.#duplexes]) duplex.close(stopping())
+    for (const duplex of [...this.#duplexes.keys()]) duplex.close(stopping())
     // What was answered just now gets a moment to leave
     const cut = setTimeout(() => {
       for (const { server } of this.#servers) server.closeAllConnections()
     }, 500)
     await Promise.all(ended)
     clearTimeout(cut)
+    this.#unwatchTokens()
+  }
+
+  /** Requests are checked one by one; what stays open was checked once, so it ends with its token. */
+  #onRevoked(name: string): void {
+    const error = new MeshError('E_UNAUTHENTICATED', 'The connection ends: its token was revoked')
+    for (const [stream, subject] of [...this.#streams]) if (subject === name) stream.end(error)
+    for (const [duplex, subject] of [...this.#duplexes]) if (subject === name) duplex.close(error)
   }
 
   #drained(drainMs: number): Promise<void> {
-    const busy = (): boolean => this.#active > 0 || [...this.#duplexes].some(({ channels }) => channels > 0)
+    const busy = (): boolean => this.#active > 0 || [...this.#duplexes.keys()].some(({ channels }) => channels > 0)
     return new Promise((resolve) => {
       const done = (): void => {
         clearTimeout(timer)
@@ -200,7 +211,7 @@ class LocalApi implements ApiServer {
           this.#parts.logger.debug({ code: error.code }, 'duplex closed')
         },
       })
-      this.#duplexes.add(duplex)
+      this.#duplexes.set(duplex, caller)
     } catch (thrown) {
       const error = toMeshError(thrown)
       this.#parts.logger.warn({ code: error.code }, error.message)
@@ -220,7 +231,7 @@ class LocalApi implements ApiServer {
     return caller.name
   }
 
-  #openStream(response: ServerResponse, source: EventSource<unknown>): void {
+  #openStream(response: ServerResponse, source: EventSource<unknown>, subject: string): void {
     if (this.#streams.size >= this.#parts.config.streams)
       throw new MeshError('E_OVERLOADED', `Cannot open an event stream: ${this.#parts.config.streams} are open`, {
         retryAfterMs: 5_000,
@@ -231,7 +242,7 @@ class LocalApi implements ApiServer {
       if (holder.stream) this.#streams.delete(holder.stream)
     })
     holder.stream = stream
-    if (!holder.over) this.#streams.add(stream)
+    if (!holder.over) this.#streams.set(stream, subject)
   }
 
   #onDone(row: AnyRow | undefined, status: number, seconds: number, error: MeshError | undefined): void {

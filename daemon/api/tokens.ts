@@ -33,6 +33,8 @@ export interface Tokens {
   create(name: string, access: TokenView['access']): Promise<string>
   /** @throws MeshError E_NOT_FOUND */
   revoke(name: string): Promise<void>
+  /** Calls back with the name of each token that is worth nothing from now on: what it opened must end. @returns stops it */
+  onRevoked(listener: (name: string) => void): () => void
 }
 
 const TOKEN_BYTES = 32
@@ -58,6 +60,7 @@ export async function openTokens(tokenFile: string, tokensFile: string): Promise
   const admin = await adminToken(tokenFile)
   const adminHash = hash(admin)
   let stored = await readStored(tokensFile)
+  const listeners = new Set<(name: string) => void>()
   // One write at a time: each works on what the one before left
   let writing: Promise<unknown> = Promise.resolve()
   const change = (make: (now: readonly Stored[]) => Stored[]): Promise<void> => {
@@ -99,12 +102,18 @@ export async function openTokens(tokenFile: string, tokensFile: string): Promise
       })
       return token
     },
-    revoke: (name) =>
-      change((now) => {
+    async revoke(name) {
+      await change((now) => {
         if (!now.some((other) => other.name === name))
           throw new MeshError('E_NOT_FOUND', `Cannot revoke the token: there is none named "${name}"`)
         return now.filter((other) => other.name !== name)
-      }),
+      })
+      for (const listener of [...listeners]) listener(name)
+    },
+    onRevoked(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
   }
 }
 

@@ -43,12 +43,13 @@ export class AddressBook {
     return [...new Set(all)].slice(0, LIMITS.addresses)
   }
 
-  /** What the node itself says in its card, or what was heard on the local network. @returns whether it is news */
+  /** What the node itself says in its card. @returns whether it is news */
   learn(peer: string, addresses: readonly string[]): boolean {
     const known = this.#addresses.get(peer) ?? []
-    const isSame = known.length === addresses.length && addresses.every((address, at) => address === known[at])
-    if (isSame || addresses.length === 0) return false
-    this.#addresses.set(peer, [...addresses].slice(0, LIMITS.addresses))
+    const next = addresses.slice(0, LIMITS.addresses)
+    const isSame = known.length === next.length && next.every((address, at) => address === known[at])
+    if (isSame || next.length === 0) return false
+    this.#addresses.set(peer, next)
     if (this.#pace.mayWrite(peer)) this.#write(peer)
     return true
   }

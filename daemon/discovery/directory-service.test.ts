@@ -1,5 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { ISOLATE, MemoryMesh, type TestMember, until } from '../../test/support/memory-mesh.ts'
+import { manyhands } from '../../proto/gen/wire.js'
+import { LIMITS } from '../../protocol/limits.ts'
+import { ISOLATE, MemoryMesh, newSigner, type TestMember, until } from '../../test/support/memory-mesh.ts'
+import { MemoryJournal } from '../journal/memory-journal.ts'
+import { AddressBook, DISCOVERY_RECORDS } from './address-book.ts'
 
 describe('directory service, without gossip and label index', () => {
   let mesh: MemoryMesh
@@ -63,4 +67,52 @@ describe('directory service, without gossip and label index', () => {
     await until('its new card replaced the old', () => (b.directory.card(a.id)?.sequence ?? 0) > before)
     expect(b.alarms).toEqual([])
   })
+
+  const stored = (member: TestMember, peer: string) => {
+    const row = member.journal.get('address', peer)
+    return row && manyhands.AddressBookEntry.decode(row).addresses
+  }
+
+  test('P2P-15: where a stranger says that a member is replaces nothing it said itself', async () => {
+    mesh = new MemoryMesh()
+    const founder = await mesh.found()
+    const away = await mesh.join(founder, 'away')
+    await until('its address is stored', () => stored(founder, away.id) !== undefined)
+    mesh.crash(away)
+    await until('it is away', () => !founder.net.isConnected(away.id))
+    mesh.network.announce(founder.id, away.id, ['memory://stranger'])
+    await founder.journal.append({ type: 'peer.address', body: new Uint8Array() })
+    expect(stored(founder, away.id)).toEqual([`memory://${away.id}`])
+  })
+
+  test('P2P-15: a member that was only found is connected after a lie too, and what it signed is stored', async () => {
+    mesh = new MemoryMesh()
+    const founder = await mesh.found()
+    const [a, b] = [await mesh.join(founder, 'a'), await mesh.join(founder, 'b')]
+    await until('both know both', () => b.membership.isMember(a.id) && a.membership.isMember(b.id))
+    for (const member of [founder, a, b]) mesh.crash(member)
+    for (const { journal } of [a, b])
+      for (const { key } of await journal.range('address', { limit: 10 }))
+        await journal.append({ type: 'peer.address', body: new Uint8Array(), writes: [{ table: 'address', key }] })
+    const up = (member: TestMember) => mesh.up({ ...member, mesh: { ...member.mesh, bootstrap: [] } })
+    const again = await up(a)
+    await up(b)
+    mesh.network.announce(a.id, b.id, ['memory://stranger'])
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    expect([again.net.isConnected(b.id), stored(again, b.id)]).toEqual([false, undefined])
+    mesh.network.announce(a.id, b.id, [`memory://${b.id}`])
+    await until('they meet', () => again.net.isConnected(b.id))
+    await until('the signed address is stored', () => stored(again, b.id)?.[0] === `memory://${b.id}`)
+  })
+})
+
+test('the address book stores and compares no more addresses than it uses', async () => {
+  const journal = new MemoryJournal({ types: DISCOVERY_RECORDS })
+  const book = new AddressBook(journal)
+  const many = Array.from({ length: LIMITS.addresses + 1 }, (_, at) => `memory://${at}`)
+  const { nodeId } = newSigner()
+  expect([book.learn(nodeId, many), book.learn(nodeId, many)]).toEqual([true, false])
+  await journal.append({ type: 'peer.address', body: new Uint8Array() })
+  const row = journal.get('address', nodeId) ?? new Uint8Array()
+  expect(manyhands.AddressBookEntry.decode(row).addresses).toHaveLength(LIMITS.addresses)
 })

@@ -61,6 +61,8 @@ export class DirectoryService {
   readonly #options: DirectoryOptions & Defaults
   readonly #now: () => number
   readonly #addresses: AddressBook
+  /** Where members that have not said it themselves were found, which anybody can claim: dialed, never stored. By node id, so at most as many as members. */
+  readonly #found = new Map<string, readonly string[]>()
   readonly #maker: OwnCard
   readonly #book: CardBook
   readonly #stopping = new AbortController()
@@ -86,7 +88,10 @@ export class DirectoryService {
       membership,
       now: this.#now,
       onAlarm: this.#options.onAlarm,
-      onCard: ({ nodeId, addresses }) => this.#addresses.learn(nodeId, addresses) && this.#keepSoon(),
+      onCard: ({ nodeId, addresses }) => {
+        if (this.#addresses.learn(nodeId, addresses)) this.#keepSoon()
+        this.#found.delete(nodeId)
+      },
       ownSequence: () => this.#own?.card.sequence,
     })
     const { bootstrap } = options.membership.mesh
@@ -255,7 +260,7 @@ export class DirectoryService {
   async #askCard(peer: string, signal: AbortSignal): Promise<void> {
     const net = this.#net
     if (!net) return
-    await net.connect(peer, this.#addresses.of(peer), signal)
+    await net.connect(peer, this.#addressesOf(peer), signal)
     const answer = await net.request(peer, METHODS.card, new Uint8Array(), { signal })
     this.#book.accept(decodeSigned(answer, LIMITS.cardBytes + 256), peer)
   }
@@ -286,11 +291,28 @@ export class DirectoryService {
       this.#makeOwn()
       this.changed()
     }
-    if (event.type !== 'peer-found' || !this.#options.membership.isMember(event.peer)) return
-    if (this.#addresses.learn(event.peer, event.addresses)) this.#keepSoon()
+    if (event.type === 'peer-found' && this.#options.membership.isMember(event.peer))
+      this.#onFound(event.peer, event.addresses.slice(0, LIMITS.addresses))
+  }
+
+  /** Addresses nobody signed cost a dial and replace nothing. Whoever answers there proves its id, and its hello brings the signed ones. */
+  #onFound(peer: string, addresses: readonly string[]): void {
+    if (this.#addresses.of(peer).length > 0) {
+      // It may have moved without having told
+      this.#net?.connect(peer, addresses, this.#stopping.signal).catch(() => undefined)
+      return
+    }
+    this.#found.set(peer, addresses)
+    this.#keepSoon()
+  }
+
+  #addressesOf(peer: string): readonly string[] {
+    const known = this.#addresses.of(peer)
+    return known.length > 0 ? known : (this.#found.get(peer) ?? [])
   }
 
   #forget(peer: string): void {
+    this.#found.delete(peer)
     this.#book.forget(peer)
     this.#addresses.forget(peer)
     this.#keepSoon()
@@ -334,13 +356,13 @@ export class DirectoryService {
     const { membership, signer, maxContacts } = this.#options
     const pinned = new Set(this.#addresses.pinned())
     const contacts = [...membership.members().keys()]
-      .filter((peer) => peer !== signer.nodeId && (pinned.has(peer) || this.#addresses.of(peer).length > 0))
+      .filter((peer) => peer !== signer.nodeId && (pinned.has(peer) || this.#addressesOf(peer).length > 0))
       .map((peer) => {
         const near = this.#net?.rttMs(peer) ?? this.distanceMs(peer)
         return { peer, distanceMs: near, isPinned: pinned.has(peer) }
       })
     const chosen = chooseContacts(signer.nodeId, contacts, maxContacts)
-    return chosen.map((peer) => ({ peer, addresses: this.#addresses.of(peer) }))
+    return chosen.map((peer) => ({ peer, addresses: this.#addressesOf(peer) }))
   }
 
   #keep(): void {

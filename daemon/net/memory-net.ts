@@ -87,6 +87,11 @@ export class MemoryNetwork {
     this.#nodes.get(b)?.drop(a, 'connection reset')
   }
 
+  /** Tells `to`, in nobody's name, that `peer` is at these addresses. */
+  announce(to: string, peer: string, addresses: readonly string[]): void {
+    this.#nodes.get(to)?.found(peer, addresses)
+  }
+
   /** A node stops without a word to anyone. */
   crash(id: string): void {
     const node = this.#nodes.get(id)
@@ -172,10 +177,15 @@ class MemoryTransport implements Transport {
     return [...this.#connections].map(([peer, { direction }]) => ({ peer, address: `memory://${peer}`, direction }))
   }
 
-  async dial(peer: string, _addresses: readonly string[] | undefined, signal: AbortSignal): Promise<void> {
+  found(peer: string, addresses: readonly string[]): void {
+    if (!this.#connections.has(peer) && this.#gate.admits(peer)) this.#events?.peerFound(peer, addresses)
+  }
+
+  async dial(peer: string, addresses: readonly string[] = [], signal: AbortSignal): Promise<void> {
     if (this.#connections.has(peer)) return
     if (!this.#gate.admits(peer))
       throw new MeshError('E_NOT_MEMBER', 'Connecting to a peer: it does not belong to the mesh')
+    if (addresses.length > 0 && !addresses.includes(`memory://${peer}`)) throw unreachable()
     await this.#roundTrip(peer, signal)
     const other = this.#network.node(peer)
     if (other === undefined || this.#network.node(this.self) !== this) throw unreachable()

@@ -17,6 +17,7 @@ import type {
   TaskState,
   TaskView,
 } from '../../protocol/api.ts'
+import { decodeBounded } from '../../protocol/bounded-decode.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { Limits } from '../../protocol/job.ts'
 import { LIMITS } from '../../protocol/limits.ts'
@@ -50,6 +51,8 @@ const RECENT = 500
 const PIECE_BYTES = 1 << 20
 /** How long the record of a run whose client waits for the end may wait for that end. */
 const HOLD_MS = 10
+/** One field for each piece, and some for the rest. */
+const RESULT_BOUNDS = { what: 'task result', maxBytes: LIMITS.frameBytes, maxFields: LIMITS.batchInputs + 16 }
 
 export class TaskEngine implements Tasks {
   readonly #options: EngineOptions
@@ -367,7 +370,7 @@ export class TaskEngine implements Tasks {
   }
 
   async #onDeliver(body: Uint8Array, peer: string): Promise<Uint8Array> {
-    const wire = manyhands.JobResult.decode(body)
+    const wire = decodeBounded(manyhands.JobResult, body, RESULT_BOUNDS)
     const [id = '', piece] = wire.taskId.split('/')
     const task = this.#active.get(id)
     const result = resultFromWire(wire)

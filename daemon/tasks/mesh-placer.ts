@@ -2,6 +2,7 @@
 import { manyhands } from '../../proto/gen/wire.js'
 import type { Candidate } from '../../protocol/api.ts'
 import type { ExecutorOffer } from '../../protocol/card/card.ts'
+import { decodeBounded } from '../../protocol/bounded-decode.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { bidScore, chooseForOffer, localDominates } from '../../protocol/placement/choose.ts'
 import { type NodeFacts, type RankedCandidate, rank } from '../../protocol/placement/rank.ts'
@@ -30,6 +31,7 @@ export interface MeshPlacerOptions {
 }
 
 const OFFER_MS = 2_000
+const BID_BOUNDS = { what: 'bid', maxBytes: 1 << 10, maxFields: 16 }
 /** Values of `on` that name no node. */
 const ANYWHERE: ReadonlySet<string> = new Set(['any', 'local', 'other'])
 
@@ -192,10 +194,10 @@ export function reasonsOf(candidates: readonly { readonly name: string; readonly
 
 /** @throws MeshError E_PROTOCOL, E_SIGNATURE */
 function readBid(answer: Uint8Array, node: string, task: string): { etaMs: number; queued: number; price: number } {
-  const signed = manyhands.SignedBid.decode(answer)
+  const signed = decodeBounded(manyhands.SignedBid, answer, BID_BOUNDS)
   if (!verifyData(node, withDomain(DOMAINS.bid, signed.body), signed.signature))
     throw new MeshError('E_SIGNATURE', 'The signature of the bid does not match its node')
-  const bid = manyhands.Bid.decode(signed.body)
+  const bid = decodeBounded(manyhands.Bid, signed.body, BID_BOUNDS)
   if (bid.nodeId !== node || bid.taskId !== task)
     throw new MeshError('E_PROTOCOL', 'The bid is for another task or of another node')
   const price = Number.isFinite(bid.price) && bid.price >= 0 ? bid.price : 0

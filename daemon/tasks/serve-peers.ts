@@ -3,6 +3,7 @@
  * results. A bind is accepted once: for each delegator and task the highest epoch seen is durable before its result leaves.
  */
 import { manyhands } from '../../proto/gen/wire.js'
+import { decodeBounded } from '../../protocol/bounded-decode.ts'
 import { isErrorCode, MeshError } from '../../protocol/errors.ts'
 import type { Limits } from '../../protocol/job.ts'
 import { isGrade } from '../../protocol/task/job-codec.ts'
@@ -27,6 +28,10 @@ export interface PeerServiceOptions {
   /** What is worth a line in the log: refused results, replays. */
   readonly note: (what: string, facts: Readonly<Record<string, unknown>>) => void
 }
+
+/** Sizes, a path and the labels wanted: never a payload. */
+const OFFER_BOUNDS = { what: 'task offer', maxBytes: 64 << 10, maxFields: 256 }
+const DELIVER_REPLY_BOUNDS = { what: 'answer to a result', maxBytes: 1 << 10, maxFields: 8 }
 
 export class PeerService {
   readonly #options: PeerServiceOptions
@@ -55,7 +60,7 @@ export class PeerService {
   }
 
   #onOffer(body: Uint8Array, peer: string): Uint8Array {
-    const offer = manyhands.Offer.decode(body)
+    const offer = decodeBounded(manyhands.Offer, body, OFFER_BOUNDS)
     const { net, hands, sign } = this.#options
     const grade = offer.requires?.grade
     if (grade && !isGrade(grade)) throw new MeshError('E_GRADE', 'The offer demands a grade unknown here')
@@ -124,7 +129,8 @@ export class PeerService {
     const { net } = this.#options
     if (!net.isConnected(order.delegator)) return false
     const body = manyhands.JobResult.encode(resultToWire(order, result)).finish()
-    const answer = manyhands.DeliverReply.decode(await net.request(order.delegator, 'deliver', body))
+    const reply = await net.request(order.delegator, 'deliver', body)
+    const answer = decodeBounded(manyhands.DeliverReply, reply, DELIVER_REPLY_BOUNDS)
     if (!answer.accepted) {
       const code = isErrorCode(answer.code) ? answer.code : 'E_STALE_LEASE'
       this.#options.note('result refused', { peer: order.delegator, task: order.task, epoch: order.epoch, code })

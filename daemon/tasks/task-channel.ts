@@ -4,6 +4,7 @@
  * behind a large input.
  */
 import { manyhands } from '../../proto/gen/wire.js'
+import { decodeBounded } from '../../protocol/bounded-decode.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import type { Channel } from '../net/mesh-net.ts'
@@ -20,6 +21,22 @@ const MESSAGE_BYTES = LIMITS.programBytes * 2 + LIMITS.inputBytes * 2
 
 const { TaskMessage: Codec } = manyhands
 
+/** By the field numbers of `proto/task.proto`. Without them 24 MiB of empty inputs become twelve million objects before anything looks at them. */
+const BOUNDS = {
+  what: 'task message',
+  maxBytes: MESSAGE_BYTES,
+  maxFields: 4,
+  nested: {
+    // bind: its inputs, host functions and path; in it 4, the program, and 7, what it requires
+    14: {
+      maxFields: LIMITS.batchInputs + LIMITS.hostFunctions + 256,
+      nested: { 4: { maxFields: LIMITS.programModules + 16 }, 7: { maxFields: LIMITS.labels + 16 } },
+    },
+    // result: its pieces
+    7: { maxFields: LIMITS.batchInputs + 16 },
+  },
+}
+
 export class TaskChannel {
   readonly #channel: Channel
   readonly #parts: Uint8Array[] = []
@@ -32,7 +49,7 @@ export class TaskChannel {
     channel.onMessage((bytes) => {
       try {
         const whole = this.#join(bytes)
-        if (whole !== undefined) onMessage(decode(whole))
+        if (whole !== undefined) onMessage(decodeBounded(Codec, whole, BOUNDS))
       } catch (error) {
         channel.abort(
           error instanceof MeshError
@@ -100,12 +117,4 @@ function framed(kind: number, body: Uint8Array): Uint8Array {
   bytes[0] = kind
   bytes.set(body, 1)
   return bytes
-}
-
-function decode(bytes: Uint8Array): TaskMessage {
-  try {
-    return Codec.decode(bytes)
-  } catch (cause) {
-    throw new MeshError('E_PROTOCOL', 'Cannot read a task message: it is not valid protobuf', { cause })
-  }
 }

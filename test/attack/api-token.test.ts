@@ -1,10 +1,10 @@
-/** Tokens, their files, and proof of the daemon: THREATS API-05, API-06, API-10, API-14. */
+/** Tokens, their files, and proof of the daemon: THREATS API-05, API-06, API-10, API-14, API-15. */
 import { createHash } from 'node:crypto'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { createAccessCheck } from '../../daemon/api/access.ts'
 import { openTokens } from '../../daemon/api/tokens.ts'
 import { post, send, startTestApi, type TestApi } from '../../daemon/api/testing/test-api.ts'
@@ -264,5 +264,40 @@ describe('API-14 scopes', () => {
     expect((await post(api, '/v0/tokens/ci/revoke', {})).json).toEqual({ tokens: [] })
     expect((await send(api, { token })).status).toBe(401)
     expect((await post(api, '/v0/tokens', { name: 'local', access: 'run' })).status).toBe(409)
+  })
+
+  it('API-15: what a token opened ends when it is revoked, and nothing else does', async () => {
+    const api = await start()
+    const token = await api.tokens.create('leaked', 'run')
+    const other = await api.tokens.create('other', 'run')
+    const [mine, theirs] = [await openDuplex(api, token), await openDuplex(api, other)]
+    const stream = send(api, { path: '/v0/events', token })
+    const staying = send(api, { path: '/v0/events', token: other }).then(({ text }) => text)
+    await vi.waitFor(() => expect(api.server.clients()).toMatchObject({ streams: 2, duplexes: 2 }))
+    await api.tokens.revoke('leaked')
+    await mine.closed
+    expect(mine.frames.at(-1)?.text).toContain('E_UNAUTHENTICATED')
+    expect((await stream).text).toContain('E_UNAUTHENTICATED')
+    expect(api.server.clients()).toMatchObject({ streams: 1, duplexes: 1 })
+    theirs.socket.destroy()
+    await api.server.close(0)
+    expect(await staying).not.toContain('E_UNAUTHENTICATED')
+  })
+
+  it('API-15: a token revoked while its event stream is looked for opens none', async () => {
+    const asked = Promise.withResolvers<undefined>()
+    const found = Promise.withResolvers<never>()
+    const egress = (): Promise<never> => {
+      asked.resolve(undefined)
+      return found.promise
+    }
+    const api = await startTestApi({ services: { egress } })
+    open.push(api)
+    const token = await api.tokens.create('leaked', 'admin')
+    const stream = send(api, { path: '/v0/egress/log', token })
+    await asked.promise
+    await api.tokens.revoke('leaked')
+    found.resolve({ audit: { recent: () => [], on: () => () => undefined } } as never)
+    expect((await stream).status).toBe(401)
   })
 })

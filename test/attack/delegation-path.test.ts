@@ -1,4 +1,4 @@
-/** Work that goes in circles, comes from too far or is not from whom it says: THREATS P2P-14, with real binds between nodes. */
+/** Work that goes in circles, comes from too far or is not from whom it says: THREATS P2P-07 and P2P-14, with real binds between nodes. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { MemoryNetwork } from '../../daemon/net/memory-net.ts'
 import { bindOf } from '../../daemon/tasks/order-codec.ts'
@@ -77,6 +77,37 @@ describe.each([
     expect(await send(a, b, [])).toBe('E_PROTOCOL')
     expect(b.executor.runs).toBe(0)
     expect(await send(a, b, [c.id, a.id])).toBe(accepted)
+  })
+})
+
+describe('P2P-07: task messages of a peer are bounded before they are built', () => {
+  const fields = (tag: number, count: number): Buffer => Buffer.alloc(count * 2, Buffer.from([tag, 0]))
+  const answer = (method: string, body: Uint8Array): Promise<string> =>
+    a.net.request(b.id, method, body).then(() => 'answered', codeOf)
+
+  test.each([
+    ['offer', fields(0x42, 300)],
+    ['deliver', fields(0x3a, 5_000)],
+  ])('%s', async (method, bomb) => {
+    expect(await answer(method, Buffer.from([0x0a, 0x7f]))).toBe('E_PROTOCOL')
+    expect(await answer(method, bomb)).toBe('E_PROTOCOL')
+  })
+
+  test.each([
+    ['inputs', [], fields(0x2a, 2_000)],
+    ['modules', [0x22], fields(0x12, 2_000)],
+    ['labels', [0x3a], fields(0x1a, 2_000)],
+  ])('a bind with too many %s', async (_, outer, bomb) => {
+    const wrapped = (tags: readonly number[]): Buffer =>
+      tags.reduce<Buffer>(
+        (inner, tag) => Buffer.concat([Buffer.from([tag, (inner.length % 128) | 128, inner.length >> 7]), inner]),
+        bomb,
+      )
+    const channel = a.net.openChannel(b.id, TASK_CHANNEL, new Uint8Array(0))
+    channel.send(Buffer.concat([Buffer.from([0]), wrapped([...outer, 0x72])]))
+    const error = await channel.ended
+    expect(codeOf(error)).toBe('E_PROTOCOL')
+    expect(error?.message).toContain('more fields')
   })
 })
 
