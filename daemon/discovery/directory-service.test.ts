@@ -108,7 +108,7 @@ describe('directory service, without gossip and label index', () => {
 
 test('the address book stores and compares no more addresses than it uses', async () => {
   const journal = new MemoryJournal({ types: DISCOVERY_RECORDS })
-  const book = new AddressBook(journal)
+  const book = new AddressBook(journal, () => 0)
   const many = Array.from({ length: LIMITS.addresses + 1 }, (_, at) => `memory://${at}`)
   const { nodeId } = newSigner()
   expect([book.learn(nodeId, many), book.learn(nodeId, many)]).toEqual([true, false])
