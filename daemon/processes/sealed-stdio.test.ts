@@ -7,6 +7,8 @@ import { Level } from 'level'
 import { expect, test } from 'vitest'
 import { sealedStdio, type StdioEntry } from './sealed-stdio.ts'
 
+const MODULE = new URL('./sealed-stdio.ts', import.meta.url).href
+
 /** What a child finds open besides its three, by target. */
 async function foundBy(stdio: readonly StdioEntry[]): Promise<string[]> {
   const child = spawn('ls', ['-l', '/proc/self/fd'], { stdio: [...stdio] })
@@ -35,4 +37,20 @@ test('a child inherits nothing that was not opened for it, not even what a datab
 
 test('entries keep their places', () => {
   expect(sealedStdio(['ignore', 'pipe', 'ipc']).slice(0, 3)).toEqual(['ignore', 'pipe', 'ipc'])
+})
+
+test('a daemon closes what its children would find of what it was started with, and its three stay', async () => {
+  const tell = 'try { fs.fstatSync(40); console.log("open") } catch { console.log("closed") }'
+  const script = `import fs from 'node:fs'; import { closeInherited } from '${MODULE}'; ${tell}; closeInherited(); ${tell}`
+  // Node itself keeps the first ones from its children
+  const inherited: StdioEntry[] = [
+    'ignore',
+    'pipe',
+    'ignore',
+    ...Array.from({ length: 37 }, () => 'ignore' as const),
+    'pipe',
+  ]
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: inherited })
+  if (child.stdout === null) throw new Error('no output')
+  expect(await text(child.stdout)).toBe('open\nclosed\n')
 })

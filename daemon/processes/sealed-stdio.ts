@@ -22,7 +22,7 @@ let most: number | undefined
 export function sealedStdio(stdio: readonly StdioEntry[]): StdioEntry[] {
   nothing ??= openSync('/dev/null', 'r')
   most ??= mostEntries()
-  const closed = closedOnExec()
+  const closed = closedOnExec(isNodes)
   const inherited = [...closed].filter(([number, isClosed]) => !isClosed && number > 2).map(([number]) => number)
   const last = inherited.length === 0 ? 0 : Math.max(...inherited) + BEYOND
   const entries = [...stdio]
@@ -32,11 +32,11 @@ export function sealedStdio(stdio: readonly StdioEntry[]): StdioEntry[] {
 }
 
 /**
- * Closes what this process was started with besides its three, so that neither it nor its children hold somebody's lock or pipe for as long as they live.
+ * Closes what this process was started with, besides its three, and would hand on to its children. Node keeps the first dozen from them, but not what has a high number.
  * Only for a process that has opened nothing yet.
  */
 export function closeInherited(): void {
-  for (const [number, isClosed] of closedOnExec()) if (!isClosed && number > 2) closeSync(number)
+  for (const [number, isClosed] of closedOnExec(() => false)) if (!isClosed && number > 2) closeSync(number)
 }
 
 /**
@@ -48,13 +48,13 @@ function mostEntries(): number {
   return Math.floor(Number(limit) / 2)
 }
 
-/** The numbers in use, with whether each closes when another program starts. */
-function closedOnExec(): Map<number, boolean> {
+/** The numbers in use, with whether each closes when another program starts. @param isKnown whether a target is of a kind that always does */
+function closedOnExec(isKnown: (target: string) => boolean): Map<number, boolean> {
   const found = new Map<number, boolean>()
   for (const name of readdirSync(DESCRIPTORS)) {
     const number = Number(name)
     try {
-      found.set(number, isNodes(readlinkSync(`${DESCRIPTORS}/${name}`)) || closesOnExec(number))
+      found.set(number, isKnown(readlinkSync(`${DESCRIPTORS}/${name}`)) || closesOnExec(number))
     } catch {
       // It is gone: the listing itself was read by one.
     }
@@ -62,7 +62,7 @@ function closedOnExec(): Map<number, boolean> {
   return found
 }
 
-/** Most are sockets: those are only ever opened by Node, and asking for each would take longer than to start the child. */
+/** Most are sockets: a daemon has none that Node did not open (`closeInherited`), and asking for each would take longer than to start the child. */
 function isNodes(target: string): boolean {
   return target.startsWith('socket:') || target.startsWith('anon_inode:')
 }

@@ -96,13 +96,19 @@ test('a commit may come before its file; until then holders say what they lack, 
   await eventually('nothing is lacking', async () => (await a.replication.status(id)).state === 'healthy')
 })
 
-test('F22 F23 a file that is damaged or gone here is fetched again from another holder', async () => {
+/** An artifact with one large file, which both nodes have. */
+async function heldByTwo(bytes: number) {
   const [a, b] = await meshOf('memory', 2)
   const { id } = await a.store.create({ name: 'notes', settings: copies(2) })
-  const file = large(100_000)
+  const file = large(bytes)
   await upload(a, id, file)
   await commitFile(a, id, file.pointer)
   await has(id, file, b)
+  return { a, b, id, file }
+}
+
+test('F22 F23 a file that is damaged or gone here is fetched again from another holder', async () => {
+  const { a, id, file } = await heldByTwo(100_000)
   writeFileSync(await pathOf(a, id, file.oid), Buffer.concat([file.bytes.subarray(1), Buffer.of(7)]))
   await expect(contentOf(a, id, file.oid)).rejects.toMatchObject({ code: 'E_STORAGE' })
   await has(id, file, a)
@@ -135,12 +141,7 @@ test('a copy that has files is not given up to a node that is still fetching the
 })
 
 test('F22 a file found damaged is lacking at once, before anything else is done for it', async () => {
-  const [a, b] = await meshOf('memory', 2)
-  const { id } = await a.store.create({ name: 'notes', settings: copies(2) })
-  const file = large(1_000)
-  await upload(a, id, file)
-  await commitFile(a, id, file.pointer)
-  await has(id, file, b)
+  const { a, b, id, file } = await heldByTwo(1_000)
   await eventually('it is told', async () => (await a.replication.status(id)).state === 'healthy')
   const asked = silence(b)
   writeFileSync(await pathOf(a, id, file.oid), 'damaged')

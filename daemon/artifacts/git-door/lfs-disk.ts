@@ -5,6 +5,7 @@ import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { LfsPointer } from '../../../protocol/artifact/lfs-pointer.ts'
 import { MeshError } from '../../../protocol/errors.ts'
+import { syncFolder } from '../../files/atomic-file.ts'
 
 /** An upload that was left behind by a crash */
 const STALE_MS = 24 * 3_600_000
@@ -114,15 +115,6 @@ async function entries(folder: string): Promise<string[]> {
     if (isAbsent(error)) return []
     throw unreadable(error)
   })
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }
 
 function diskFile({ size, mtimeMs, ino }: BigIntStats): DiskFile {
