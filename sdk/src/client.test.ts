@@ -59,6 +59,15 @@ describe('Client', () => {
     }
   })
 
+  it('waits for a daemon that was there a moment ago and is starting again', async () => {
+    const down = new ManyhandsError('E_NOT_RUNNING', 'down')
+    const { transport, requests } = scripted([json({ peers: [] }), down, json({ peers: [] })])
+    const client = new Client(transport)
+    await client.call('GET /v0/peers')
+    expect(await client.call('GET /v0/peers')).toEqual({ peers: [] })
+    expect(requests.length).toBe(3)
+  })
+
   it('sends the same key each time', async () => {
     const problem = { type: 'x', title: 'x', status: 503, detail: 'stopping', code: 'E_STOPPING', retryAfterMs: 5 }
     const { transport, requests } = scripted([json(problem, 503, 'application/problem+json'), lost, json({})])

@@ -30,6 +30,8 @@ export interface CallOptions<R extends JsonRoute> {
 export class Client {
   readonly #transport: Transport
   readonly #closing = new AbortController()
+  /** When the daemon was there last; performance.now() */
+  #heard = Number.NEGATIVE_INFINITY
 
   constructor(transport: Transport) {
     this.#transport = transport
@@ -51,9 +53,7 @@ export class Client {
       try {
         return await this.#once(route, options, repeatable)
       } catch (error) {
-        const again =
-          isLost(error) || (attempt > 0 && error instanceof ManyhandsError && error.code === 'E_NOT_RUNNING')
-        if (!repeatable || !again) throw error
+        if (!repeatable || !this.mayReturn(error)) throw error
         const now = performance.now()
         // A connection that served for a while starts the count anew
         if (attempt === 0 || now - began > LIMITS.reconnectMs) since = now
@@ -61,6 +61,21 @@ export class Client {
         await delay(backoffMs(attempt, 1000), this.#joined(options.signal))
       }
     }
+  }
+
+  /** Notes that the daemon was there just now: it answered, or a connection to it broke. */
+  heard(): void {
+    this.#heard = performance.now()
+  }
+
+  /** Whether asking again may help: the connection was lost, or the daemon that was there a moment ago is starting again. */
+  mayReturn(error: unknown): boolean {
+    if (isLost(error)) {
+      this.heard()
+      return true
+    }
+    const gone = error instanceof ManyhandsError && error.code === 'E_NOT_RUNNING'
+    return gone && performance.now() - this.#heard <= LIMITS.reconnectMs
   }
 
   /** Opens an event stream. The caller must read or leave its body. */
@@ -110,6 +125,7 @@ export class Client {
         fresh: !repeatable,
         signal: AbortSignal.any(ends),
       })
+      this.heard()
       return await readReply(route, answer)
     } catch (error) {
       if (limit?.aborted && !joined.aborted) throw timeoutError(limitMs ?? 0, error)

@@ -31,7 +31,7 @@ import {
   toJson,
 } from './program.ts'
 import { taskEvent } from './replies.ts'
-import { backoffMs, deferred, delay, isLost } from './wait.ts'
+import { backoffMs, deferred, delay } from './wait.ts'
 
 export interface RunOptions extends TaskOptions {
   /** First argument of the program: any JSON value. @default undefined (the program sees null) */
@@ -208,9 +208,11 @@ export class Tasks {
     const duplex = await this.#duplex(undefined).catch(() => undefined)
     if (!duplex) return undefined
     try {
-      return await new ChannelTask(duplex, { run: open, json }, { host: NO_HOST, onLog: undefined }).ended
+      const view = await new ChannelTask(duplex, { run: open, json }, { host: NO_HOST, onLog: undefined }).ended
+      this.#client.heard()
+      return view
     } catch (error) {
-      if (isLost(error) || (error instanceof ManyhandsError && UNFIT.has(error.code))) return undefined
+      if (this.#client.mayReturn(error) || (error instanceof ManyhandsError && UNFIT.has(error.code))) return undefined
       throw error
     }
   }
@@ -226,8 +228,7 @@ export class Tasks {
         return await this.#attempt(open, options, host)
       } catch (error) {
         options.signal?.throwIfAborted()
-        const gone = error instanceof ManyhandsError && error.code === 'E_NOT_RUNNING' && attempt > 0
-        if (!(isLost(error) || gone) || performance.now() - since > LIMITS.reconnectMs) throw error
+        if (!this.#client.mayReturn(error) || performance.now() - since > LIMITS.reconnectMs) throw error
         await delay(backoffMs(attempt, 1000), options.signal ?? this.#client.signal)
       }
     }

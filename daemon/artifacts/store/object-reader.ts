@@ -223,6 +223,8 @@ class KeptProcess {
   }
 
   #take(chunk: Buffer): void {
+    // What still comes from one that is being killed begins with an answer that was refused already
+    if (this.#spoilt) return
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
     if (this.#bytes < this.#wanted) return
@@ -249,7 +251,8 @@ class KeptProcess {
     const header = held.toString('utf8', 0, end)
     if (header === `${question.line} missing`) return this.#done(end + 1, () => question.resolve(undefined))
     const info = parseHeader(header)
-    if (info === undefined) return this.#fault(new Error(`git cat-file said ${header.slice(0, 200)}`))
+    if (info === undefined || (isObjectId(question.line) && info.oid !== question.line))
+      return this.#fault(new Error(`git cat-file said ${header.slice(0, 200)}`))
     if (!question.contents) return this.#done(end + 1, () => question.resolve(info))
     if (info.size > question.maxBytes) {
       return this.#fault(
