@@ -6,7 +6,9 @@ import { byUsefulness, resolveAddresses } from './addresses.ts'
 import { LabelIndex } from './label-index.ts'
 import { Libp2pWire } from './libp2p-wire.ts'
 import { JOIN_PROTOCOL } from './mesh-core.ts'
+import { BulkPace } from './bulk-pace.ts'
 import type { ByteStream, Gate } from './mesh-net.ts'
+import { STREAM_WINDOW_BYTES } from './muxer.ts'
 import { createNode } from './node.ts'
 import type { NetConfig } from './net-config.ts'
 import { Libp2pByteStream } from './streams.ts'
@@ -34,6 +36,7 @@ export class Libp2pTransport implements Transport {
   readonly #served = new Map<string, Set<Connection>>()
   /** Open connections of peers that may only join */
   readonly #joining = new Map<string, Set<Connection>>()
+  readonly #paces = new WeakMap<Connection, BulkPace>()
   #events: TransportEvents | undefined
 
   /** A node that does not listen yet; `start` makes it. */
@@ -106,16 +109,18 @@ export class Libp2pTransport implements Transport {
   }
 
   async openWire(peer: string, signal: AbortSignal): Promise<Wire> {
-    return new Libp2pWire(await this.#newStream(peer, CONTROL_PROTOCOL, signal))
+    const { stream } = await this.#newStream(peer, CONTROL_PROTOCOL, signal)
+    return new Libp2pWire(stream)
   }
 
   async openStream(peer: string, protocol: string, signal: AbortSignal): Promise<ByteStream> {
-    return new Libp2pByteStream(peer, await this.#newStream(peer, protocol, signal))
+    const { stream, connection } = await this.#newStream(peer, protocol, signal)
+    return new Libp2pByteStream(peer, stream, this.#pace(connection))
   }
 
   handleStream(protocol: string, handler: (stream: ByteStream) => void): void {
     this.#handle(protocol, STREAMS_PER_PROTOCOL, (stream, connection) => {
-      handler(new Libp2pByteStream(connection.remotePeer.toString(), stream))
+      handler(new Libp2pByteStream(connection.remotePeer.toString(), stream, this.#pace(connection)))
     })
   }
 
@@ -189,12 +194,23 @@ export class Libp2pTransport implements Transport {
     this.#node.handle(protocol, handle, options).catch(() => undefined)
   }
 
-  async #newStream(peer: string, protocol: string, signal: AbortSignal): Promise<Stream> {
+  #pace(connection: Connection): BulkPace {
+    const pace = this.#paces.get(connection) ?? new BulkPace(STREAM_WINDOW_BYTES)
+    this.#paces.set(connection, pace)
+    return pace
+  }
+
+  async #newStream(
+    peer: string,
+    protocol: string,
+    signal: AbortSignal,
+  ): Promise<{ stream: Stream; connection: Connection }> {
     const connection = this.#node.getConnections(parsePeer(peer)).find(({ status }) => status === 'open')
     if (connection === undefined)
       throw new MeshError('E_UNREACHABLE', 'Opening a stream: there is no connection to the peer')
     try {
-      return await connection.newStream(protocol, { signal, maxOutboundStreams: STREAMS_PER_PROTOCOL })
+      const stream = await connection.newStream(protocol, { signal, maxOutboundStreams: STREAMS_PER_PROTOCOL })
+      return { stream, connection }
     } catch (cause) {
       throw streamError(cause, protocol, signal)
     }

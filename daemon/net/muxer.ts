@@ -9,11 +9,12 @@ const MAX_STREAMS = 64
  * Unread bytes a stream may have on the way. Below the read buffer, so that a paused stream is never reset; together with the stream count it bounds
  * what one peer can make this node hold: 64 streams x 2 MiB.
  */
-const STREAM_WINDOW_BYTES = 2 << 20
+export const STREAM_WINDOW_BYTES = 2 << 20
 const READ_BUFFER_BYTES = 4 << 20
 /** Unsent bytes of one stream: more than any writer here leaves, as all wait for drain. */
 const WRITE_BUFFER_BYTES = 32 << 20
-const INITIAL_WINDOW_BYTES = 256 << 10
+/** A window begins so large, by the protocol, and grows by doubling. */
+export const INITIAL_WINDOW_BYTES = 256 << 10
 
 /** yamux with every limit set, and a guard before it. */
 export function guardedYamux(): () => StreamMuxerFactory {

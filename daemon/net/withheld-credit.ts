@@ -1,14 +1,14 @@
 /**
  * Credit of muxer streams that can wait. The muxer answers every piece of data at once with a WINDOW_UPDATE frame; alone in its packet such a frame costs
  * both ends an encryption, a system call and a wake-up, often more than the message it answers. So small credit is added up and goes with the next packet
- * that has something to say. The sender never starves: it lacks less than `MOST_WITHHELD_BYTES` of a window that begins at four times that.
+ * that has something to say. The sender never starves: it lacks less than `MOST_WITHHELD_BYTES`, and keeps at least twice that on the way (bulk-pace.ts).
  *
  * A frame has a header of 12 bytes: version, type, flags (16 bit), stream (32 bit), credit (32 bit), all big endian
  * (https://github.com/hashicorp/yamux/blob/master/spec.md).
  */
 const HEADER_BYTES = 12
 const TYPE_WINDOW_UPDATE = 1
-export const MOST_WITHHELD_BYTES = 64 << 10
+export const MOST_WITHHELD_BYTES = 8 << 10
 /** Streams whose credit waits; beyond, it goes out. */
 const MOST_STREAMS = 64
 
