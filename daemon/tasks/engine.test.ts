@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import type { TaskView } from '../../protocol/api.ts'
+import type { JobFailure } from '../../protocol/job.ts'
 import { verifyReceipt } from '../../protocol/receipt/receipt.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
@@ -312,6 +313,31 @@ describe('sessions', () => {
       const [receipt] = await a.engine.receipts(task.id)
       expect(receipt && verifyReceipt(receipt)).toMatchObject({ valid: true, node: node.id })
     }
+  })
+
+  test.each([
+    ['many large answers', 64, '"x".repeat(200_000)', 1],
+    ['many large inputs', 64, 'input.length', 200_000],
+    ['answers in parts', 3, '"x".repeat(900_000)', 1],
+    ['inputs in parts', 3, 'input.length', 900_000],
+    ['very many small ones', 20_000, '"x".repeat(500)', 1],
+  ])('elsewhere, %s all arrive before the end', async (_, count, answer, inputChars) => {
+    const [a] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const replied: number[] = []
+    const failed: JobFailure[] = []
+    const done = Promise.withResolvers<TaskView>()
+    const source = `export default (input) => ${answer}`
+    const program = { main: 'main.js', modules: [{ name: 'main.js', type: 'js' as const, source }] }
+    const session = await a.engine.session({ program, hostFunctions: [], requires: { on: 'other' } }, caller, {
+      onReply: (id) => replied.push(id),
+      onCallFailed: (_id, failure) => failed.push(failure),
+      onEnd: (task) => done.resolve(task),
+    })
+    for (let id = 0; id < count; id++) session.call(id, JSON.stringify('y'.repeat(inputChars)))
+    session.finish()
+    expect(await done.promise).toMatchObject({ state: 'completed' })
+    expect(failed).toEqual([])
+    expect(replied.length).toBe(count)
   })
 
   test('ends with its node: open calls fail, and the task says so', async () => {

@@ -9,6 +9,8 @@ import { TaskChannel, type TaskMessage } from './task-channel.ts'
 import type { Order, OrderHooks, Placed, Worker } from './worker.ts'
 
 export const TASK_CHANNEL = 'task'
+/** What a call adds to its input, encoded; a little more than it can be */
+const CALL_BYTES = 32
 
 export class RemoteWorker implements Worker {
   readonly node: string
@@ -61,7 +63,10 @@ class RemoteOrder implements Placed {
   }
 
   call(id: number, inputJson: string): void {
-    this.#channel.send({ call: { id, input: Buffer.from(inputJson) } })
+    const input = Buffer.from(inputJson)
+    if (this.#channel.takes(input.byteLength + CALL_BYTES)) this.#channel.send({ call: { id, input } })
+    else
+      this.#hooks.onCallFailed(id, { code: 'E_OVERLOADED', message: 'Too many calls wait for the node of the session' })
   }
 
   finish(): void {
