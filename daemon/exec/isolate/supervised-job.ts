@@ -1,5 +1,5 @@
 import { MeshError } from '../../../protocol/errors.ts'
-import type { JobFailure, Usage } from '../../../protocol/job.ts'
+import { type JobFailure, LINE_END_BYTES, type Usage } from '../../../protocol/job.ts'
 import { LIMITS } from '../../../protocol/limits.ts'
 import type { JobHooks, JobSpec, LogLine } from '../executor.ts'
 import { type Frame, FrameError, FROM_HOST, TO_HOST } from './frame.ts'
@@ -231,6 +231,8 @@ export class SupervisedJob implements HostTenant {
 
   #reply(frame: Frame): Reply {
     if (frame.flag !== 1) {
+      if (frame.body.length > REPORT_BYTES)
+        throw new FrameError(`Cannot accept a failure: it has ${frame.body.length} bytes`)
       const found = verdict({ reported: parseFailure(frame.body.toString()) })
       return found.kind === 'failed' ? { ok: false, error: found.error } : { ok: false, error: LOST }
     }
@@ -248,7 +250,7 @@ export class SupervisedJob implements HostTenant {
       this.#skipLines -= 1
       return
     }
-    this.#logBytes += frame.body.length
+    this.#logBytes += frame.body.length + LINE_END_BYTES
     this.#logLines += 1
     if (this.#logBytes > this.spec.limits.logBytes) this.end('log')
     else this.#hooks.onLog?.({ level, text: frame.body.toString() })
