@@ -222,6 +222,26 @@ describe('faults', () => {
 })
 
 describe('maps', () => {
+  test('results of one piece that are too much together fail alone, and the piece is run once', async () => {
+    const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const request = {
+      program: { source: 'export default (n) => "x".repeat(n)' },
+      inputs: Array.from({ length: 20 }, (_, index) => (index === 7 ? 3 : 1_000_000)),
+      pieceSize: 20,
+      requires: { on: 'other' },
+    }
+    const task = await a.engine.map(request, caller)
+    const ended = await a.engine.ended(task.id)
+    expect(ended).toMatchObject({ state: 'completed', progress: { total: 20, done: 20, retried: 0 } })
+    expect(b.hands.outcomes.get('ok')).toBe(1)
+    const { items } = await a.engine.results(task.id, 0, 20)
+    const good = items.filter((item) => item !== null && 'output' in item)
+    expect(good.length).toBeGreaterThan(10)
+    expect(items[19]).toMatchObject({
+      error: { code: 'E_OUTPUT', hint: expect.stringContaining('pieceSize') as string },
+    })
+  })
+
   test('a map spreads over all nodes, in input order, with receipts of each', async () => {
     const [a, b, c] = await mesh(new MemoryNetwork(), ['a', 'b', 'c'])
     const inputs = Array.from({ length: 500 }, (_, index) => index)
