@@ -4,7 +4,7 @@ import { MeshError } from '../../protocol/errors.ts'
 import { type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import type { Executor, ExecutorSession } from '../exec/executor.ts'
 import { addText } from './digest.ts'
-import { failureOf } from './failure.ts'
+import { failureOf, isNoFault } from './failure.ts'
 import type { HandEvents, Held } from './hand-events.ts'
 import type { Order, OrderResult } from './worker.ts'
 
@@ -72,7 +72,7 @@ class OrderSession implements Held {
     this.#owner.ended()
     if (this.#abort.signal.aborted) return
     const result = this.#owner.finished({
-      lost: end.error?.code === 'E_EXECUTOR_LOST',
+      lost: end.error !== undefined && isNoFault(end.error.code),
       error: end.error,
       usage: end.usage,
       inputDigest: this.#inputs.digest('hex'),
