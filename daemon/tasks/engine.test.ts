@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
+import { DEFAULT_LIMITS, type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import type { TaskView } from '../../protocol/api.ts'
-import type { JobFailure } from '../../protocol/job.ts'
+import type { JobFailure, Limits } from '../../protocol/job.ts'
 import { verifyReceipt } from '../../protocol/receipt/receipt.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
@@ -69,6 +69,19 @@ describe('runs', () => {
       requires: { on: 'other' },
     })
     expect(task.output).toBe(input)
+  })
+
+  test('a limit of none at all is none on another node too', async () => {
+    const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const take = b.hands.take.bind(b.hands)
+    const seen: Limits[] = []
+    b.hands.take = (order, events) => {
+      seen.push(order.limits)
+      return take(order, events)
+    }
+    const limits = { logBytes: 0, hostCalls: 0, hostCallBytes: 0 }
+    await run(a, { ...double, input: 1, limits, requires: { on: 'other' } })
+    expect(seen).toEqual([{ ...DEFAULT_LIMITS, ...limits }])
   })
 
   test('a failing program fails the task with its error', async () => {
