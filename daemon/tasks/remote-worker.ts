@@ -5,6 +5,7 @@ import { failureFromWire } from '../../protocol/task/job-codec.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import { NOTHING_PLACED } from './local-worker.ts'
 import { bindOf, resultFromWire } from './order-codec.ts'
+import { OrderBudget } from './order-budget.ts'
 import { TaskChannel, type TaskMessage } from './task-channel.ts'
 import type { Order, OrderHooks, Placed, Worker } from './worker.ts'
 
@@ -37,11 +38,13 @@ class RemoteOrder implements Placed {
   readonly #hooks: OrderHooks
   readonly #calls = new AbortController()
   readonly #decoder = new TextDecoder()
+  readonly #budget: OrderBudget
   #bound = false
 
   constructor(net: MeshNet, node: string, order: Order, hooks: OrderHooks) {
     this.#order = order
     this.#hooks = hooks
+    this.#budget = new OrderBudget(order)
     const channel = net.openChannel(node, TASK_CHANNEL, new Uint8Array(0))
     this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message))
     this.#channel.send({ bind: bindOf(order, node) })
@@ -79,9 +82,13 @@ class RemoteOrder implements Placed {
     if (message.renew) return hooks.onRenew(message.renew.number ?? 0)
     if (message.log) {
       const { level, text, piece } = message.log
+      this.#budget.log(text ?? '')
       return hooks.onLog({ level: levelOf(level), text: text ?? '' }, piece ?? 0)
     }
-    if (message.hostCall) return void this.#serveHostCall(message.hostCall)
+    if (message.hostCall) {
+      this.#budget.hostCall(message.hostCall.args?.byteLength ?? 0)
+      return void this.#serveHostCall(message.hostCall)
+    }
     if (message.result) return hooks.onResult(resultFromWire(message.result))
     if (message.ready) return hooks.onReady()
     if (message.bound) {
