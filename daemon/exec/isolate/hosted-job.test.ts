@@ -54,7 +54,8 @@ test('lines without text use up the log limit too', async () => {
   void running.start()
   await ended
   flush()
-  expect(frames.at(-1)).toMatchObject({ type: FROM_HOST.ended, text: expect.stringContaining('E_LOG_BUDGET') })
+  expect(frames.at(-1)?.type).toBe(FROM_HOST.ended)
+  expect(frames.at(-1)?.text).toContain('E_LOG_BUDGET')
   expect(frames.filter(({ type }) => type === FROM_HOST.log).length).toBe(1000)
 })
 
