@@ -22,7 +22,7 @@ export interface Limits {
   readonly memoryBytes: number
   /** Length of the JSON text returned: of the run, or of each call */
   readonly outputBytes: number
-  /** All console output together */
+  /** All console output together, with the end of each line */
   readonly logBytes: number
   /** Number of host calls */
   readonly hostCalls: number
@@ -40,6 +40,9 @@ export const LIMIT_FLOORS: Limits = {
   hostCalls: 0,
   hostCallBytes: 0,
 }
+
+/** What a line of console output costs beside its text: lines without any are not free. */
+export const LINE_END_BYTES = 1
 
 export interface LogLine {
   readonly level: 'debug' | 'info' | 'log' | 'warn' | 'error'

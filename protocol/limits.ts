@@ -26,6 +26,8 @@ export const LIMITS = {
   inputBytes: 8 << 20,
   /** Inputs of one batch that travel in one bind. */
   batchInputs: 1024,
+  /** Results of one batch together: they travel in one message and are one row of the journal, which takes 16 MiB. */
+  batchResultBytes: 15 << 20,
   /** Inputs of one map. */
   mapInputs: 1_000_000,
   /** Nesting of JSON from outside: V8's own parser and ours stay far from their stacks. */

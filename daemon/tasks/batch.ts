@@ -1,5 +1,6 @@
 /** Runs one program over the inputs of a batch, in order of results if not of work. */
 import { addUsage, type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import type { Executor, JobSpec } from '../exec/executor.ts'
 import type { HandEvents } from './hand-events.ts'
 import type { Order, PieceOutcome } from './worker.ts'
@@ -36,6 +37,7 @@ class Batch {
   readonly #events: HandEvents
   readonly #signal: AbortSignal
   readonly #pieces: (PieceOutcome | undefined)[]
+  #resultBytes = 0
   #usage: Usage = NO_USAGE
 
   constructor(executor: Executor, job: JobSpec, inputs: readonly string[], events: HandEvents, signal: AbortSignal) {
@@ -57,7 +59,7 @@ class Batch {
     const answered = Promise.withResolvers<void>()
     const settle = (index: number, piece: PieceOutcome): void => {
       if (this.#pieces[index] !== undefined) return
-      this.#pieces[index] = piece
+      this.#keep(index, piece)
       left -= 1
       if (left === 0) answered.resolve()
     }
@@ -85,11 +87,19 @@ class Batch {
     const lane = async (): Promise<void> => {
       for (let index = open.shift(); index !== undefined && !this.#signal.aborted; index = open.shift()) {
         const outcome = await this.#runOne(index)
-        this.#pieces[index] = outcome.ok ? { ok: true, output: outcome.output } : { ok: false, error: outcome.error }
+        this.#keep(index, outcome.ok ? { ok: true, output: outcome.output } : { ok: false, error: outcome.error })
         this.#add(outcome.usage)
       }
     }
     await Promise.all(Array.from({ length: FRESH_AT_ONCE }, lane))
+  }
+
+  /** What no longer fits into the result of the batch fails alone: without this the whole batch could not be sent, and would be run again. */
+  #keep(index: number, piece: PieceOutcome): void {
+    const bytes = Buffer.byteLength(piece.ok ? piece.output : JSON.stringify(piece.error))
+    const fits = this.#resultBytes + bytes <= LIMITS.batchResultBytes
+    if (fits) this.#resultBytes += bytes
+    this.#pieces[index] = fits ? piece : { ok: false, error: TOO_MUCH }
   }
 
   #runOne(index: number): ReturnType<Executor['run']> {
@@ -104,6 +114,12 @@ class Batch {
     this.#usage = addUsage(this.#usage, usage)
   }
 }
+
+const TOO_MUCH: JobFailure = Object.freeze({
+  code: 'E_OUTPUT',
+  message: `The results of one piece of the map have more than ${LIMITS.batchResultBytes >> 20} MiB together`,
+  hint: 'Make pieces smaller (pieceSize, --piece-size), or return less.',
+})
 
 const CANCELED: JobFailure = Object.freeze({ code: 'E_CANCELED', message: 'The task was canceled' })
 

@@ -16,7 +16,8 @@ function shapeFault(order: Order, { output, error, pieces }: OrderResult): strin
   if (order.kind !== 'batch' && pieces.length > 0) return 'it has pieces and is no batch'
   if (order.kind !== 'run' && error === undefined && output !== undefined && output !== '')
     return 'it has an output and is no run'
-  if (error !== undefined) return undefined
+  if (error !== undefined)
+    return order.kind === 'batch' ? 'it is a batch and has an error in place of its pieces' : undefined
   switch (order.kind) {
     case 'run':
       return textFault(output, order)

@@ -2,7 +2,7 @@
  * Runs one delegation: feeds the state machine of `protocol/task/delegation.ts` with what happens and does what it says.
  * One driver is one run, one session, or one piece of a map.
  */
-import { toMeshError } from '../../protocol/errors.ts'
+import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import type { Candidate } from '../../protocol/api.ts'
 import {
   type Delegation,
@@ -208,7 +208,11 @@ export class DelegationDriver {
       onLog: (line, input) => {
         if (current()) owner.onLog(line, input, node)
       },
-      onHostCall: (name, args, signal) => owner.onHostCall(name, args, signal),
+      // A host call is an effect: a node that does not hold the lease any more makes none.
+      onHostCall: async (name, args, signal) => {
+        if (current()) return owner.onHostCall(name, args, signal)
+        throw new MeshError('E_STALE_LEASE', 'The lease of this work is over')
+      },
       onReady: () => {
         if (current()) owner.onReady()
       },

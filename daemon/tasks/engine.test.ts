@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
+import { DEFAULT_LIMITS, type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import type { TaskView } from '../../protocol/api.ts'
+import type { JobFailure, Limits } from '../../protocol/job.ts'
 import { verifyReceipt } from '../../protocol/receipt/receipt.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
@@ -68,6 +69,19 @@ describe('runs', () => {
       requires: { on: 'other' },
     })
     expect(task.output).toBe(input)
+  })
+
+  test('a limit of none at all is none on another node too', async () => {
+    const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const take = b.hands.take.bind(b.hands)
+    const seen: Limits[] = []
+    b.hands.take = (order, events) => {
+      seen.push(order.limits)
+      return take(order, events)
+    }
+    const limits = { logBytes: 0, hostCalls: 0, hostCallBytes: 0 }
+    await run(a, { ...double, input: 1, limits, requires: { on: 'other' } })
+    expect(seen).toEqual([{ ...DEFAULT_LIMITS, ...limits }])
   })
 
   test('a failing program fails the task with its error', async () => {
@@ -221,6 +235,26 @@ describe('faults', () => {
 })
 
 describe('maps', () => {
+  test('results of one piece that are too much together fail alone, and the piece is run once', async () => {
+    const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const request = {
+      program: { source: 'export default (n) => "x".repeat(n)' },
+      inputs: Array.from({ length: 20 }, (_, index) => (index === 7 ? 3 : 1_000_000)),
+      pieceSize: 20,
+      requires: { on: 'other' },
+    }
+    const task = await a.engine.map(request, caller)
+    const ended = await a.engine.ended(task.id)
+    expect(ended).toMatchObject({ state: 'completed', progress: { total: 20, done: 20, retried: 0 } })
+    expect(b.hands.outcomes.get('ok')).toBe(1)
+    const { items } = await a.engine.results(task.id, 0, 20)
+    const good = items.filter((item) => item !== null && 'output' in item)
+    expect(good.length).toBeGreaterThan(10)
+    expect(items[19]).toMatchObject({
+      error: { code: 'E_OUTPUT', hint: expect.stringContaining('pieceSize') as string },
+    })
+  })
+
   test('a map spreads over all nodes, in input order, with receipts of each', async () => {
     const [a, b, c] = await mesh(new MemoryNetwork(), ['a', 'b', 'c'])
     const inputs = Array.from({ length: 500 }, (_, index) => index)
@@ -312,6 +346,31 @@ describe('sessions', () => {
       const [receipt] = await a.engine.receipts(task.id)
       expect(receipt && verifyReceipt(receipt)).toMatchObject({ valid: true, node: node.id })
     }
+  })
+
+  test.each([
+    ['many large answers', 64, '"x".repeat(200_000)', 1],
+    ['many large inputs', 64, 'input.length', 200_000],
+    ['answers in parts', 3, '"x".repeat(900_000)', 1],
+    ['inputs in parts', 3, 'input.length', 900_000],
+    ['very many small ones', 20_000, '"x".repeat(500)', 1],
+  ])('elsewhere, %s all arrive before the end', async (_, count, answer, inputChars) => {
+    const [a] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const replied: number[] = []
+    const failed: JobFailure[] = []
+    const done = Promise.withResolvers<TaskView>()
+    const source = `export default (input) => ${answer}`
+    const program = { main: 'main.js', modules: [{ name: 'main.js', type: 'js' as const, source }] }
+    const session = await a.engine.session({ program, hostFunctions: [], requires: { on: 'other' } }, caller, {
+      onReply: (id) => replied.push(id),
+      onCallFailed: (_id, failure) => failed.push(failure),
+      onEnd: (task) => done.resolve(task),
+    })
+    for (let id = 0; id < count; id++) session.call(id, JSON.stringify('y'.repeat(inputChars)))
+    session.finish()
+    expect(await done.promise).toMatchObject({ state: 'completed' })
+    expect(failed).toEqual([])
+    expect(replied.length).toBe(count)
   })
 
   test('ends with its node: open calls fail, and the task says so', async () => {

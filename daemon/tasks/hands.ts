@@ -9,6 +9,7 @@ import { gradeSuffices } from '../../protocol/task/job-codec.ts'
 import type { Executor } from '../exec/executor.ts'
 import { runBatch } from './batch.ts'
 import { type DigestedOrder, digestOfInputs, digestOfOutputs } from './digest.ts'
+import { isNoFault } from './failure.ts'
 import type { HandEvents, Held } from './hand-events.ts'
 import { serveSession } from './order-session.ts'
 import type { IssuedReceipt, ReceiptBook } from './receipt-book.ts'
@@ -185,7 +186,7 @@ export class Hands {
     }
     if (order.kind === 'batch') {
       const { pieces, usage } = await runBatch(this.#executor, job, order, events, signal)
-      const lost = pieces.some((piece) => !piece.ok && piece.error.code === 'E_EXECUTOR_LOST')
+      const lost = pieces.some((piece) => !piece.ok && isNoFault(piece.error.code))
       return lost ? unfinished() : this.#finished(order, { pieces, usage })
     }
     const outcome = await this.#executor.run(job, order.inputs[0] ?? 'null', {
@@ -194,7 +195,7 @@ export class Hands {
       signal,
     })
     if (outcome.ok) return this.#finished(order, { output: outcome.output, usage: outcome.usage })
-    if (outcome.error.code === 'E_EXECUTOR_LOST') return unfinished()
+    if (isNoFault(outcome.error.code)) return unfinished()
     return this.#finished(order, { error: outcome.error, usage: outcome.usage })
   }
 

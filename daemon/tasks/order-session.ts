@@ -4,7 +4,7 @@ import { MeshError } from '../../protocol/errors.ts'
 import { type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import type { Executor, ExecutorSession } from '../exec/executor.ts'
 import { addText } from './digest.ts'
-import { failureOf } from './failure.ts'
+import { failureOf, isNoFault } from './failure.ts'
 import type { HandEvents, Held } from './hand-events.ts'
 import type { Order, OrderResult } from './worker.ts'
 
@@ -38,6 +38,8 @@ class OrderSession implements Held {
   #early: [number, string][] = []
   #open = 0
   #finishing = false
+  /** The receipt is made of what came before: a call after it fails by the end of the session, which is on its way to the delegator. */
+  #over = false
 
   constructor(executor: Executor, order: Order, events: HandEvents, owner: SessionOwner) {
     this.#events = events
@@ -46,6 +48,7 @@ class OrderSession implements Held {
   }
 
   call = (id: number, inputJson: string): void => {
+    if (this.#over) return
     addText(this.#inputs, inputJson)
     this.#open += 1
     if (this.#session !== undefined) this.#session.call(id, inputJson)
@@ -65,10 +68,11 @@ class OrderSession implements Held {
   async #serve(executor: Executor, order: Order): Promise<void> {
     const end = await this.#life(executor, order)
     for (const [id] of this.#early.splice(0)) this.#failed(id, end.error ?? GONE)
+    this.#over = true
     this.#owner.ended()
     if (this.#abort.signal.aborted) return
     const result = this.#owner.finished({
-      lost: end.error?.code === 'E_EXECUTOR_LOST',
+      lost: end.error !== undefined && isNoFault(end.error.code),
       error: end.error,
       usage: end.usage,
       inputDigest: this.#inputs.digest('hex'),

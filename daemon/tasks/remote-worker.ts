@@ -5,10 +5,13 @@ import { failureFromWire } from '../../protocol/task/job-codec.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
 import { NOTHING_PLACED } from './local-worker.ts'
 import { bindOf, resultFromWire } from './order-codec.ts'
+import { OrderBudget } from './order-budget.ts'
 import { TaskChannel, type TaskMessage } from './task-channel.ts'
 import type { Order, OrderHooks, Placed, Worker } from './worker.ts'
 
 export const TASK_CHANNEL = 'task'
+/** What a call adds to its input, encoded; a little more than it can be */
+const CALL_BYTES = 32
 
 export class RemoteWorker implements Worker {
   readonly node: string
@@ -35,11 +38,13 @@ class RemoteOrder implements Placed {
   readonly #hooks: OrderHooks
   readonly #calls = new AbortController()
   readonly #decoder = new TextDecoder()
+  readonly #budget: OrderBudget
   #bound = false
 
   constructor(net: MeshNet, node: string, order: Order, hooks: OrderHooks) {
     this.#order = order
     this.#hooks = hooks
+    this.#budget = new OrderBudget(order)
     const channel = net.openChannel(node, TASK_CHANNEL, new Uint8Array(0))
     this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message))
     this.#channel.send({ bind: bindOf(order, node) })
@@ -61,7 +66,10 @@ class RemoteOrder implements Placed {
   }
 
   call(id: number, inputJson: string): void {
-    this.#channel.send({ call: { id, input: Buffer.from(inputJson) } })
+    const input = Buffer.from(inputJson)
+    if (this.#channel.takes(input.byteLength + CALL_BYTES)) this.#channel.send({ call: { id, input } })
+    else
+      this.#hooks.onCallFailed(id, { code: 'E_OVERLOADED', message: 'Too many calls wait for the node of the session' })
   }
 
   finish(): void {
@@ -74,9 +82,13 @@ class RemoteOrder implements Placed {
     if (message.renew) return hooks.onRenew(message.renew.number ?? 0)
     if (message.log) {
       const { level, text, piece } = message.log
+      this.#budget.log(text ?? '')
       return hooks.onLog({ level: levelOf(level), text: text ?? '' }, piece ?? 0)
     }
-    if (message.hostCall) return void this.#serveHostCall(message.hostCall)
+    if (message.hostCall) {
+      this.#budget.hostCall(message.hostCall.args?.byteLength ?? 0)
+      return void this.#serveHostCall(message.hostCall)
+    }
     if (message.result) return hooks.onResult(resultFromWire(message.result))
     if (message.ready) return hooks.onReady()
     if (message.bound) {

@@ -69,15 +69,18 @@ export class ServedOrder {
     this.#channel.abort(new MeshError(code, 'The node stopped working on the task'))
   }
 
-  #onMessage(message: TaskMessage): void {
-    if (message.call)
-      return this.#held?.call(message.call.id ?? 0, this.#decoder.decode(message.call.input ?? undefined))
+  /** While the answers of earlier calls wait for the delegator to take them, no more calls are taken. */
+  #onMessage(message: TaskMessage): void | Promise<void> {
+    if (message.call) {
+      this.#held?.call(message.call.id ?? 0, this.#decoder.decode(message.call.input ?? undefined))
+      return this.#channel.roomy()
+    }
     if (message.bind) return this.#onBind(message.bind)
     if (message.renewed) return this.#step({ type: 'renewed', number: message.renewed.number ?? 0 })
     if (message.hostResult) return this.#onHostResult(message.hostResult)
     if (message.finish) return this.#held?.finish()
     if (message.accepted) return this.#step({ type: 'accepted' })
-    if (message.withdraw) return this.#step({ type: 'withdrawn' })
+    if (message.withdraw) return this.#onWithdraw()
     throw new MeshError('E_PROTOCOL', 'Cannot read a task message: it is not for the executor')
   }
 
@@ -95,6 +98,12 @@ export class ServedOrder {
     } catch (error) {
       this.#refuse(toMeshError(error))
     }
+  }
+
+  /** It goes ahead of a bind that is still on its way in parts: that one shall find no channel. */
+  #onWithdraw(): void {
+    if (this.#order !== undefined) return this.#step({ type: 'withdrawn' })
+    this.#refuse(new MeshError('E_CANCELED', 'The task was withdrawn before it was here'))
   }
 
   #refuse(error: MeshError): void {

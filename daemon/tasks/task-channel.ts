@@ -1,12 +1,13 @@
 /**
  * Task messages on a channel. A channel message is [u8 kind][bytes]: kind 0 is a whole encoded TaskMessage; 1 is a part of one with more to come; 2 is its
- * last part. Parts of one message are never mixed with parts of another, and whole messages may come between them, so a renewal is not stuck
- * behind a large input.
+ * last part. Parts of one message are never mixed with parts of another. Messages arrive in the order in which they were sent, but for what concerns the lease
+ * itself: that goes ahead of what waits, also between the parts of a message, so a renewal is not stuck behind a large input.
  */
 import { manyhands } from '../../proto/gen/wire.js'
 import { decodeBounded } from '../../protocol/bounded-decode.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
+import { Fifo } from '../net/fifo.ts'
 import type { Channel } from '../net/mesh-net.ts'
 
 export type TaskMessage = manyhands.TaskMessage
@@ -18,6 +19,11 @@ const LAST = 2
 const PART_BYTES = 256 << 10
 /** The largest message: a bind with a full program and a full input each, or as much result. */
 const MESSAGE_BYTES = LIMITS.programBytes * 2 + LIMITS.inputBytes * 2
+
+/** Encoded messages that may wait for the channel's window; as many as the largest message may be wait beside one of that size. */
+const OUTBOX_BYTES = 2 * MESSAGE_BYTES
+/** With more waiting, no more work should be taken in. */
+const ROOMY_BYTES = LIMITS.channelWindowBytes
 
 const { TaskMessage: Codec } = manyhands
 
@@ -41,21 +47,27 @@ export class TaskChannel {
   readonly #channel: Channel
   readonly #parts: Uint8Array[] = []
   #partBytes = 0
-  /** Large messages wait here for the channel's window, in order. */
+  /** What waits for the channel's window, in order. Invariant: while anything waits or is being sent in parts, everything later waits behind it. */
+  readonly #outbox = new Fifo<Uint8Array>()
+  #outboxBytes = 0
+  #isSending = false
   #sending: Promise<void> = Promise.resolve()
+  #whenRoomy: PromiseWithResolvers<void> | undefined
 
-  constructor(channel: Channel, onMessage: (message: TaskMessage) => void) {
+  /** @param onMessage a promise it returns holds back the peer until it settles */
+  constructor(channel: Channel, onMessage: (message: TaskMessage) => void | Promise<void>) {
     this.#channel = channel
     channel.onMessage((bytes) => {
       try {
         const whole = this.#join(bytes)
-        if (whole !== undefined) onMessage(decodeBounded(Codec, whole, BOUNDS))
+        return whole === undefined ? undefined : onMessage(decodeBounded(Codec, whole, BOUNDS))
       } catch (error) {
         channel.abort(
           error instanceof MeshError
             ? error
             : new MeshError('E_PROTOCOL', 'Cannot read a task message', { cause: error }),
         )
+        return undefined
       }
     })
   }
@@ -68,13 +80,66 @@ export class TaskChannel {
     return this.#channel.ended
   }
 
+  /** Whether a message of about `bytes` may wait here; with one more than that, the channel ends with E_OVERLOADED. */
+  takes(bytes: number): boolean {
+    return this.#outboxBytes + bytes <= OUTBOX_BYTES
+  }
+
+  /** Resolves when little waits here; `undefined` when that is so now. */
+  roomy(): Promise<void> | undefined {
+    if (this.#outboxBytes <= ROOMY_BYTES) return undefined
+    this.#whenRoomy ??= Promise.withResolvers()
+    return this.#whenRoomy.promise
+  }
+
   send(message: TaskMessageFields): void {
     const encoded = Codec.encode(message).finish()
-    if (encoded.byteLength <= PART_BYTES) {
+    if (isOfLease(message)) {
       this.#channel.send(framed(WHOLE, encoded))
-      return
+    } else if (this.#isSending || encoded.byteLength > PART_BYTES) {
+      this.#push(encoded)
+      this.#startSending(true)
+    } else if (!this.#channel.send(framed(WHOLE, encoded))) this.#startSending(false)
+  }
+
+  #push(encoded: Uint8Array): void {
+    if (!this.takes(encoded.byteLength))
+      return this.abort(new MeshError('E_OVERLOADED', 'Too much waits to be sent about the task: the peer is too slow'))
+    this.#outbox.push(encoded)
+    this.#outboxBytes += encoded.byteLength
+  }
+
+  #startSending(hasRoom: boolean): void {
+    if (this.#isSending) return
+    this.#isSending = true
+    this.#sending = this.#sendOutbox(hasRoom)
+  }
+
+  /** A channel that ended takes everything and does nothing with it. */
+  async #sendOutbox(hasRoom: boolean): Promise<void> {
+    let room = hasRoom
+    for (;;) {
+      if (!room) await this.#channel.drained()
+      const encoded = this.#outbox.shift()
+      if (encoded === undefined) break
+      room = await this.#sendOne(encoded)
+      this.#outboxBytes -= encoded.byteLength
+      if (this.#outboxBytes > ROOMY_BYTES) continue
+      this.#whenRoomy?.resolve()
+      this.#whenRoomy = undefined
     }
-    this.#sending = this.#sending.then(() => this.#sendParts(encoded))
+    this.#isSending = false
+  }
+
+  async #sendOne(encoded: Uint8Array): Promise<boolean> {
+    if (encoded.byteLength <= PART_BYTES) return this.#channel.send(framed(WHOLE, encoded))
+    let room = true
+    for (let start = 0; start < encoded.byteLength; start += PART_BYTES) {
+      if (!room) await this.#channel.drained()
+      const end = Math.min(start + PART_BYTES, encoded.byteLength)
+      room = this.#channel.send(framed(end === encoded.byteLength ? LAST : MORE, encoded.subarray(start, end)))
+    }
+    return room
   }
 
   close(): void {
@@ -83,15 +148,6 @@ export class TaskChannel {
 
   abort(error: Error): void {
     this.#channel.abort(error)
-  }
-
-  async #sendParts(encoded: Uint8Array): Promise<void> {
-    for (let start = 0; start < encoded.byteLength; start += PART_BYTES) {
-      const end = Math.min(start + PART_BYTES, encoded.byteLength)
-      const room = this.#channel.send(framed(end === encoded.byteLength ? LAST : MORE, encoded.subarray(start, end)))
-      // A channel that ended meanwhile rejects here: its owner learns of it by `ended`.
-      if (!room) await this.#channel.drained().catch(() => undefined)
-    }
   }
 
   #join(bytes: Uint8Array): Uint8Array | undefined {
@@ -110,6 +166,10 @@ export class TaskChannel {
     this.#partBytes = 0
     return whole
   }
+}
+
+function isOfLease({ renew, renewed, withdraw }: TaskMessageFields): boolean {
+  return Boolean(renew ?? renewed ?? withdraw)
 }
 
 function framed(kind: number, body: Uint8Array): Uint8Array {

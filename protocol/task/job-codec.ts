@@ -27,16 +27,17 @@ function moduleType(value: string | null | undefined): ModuleType {
   throw invalid(`a module of type "${text(value, 32, 'module type')}", not one of ${[...MODULE_TYPES].join(', ')}`)
 }
 
-/** Zero means "the default" on the wire: `defaults` fills it in. */
+/** Zero means "the default" on the wire, where zero cannot be meant: `defaults` fills it in. */
 export function limitsFromWire(wire: manyhands.Limits.$Properties | null | undefined, defaults: Limits): Limits {
   return {
     wallMs: positive(wire?.wallMs, defaults.wallMs),
     cpuMs: positive(wire?.cpuMs, defaults.cpuMs),
     memoryBytes: positive(wire?.memoryBytes, defaults.memoryBytes),
     outputBytes: positive(wire?.outputBytes, defaults.outputBytes),
-    logBytes: positive(wire?.logBytes, defaults.logBytes),
-    hostCalls: positive(wire?.hostCalls, defaults.hostCalls),
-    hostCallBytes: positive(wire?.hostCallBytes, defaults.hostCallBytes),
+    // None at all is a limit as well, so 0 stands for itself where limits are given.
+    logBytes: wire ? amount(wire.logBytes) : defaults.logBytes,
+    hostCalls: wire ? amount(wire.hostCalls) : defaults.hostCalls,
+    hostCallBytes: wire ? amount(wire.hostCallBytes) : defaults.hostCallBytes,
   }
 }
 

@@ -242,6 +242,12 @@ describe('ISO-14 result pollution', () => {
 describe('ISO-15 error leak', () => {
   const CANARY = 'canary-4711'
 
+  test('a failure cannot be told in other words by a toJSON of all objects', async () => {
+    const forged = `Object.prototype.toJSON = () => ({ code: 'E_OUTPUT', message: 'forged', hint: 'forged' })\n`
+    const reply = await runOnce(`${forged}export default () => { throw new TypeError('real') }`)
+    expect(reply).toMatchObject({ ok: false, failure: { code: 'E_GUEST', name: 'TypeError', message: 'real' } })
+  })
+
   test('what a host function throws reaches the program as code and message only', async () => {
     const options = {
       hostFunctions: {

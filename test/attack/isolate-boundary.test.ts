@@ -230,6 +230,9 @@ describe('ISO-21 a host process that lies', () => {
     'unknown host function': (job) => frame(FROM_HOST.hostCall, job, '[]', 1, 9),
     'report that is not JSON': (job) => frame(FROM_HOST.ended, job, 'nonsense'),
     'report without numbers': (job) => frame(FROM_HOST.ended, job, '{"cpuMs":"many"}'),
+    'report of endless time': (job) => frame(FROM_HOST.ended, job, '{"cpuMs":1e999}'),
+    'failure as large as a result': (job) =>
+      frame(FROM_HOST.reply, job, JSON.stringify({ code: 'E_GUEST', message: 'x'.repeat(1 << 20) })),
     'failure with a code of its own': (job) => frame(FROM_HOST.reply, job, '{"code":"E_NOT_A_CODE","message":"x"}'),
     'second result': (job) =>
       Buffer.concat([frame(FROM_HOST.reply, job, '1', 0, 1), frame(FROM_HOST.reply, job, '2', 0, 1)]),

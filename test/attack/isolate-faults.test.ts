@@ -161,4 +161,17 @@ describe('isolate hosts that fail', () => {
     const busy = ['e', 'f', 'g'].map((domain) => run(executor, WAIT, { domain }))
     expect((await Promise.all(busy)).map(codeOf)).toEqual(['ok', 'ok', 'ok'])
   })
+
+  it('at the cap a domain with sessions leaves a process to another, and who finds none is told', async () => {
+    const executor = await start({ maxHosts: 2, hostsPerDomain: 2, waitMs: 300 })
+    const sessionOf = (domain: string) =>
+      executor.open(specOf('export default () => 1', { domain }), { onReply: () => {} })
+    const sessions = [await sessionOf('a'), await sessionOf('a')]
+    await until(() => executor.hostPids().length === 2)
+    sessions.push(await sessionOf('a'), await sessionOf('b'))
+    expect(codeOf(await run(executor, 'export default () => 1', { domain: 'c' }))).toBe('E_OVERLOADED')
+    for (const domain of ['a', 'b'])
+      expect(codeOf(await run(executor, 'export default () => 1', { domain }))).toBe('ok')
+    for (const session of sessions) session.close()
+  })
 })

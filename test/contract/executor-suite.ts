@@ -208,7 +208,7 @@ export function executorSuite(name: string, create: () => Promise<Executor>): vo
 
     it('reports what was used', async () => {
       const { usage } = await run(spec('console.log("12345"); export default () => "abc"'))
-      expect(usage).toMatchObject({ outputBytes: 5, logBytes: 5, hostCalls: 0, calls: 1 })
+      expect(usage).toMatchObject({ outputBytes: 5, logBytes: 6, hostCalls: 0, calls: 1 })
       expect(usage.wallMs).toBeGreaterThan(0)
       expect(usage.cpuMs).toBeGreaterThan(0)
     })

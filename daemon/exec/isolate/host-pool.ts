@@ -12,6 +12,8 @@ export interface PoolSettings {
   readonly jobsBeforeRecycling: number
   /** How long a process waits for another job of its domain, milliseconds */
   readonly idleMs: number
+  /** How long a job waits for a process that has room before it is refused, milliseconds */
+  readonly waitMs: number
 }
 
 export interface Place {
@@ -21,6 +23,7 @@ export interface Place {
 }
 
 interface Waiting extends Place {
+  readonly since: number
   readonly give: (host: HostProcess) => void
   readonly refuse: (error: MeshError) => void
 }
@@ -42,7 +45,8 @@ const HOT_MS = 250
  * Which host process takes which job. Invariants:
  * H1  A process serves one trust domain in its life.
  * H2  There is one started process without a domain ahead of need, as long as the cap allows.
- * H3  At the cap, the process idle longest gives way; if none is idle, jobs wait in order.
+ * H3  At the cap, the process idle longest gives way; if none is idle, jobs wait in order, but not for ever.
+ * H4  At the cap, the process without a domain is for one that has no room elsewhere, not for one that could do with a second.
  */
 export class HostPool {
   readonly #settings: PoolSettings
@@ -73,7 +77,7 @@ export class HostPool {
     if (host !== undefined) return give(host)
     if (this.#waiting.length >= MOST_WAITING)
       return refuse(new MeshError('E_OVERLOADED', 'Too many jobs wait for a process'))
-    this.#waiting.push({ ...place, give, refuse })
+    this.#waiting.push({ ...place, since: performance.now(), give, refuse })
     this.#grow()
   }
 
@@ -96,6 +100,10 @@ export class HostPool {
       const idle = host.domain !== undefined && host.tenants.size === 0
       if (idle && now - host.idleSince > this.#settings.idleMs) this.#drop(host)
     }
+    const [oldest] = this.#waiting
+    if (oldest === undefined || now - oldest.since <= this.#settings.waitMs) return
+    const error = new MeshError('E_OVERLOADED', 'Every process for programs is taken by the work of others')
+    this.#waiting.shift()?.refuse(error)
   }
 
   async close(): Promise<void> {
@@ -113,13 +121,14 @@ export class HostPool {
 
   #find(place: Place): HostProcess | undefined {
     if (place.solo) return this.#assign(place)
-    const { jobsPerHost, hostsPerDomain } = this.#settings
+    const { jobsPerHost, hostsPerDomain, maxHosts } = this.#settings
     const own = [...this.#hosts].filter((host) => host.domain === place.domain && usable(host))
     const [best] = own
       .filter((host) => host.tenants.size < jobsPerHost)
       .sort((a, b) => a.tenants.size - b.tenants.size || a.lastLoadAt - b.lastLoadAt)
     const rested = best !== undefined && best.tenants.size === 0 && performance.now() - best.lastLoadAt > HOT_MS
-    if (rested || own.length >= hostsPerDomain) return best
+    const isKept = best !== undefined && this.#hosts.size >= maxHosts
+    if (rested || isKept || own.length >= hostsPerDomain) return best
     return this.#assign(place) ?? best
   }
 

@@ -270,7 +270,7 @@ export class HostProcess {
     const cpu: unknown = JSON.parse(frame.body.toString())
     if (typeof cpu !== 'object' || cpu === null) throw new FrameError('Cannot accept a pong: no object')
     for (const [job, ms] of Object.entries(cpu)) {
-      if (typeof ms === 'number') this.tenants.get(Number(job))?.onCpu(ms)
+      if (typeof ms === 'number' && Number.isFinite(ms)) this.tenants.get(Number(job))?.onCpu(ms)
     }
   }
 

@@ -15,7 +15,8 @@ export function parseFailure(json: string): JobFailure {
 /** The body of an `ended` frame. @throws FrameError when it is not one */
 export function parseReport(json: string): { readonly cpuMs: number; readonly error?: JobFailure } {
   const report = parse(json)
-  if (typeof report.cpuMs !== 'number' || !(report.cpuMs >= 0))
+  // A number too large for JavaScript is read as infinite, which no receipt can hold.
+  if (typeof report.cpuMs !== 'number' || !Number.isFinite(report.cpuMs) || report.cpuMs < 0)
     throw new FrameError('Cannot accept a report: no CPU time')
   return { cpuMs: report.cpuMs, ...(isObject(report.error) ? { error: checkFailure(report.error) } : {}) }
 }

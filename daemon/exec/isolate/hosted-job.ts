@@ -1,5 +1,5 @@
 import { ERRORS } from '../../../protocol/errors.ts'
-import type { JobFailure } from '../../../protocol/job.ts'
+import { type JobFailure, LINE_END_BYTES } from '../../../protocol/job.ts'
 import { LIMITS } from '../../../protocol/limits.ts'
 import { FROM_HOST, type FrameWriter } from './frame.ts'
 import { failureFromRaw, failureFromThrown, uncaughtLine } from './guest/errors.ts'
@@ -11,6 +11,9 @@ import { QuickCalls } from './quick-calls.ts'
 
 /** Calls that enter the isolate together. */
 const BATCH = 256
+
+/** What isolated-vm says of an isolate that is gone, which it may say before `isDisposed` does. */
+const DISPOSED = /^Isolated? (?:is|was) (?:already )?dis?posed\b/
 
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'log', 'warn', 'error']
 
@@ -65,7 +68,8 @@ export class HostedJob implements GuestOwner {
     try {
       const failed = await this.#load()
       if (failed !== undefined) this.end(failed.failure)
-      else {
+      // Whoever told it to end takes nothing after that.
+      else if (!this.#ended) {
         this.#loaded = true
         if (this.#session) this.#context.out.send(FROM_HOST.loaded, this.id)
       }
@@ -200,14 +204,14 @@ export class HostedJob implements GuestOwner {
   }
 
   #isGone(error: unknown): boolean {
-    return this.guest.isolate.isDisposed || (error instanceof Error && error.message.startsWith('Isolate '))
+    return this.guest.isolate.isDisposed || (error instanceof Error && DISPOSED.test(error.message))
   }
 
   // --- from the guest, on this thread while the guest waits ---------------------------------------------------------
 
   log(level: LogLevel, text: string): void {
     if (this.#ended) return
-    this.#logBytes += Buffer.byteLength(text)
+    this.#logBytes += Buffer.byteLength(text) + LINE_END_BYTES
     if (this.#logBytes > this.#job.logBytes) return this.#over('E_LOG_BUDGET')
     this.#context.out.send(FROM_HOST.log, this.id, 0, LEVELS.indexOf(level), text)
   }

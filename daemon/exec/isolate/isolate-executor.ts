@@ -65,6 +65,7 @@ export class IsolateExecutor implements Executor {
       jobsPerHost: options.jobsPerHost ?? 24,
       jobsBeforeRecycling: options.jobsBeforeRecycling ?? 2000,
       idleMs: options.idleMs ?? 60_000,
+      waitMs: options.waitMs ?? 30_000,
     }
     const timings: HostTimings = { hungMs: options.hungMs ?? 3000, startMs: options.startMs ?? 15_000 }
     const command = hostCommand(jail, options.warmIsolates ?? 4, options.warmMemoryBytes ?? DEFAULT_MEMORY_BYTES)

@@ -1,5 +1,5 @@
 import { MeshError } from '../../../protocol/errors.ts'
-import type { JobFailure, Usage } from '../../../protocol/job.ts'
+import { type JobFailure, LINE_END_BYTES, type Usage } from '../../../protocol/job.ts'
 import { LIMITS } from '../../../protocol/limits.ts'
 import type { JobHooks, JobSpec, LogLine } from '../executor.ts'
 import { type Frame, FrameError, FROM_HOST, TO_HOST } from './frame.ts'
@@ -15,8 +15,9 @@ const CLOSE_GRACE_MS = 5_000
 const CANCEL_GRACE_MS = 1_000
 /** Host calls of one job that may be open at once. */
 const OPEN_CALLS = 4096
-/** Calls of a session that may be open at once, and bytes of their inputs not yet replied to. */
+/** Calls of a session that may be open at once, and characters of their inputs: a process that does not read leaves them all here. */
 const OPEN_REQUESTS = 65_536
+const OPEN_INPUT_CHARS = 256 << 20
 
 const LEVELS: readonly LogLine['level'][] = ['debug', 'info', 'log', 'warn', 'error']
 
@@ -37,6 +38,7 @@ export interface JobEvents {
 
 interface OpenRequest {
   readonly id: number
+  readonly chars: number
   readonly since: number
 }
 
@@ -67,6 +69,7 @@ export class SupervisedJob implements HostTenant {
   #output: string | undefined
   #reported: JobFailure | undefined
   #requests = new Map<number, OpenRequest>()
+  #openChars = 0
   #nextRequest = 1
   #openCalls = new Set<number>()
   #cpuMs = 0
@@ -112,15 +115,17 @@ export class SupervisedJob implements HostTenant {
   }
 
   request(id: number, input: string): void {
-    if (this.#done || this.#cause !== undefined || this.#requests.size >= OPEN_REQUESTS) {
-      const code = this.#requests.size >= OPEN_REQUESTS ? 'E_OVERLOADED' : 'E_EXECUTOR_LOST'
+    const isFull = this.#requests.size >= OPEN_REQUESTS || this.#openChars + input.length > OPEN_INPUT_CHARS
+    if (this.#done || this.#cause !== undefined || isFull) {
+      const code = isFull ? 'E_OVERLOADED' : 'E_EXECUTOR_LOST'
       const message = code === 'E_OVERLOADED' ? 'Too many calls of this session are open' : 'The session has ended'
       this.#events.onReply?.(id, { ok: false, error: { code, message } })
       return
     }
     const ref = this.#nextRequest
     this.#nextRequest = (ref % 0xffff_ffff) + 1
-    this.#requests.set(ref, { id, since: this.#events.now() })
+    this.#requests.set(ref, { id, chars: input.length, since: this.#events.now() })
+    this.#openChars += input.length
     this.#requestCount += 1
     this.#host?.send(TO_HOST.call, this.id, ref, 0, input)
   }
@@ -226,11 +231,14 @@ export class SupervisedJob implements HostTenant {
       return
     }
     this.#requests.delete(frame.ref)
+    this.#openChars -= request.chars
     this.#events.onReply?.(request.id, reply)
   }
 
   #reply(frame: Frame): Reply {
     if (frame.flag !== 1) {
+      if (frame.body.length > REPORT_BYTES)
+        throw new FrameError(`Cannot accept a failure: it has ${frame.body.length} bytes`)
       const found = verdict({ reported: parseFailure(frame.body.toString()) })
       return found.kind === 'failed' ? { ok: false, error: found.error } : { ok: false, error: LOST }
     }
@@ -248,7 +256,7 @@ export class SupervisedJob implements HostTenant {
       this.#skipLines -= 1
       return
     }
-    this.#logBytes += frame.body.length
+    this.#logBytes += frame.body.length + LINE_END_BYTES
     this.#logLines += 1
     if (this.#logBytes > this.spec.limits.logBytes) this.end('log')
     else this.#hooks.onLog?.({ level, text: frame.body.toString() })

@@ -4,7 +4,7 @@ import type { RawFailure } from './realm.ts'
 type Stringify = typeof JSON.stringify
 type Brand = <E extends Error>(error: E, code: string) => E
 
-const { getPrototypeOf } = Object
+const { getPrototypeOf, setPrototypeOf } = Object
 const { apply } = Reflect
 const charCode = String.prototype.charCodeAt
 const slice = String.prototype.slice
@@ -74,7 +74,8 @@ export function rawFailure(
   brandOf: (error: object) => string | undefined,
 ): string {
   try {
-    return stringify(describeThrown(error, brandOf))
+    // Without a prototype: a program may have given all objects a `toJSON` that tells something else.
+    return stringify(setPrototypeOf(describeThrown(error, brandOf), null))
   } catch {
     return '{"message":"The program threw something that cannot be read"}'
   }

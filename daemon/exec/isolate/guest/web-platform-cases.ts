@@ -27,6 +27,8 @@ export const CASES: Readonly<Record<string, readonly string[]>> = {
     `return new TextDecoder('shift_jis').decode(bytes(0x82, 0xa0, 0x41)) + new TextDecoder('gbk').decode(bytes(0xc4, 0xe3)) + new TextDecoder('utf-16be').decode(bytes(0x20, 0xac)) + new TextDecoder('windows-1252').decode(bytes(0x80, 0xe9))`,
     `const d = new TextDecoder('euc-jp'); return d.decode(bytes(0xa4), { stream: true }) + d.decode(bytes(0xa2))`,
     `const b = new Uint8Array([1, 97, 98, 99, 2]); return [new TextDecoder().decode(b.subarray(1, 4)), new TextDecoder().decode(new DataView(b.buffer, 2, 1)), new TextDecoder().decode(b.buffer)]`,
+    `const left = Array.from({ length: 100 }, () => new TextDecoder()); const heads = left.map((d) => d.decode(bytes(0x61, 0xe2, 0x82), { stream: true })); return [heads, left.map((d) => d.decode(bytes(0xac, 0x62), { stream: true }))]`,
+    `const parts = [[0xef], [0xbb, 0xbf, 0x61], [0xef, 0xbb, 0xbf], [], [0xed], [0xa0, 0xf4], [0x90, 0xf0, 0x9f], [0x98], [0x80, 0xc1, 0xe0], [0x80], [0xf1, 0x80, 0x80], [0x41, 0xc3]]; return [{}, { ignoreBOM: true }].map((o) => { const d = new TextDecoder('utf-8', o); return [...parts.map((p) => d.decode(bytes(...p), { stream: true })), d.decode(), d.decode(bytes(0xef, 0xbb, 0xbf, 0x7a))] })`,
     `const d = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }); return [d.fatal, d.ignoreBOM, String(d), Object.keys(d)]`,
     `const s = new TextEncoderStream(); const w = s.writable.getWriter(); w.write('a\\ud83d').catch(() => {}); w.write('\\ude00b').catch(() => {}); w.write('\\ud800').catch(() => {}); w.close().catch(() => {}); return (await all(s.readable)).map(hex).join('')`,
     `const s = new TextDecoderStream(); const w = s.writable.getWriter(); for (const b of [0xe2, 0x82, 0xac, 0x61]) w.write(bytes(b)).catch(() => {}); w.close().catch(() => {}); return [(await all(s.readable)).join(''), s.encoding, s.fatal, s.ignoreBOM]`,
@@ -101,6 +103,7 @@ export const CASES: Readonly<Record<string, readonly string[]>> = {
   response: [
     `const r = new Response('héllo', { status: 201, statusText: 'Made', headers: { a: 'b' } }); return [r.status, r.ok, r.statusText, r.type, r.url, r.redirected, r.headers.get('content-type'), await r.text(), r.bodyUsed, await rejects(r.text())]`,
     `return [await Response.json({ a: 1 }).json(), Response.json(1).headers.get('content-type'), name(() => Response.json(undefined)), await rejects(new Response('{').json())]`,
+    `return [new Response('x', null).status, new Request('http://a/', null).method]`,
     `return [name(() => new Response('', { status: 100 })), name(() => new Response('', { status: 600 })), name(() => new Response('x', { status: 204 })), new Response(null, { status: 204 }).status, name(() => new Response('', { statusText: '\\n' })), name(() => Response.redirect('x')), name(() => Response.redirect('http://a/', 200))]`,
     `return [hex(await new Response(bytes(1, 2)).arrayBuffer()), hex(await new Response(bytes(1, 2)).bytes()), await new Response(new URLSearchParams('a=b c')).text(), new Response(new URLSearchParams('a=b')).headers.get('content-type'), new Response(new Blob(['x'], { type: 'a/b' })).headers.get('content-type'), new Response(bytes()).headers.get('content-type')]`,
     `const r = new Response('abc'); const c = r.clone(); return [await r.text(), await c.text(), (await (await new Response('x', { headers: { 'content-type': 'text/x' } }).blob()).type)]`,
@@ -145,6 +148,7 @@ export const CASES: Readonly<Record<string, readonly string[]>> = {
   searchparams: [
     `const p = new URLSearchParams('?a=1&b=%20+x&a=é&c'); return [[...p], p.size, p.get('a'), p.getAll('a'), p.has('a', '1'), p.has('a', 'z'), String(p)]`,
     `const p = new URLSearchParams({ b: '2', a: '1' }); p.append('a', '0'); p.sort(); p.set('b', 'x&y'); p.delete('a', '0'); return String(p)`,
+    `return [String(new URLSearchParams([['a', undefined], [null, 1]])), name(() => new URLSearchParams(['ab', 'cd'])), name(() => new URLSearchParams([5]))]`,
     `return [String(new URLSearchParams([['a', 'b'], ['c', 'd']])), name(() => new URLSearchParams([['a']])), name(() => new URLSearchParams([[1, 2, 3]])), String(new URLSearchParams('%zz=%ff%41')), String(new URLSearchParams('\\ud800=1')), String(new URLSearchParams('??a=b'))]`,
     `const u = new URL('http://a/?x=1'); u.searchParams.append('y', 'é'); const href = u.href; u.search = '?z=2'; const z = u.searchParams.get('z'); u.searchParams.delete('z'); return [href, z, u.href, u.searchParams === u.searchParams]`,
     `const p = new URLSearchParams('a=1&b=2&c=3'); const seen = []; for (const [k] of p) { seen.push(k); p.delete(k) } return [seen, String(p)]`,

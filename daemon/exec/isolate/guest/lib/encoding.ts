@@ -42,8 +42,12 @@ export default ({ host }: Realm) => {
   class TextDecoder {
     readonly #encoding: string
     readonly #flags: number
-    /** The host's decoder that keeps the state between the chunks of a stream; 0 outside of one. */
+    /** The host's decoder that keeps the state between the chunks of a stream not in UTF-8; 0 outside of one. */
     #stream = 0
+    /** UTF-8, whose streams programs often leave unfinished, needs nothing of the host: the bytes of the character that the last chunk cut. `undefined` outside of a stream */
+    #cut: Uint8Array<ArrayBuffer> | undefined
+    /** Something of the stream was decoded, so a byte order mark is text. */
+    #begun = false
 
     constructor(label: unknown = 'utf-8', options?: { fatal?: unknown; ignoreBOM?: unknown }) {
       const encoding = host('encoding', `${label}`)
@@ -63,10 +67,8 @@ export default ({ host }: Realm) => {
     decode(input?: unknown, options?: { stream?: unknown }): string {
       const bytes = input === undefined ? new Uint8Array(0) : bytesOf(input, 'decode')
       const more = Boolean(options?.stream)
-      if (!more && this.#stream === 0)
-        return (
-          short(bytes, this.#encoding) ?? this.#text(host('decode', this.#encoding, this.#flags, exactBuffer(bytes)))
-        )
+      if (!more && this.#stream === 0 && this.#cut === undefined) return this.#decode(bytes, this.#flags)
+      if (this.#encoding === 'utf-8') return this.#utf8Part(bytes, more)
       if (this.#stream === 0) {
         this.#stream = host('decoder', this.#encoding, this.#flags) as number
         if (this.#stream === 0) throw new RangeError('TextDecoder: too many streams are being decoded at once')
@@ -74,6 +76,23 @@ export default ({ host }: Realm) => {
       const text = host('decode-part', this.#stream, more, exactBuffer(bytes))
       if (!more || typeof text !== 'string') this.#stream = 0
       return this.#text(text)
+    }
+    #decode(bytes: Uint8Array<ArrayBuffer>, flags: number): string {
+      return short(bytes, this.#encoding) ?? this.#text(host('decode', this.#encoding, flags, exactBuffer(bytes)))
+    }
+    #utf8Part(chunk: Uint8Array<ArrayBuffer>, more: boolean): string {
+      const bytes = this.#cut === undefined ? chunk : joined(this.#cut, chunk)
+      const end = more ? bytes.length - cutBytes(bytes) : bytes.length
+      const flags = this.#begun ? this.#flags | KEEP_BOM : this.#flags
+      const begun = this.#begun || end > 0
+      this.#cut = undefined
+      this.#begun = false
+      const text = this.#decode(bytes.subarray(0, end), flags)
+      if (more) {
+        this.#cut = bytes.slice(end)
+        this.#begun = begun
+      }
+      return text
     }
     #text(text: unknown): string {
       if (typeof answered(text, 'decode') === 'string') return text as string
@@ -84,6 +103,28 @@ export default ({ host }: Realm) => {
   exposeInterface(TextEncoder)
   exposeInterface(TextDecoder)
   return { TextEncoder, TextDecoder }
+}
+
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(first.length + second.length)
+  whole.set(first)
+  whole.set(second, first.length)
+  return whole
+}
+
+/** How many bytes at the end are the beginning of a character in UTF-8 (Encoding 8.1.1: what may follow some first bytes is less than the rest). */
+function cutBytes(bytes: Uint8Array): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const first = bytes[bytes.length - back] as number
+    if (first >= 0x80 && first < 0xc0) continue
+    const size = first < 0xc2 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 1
+    if (size <= back) return 0
+    const second = back > 1 ? (bytes[bytes.length - back + 1] as number) : undefined
+    const least = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80
+    const most = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf
+    return second === undefined || (second >= least && second <= most) ? back : 0
+  }
+  return 0
 }
 
 /** Short pure ASCII, which is the same in these encodings. */

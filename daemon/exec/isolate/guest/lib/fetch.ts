@@ -14,7 +14,7 @@ export default ({ brand, door }: Realm) => ({
   Headers,
   Request,
   Response,
-  fetch: async function fetch(input: unknown, init?: RequestInit): Promise<Response> {
+  fetch: async function fetch(input: unknown, init?: RequestInit | null): Promise<Response> {
     const request = new Request(input, init)
     request.signal.throwIfAborted()
     const ask = door()

@@ -28,8 +28,9 @@ export class Request extends Body {
   readonly #signal: AbortSignal
   readonly #fields: Readonly<Record<string, unknown>>
 
-  constructor(input: unknown, init: RequestInit = {}) {
+  constructor(input: unknown, options?: RequestInit | null) {
     needArguments(arguments.length, 1, 'Request constructor')
+    const init = options ?? {}
     const from = input instanceof Request ? input : undefined
     const method = methodOf(init.method ?? from?.method ?? 'GET')
     const headers = new Headers(init.headers ?? from?.headers)

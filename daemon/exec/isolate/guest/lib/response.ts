@@ -23,7 +23,8 @@ export class Response extends Body {
   readonly #headers: Headers
   readonly #type: string
 
-  constructor(body: unknown = null, init: ResponseInit = {}) {
+  constructor(body: unknown = null, options?: ResponseInit | null) {
+    const init = options ?? {}
     const inner = (init as Partial<Inner>)[INNER]
     const extracted = inner?.extracted ?? extract(body)
     super(extracted.content)
@@ -82,11 +83,11 @@ export class Response extends Body {
       throw new RangeError(`Response.redirect: ${status} is not the status of a redirect`)
     return immutable(new Response(null, { status, headers: { location: location.href } }))
   }
-  static json(data: unknown, init: ResponseInit = {}): Response {
+  static json(data: unknown, init?: ResponseInit | null): Response {
     needArguments(arguments.length, 1, 'Response.json')
     const text = JSON.stringify(data)
     if (text === undefined) throw new TypeError('Response.json: the value has no JSON form')
-    const headers = new Headers(init.headers)
+    const headers = new Headers(init?.headers)
     if (!headers.has('content-type')) headers.set('content-type', 'application/json')
     return new Response(text, { ...init, headers })
   }

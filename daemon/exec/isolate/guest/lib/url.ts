@@ -53,10 +53,9 @@ export default ({ host }: Realm) => {
         this.#pairs = parsePairs(text.startsWith('?') ? text.slice(1) : text)
       } else if ((init as { [Symbol.iterator]?: unknown })[Symbol.iterator] !== undefined) {
         for (const pair of init as Iterable<Iterable<unknown>>) {
-          const [name, value, ...more] = [...pair]
-          if (value === undefined || more.length > 0)
-            throw new TypeError('URLSearchParams: each entry must hold a name and a value')
-          this.#pairs.push(pairOf(name, value))
+          const parts = typeof pair === 'object' && pair !== null ? [...pair] : []
+          if (parts.length !== 2) throw new TypeError('URLSearchParams: each entry must hold a name and a value')
+          this.#pairs.push(pairOf(parts[0], parts[1]))
         }
       } else
         for (const name of Object.keys(init)) this.#pairs.push(pairOf(name, (init as Record<string, unknown>)[name]))
@@ -140,6 +139,7 @@ export default ({ host }: Realm) => {
       this.#parts = parts
     }
     static canParse(url: unknown, base?: unknown): boolean {
+      needArguments(arguments.length, 1, 'URL.canParse')
       return parse(`${url}`, base === undefined ? undefined : `${base}`) !== undefined
     }
     static parse(url: unknown, base?: unknown): URL | null {

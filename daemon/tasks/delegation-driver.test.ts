@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest'
+import { orderBy } from '../../test/support/orders.ts'
+import { DELEGATION_DEFAULTS } from '../../protocol/task/delegation.ts'
+import { DelegationDriver, type DelegationOwner } from './delegation-driver.ts'
+import { NOTHING_PLACED } from './local-worker.ts'
+import type { OrderHooks } from './worker.ts'
+
+function ignore(): void {}
+
+/** Binds to one node after the other; what each may say is in `places`. */
+function ownerOf(places: OrderHooks[], served: string[]): DelegationOwner {
+  const nodes = ['first', 'second']
+  return {
+    config: DELEGATION_DEFAULTS,
+    endsWithHolder: false,
+    order: (epoch) => orderBy('delegator', 'task', { epoch }),
+    worker: (node) => ({
+      node,
+      place: (_, hooks) => {
+        places.push(hooks)
+        return NOTHING_PLACED
+      },
+    }),
+    find: () => ({ input: { type: 'candidates', nodes: [], bindNow: nodes.shift() ?? 'none' }, candidates: [] }),
+    offer: () => Promise.reject(new Error('nobody is offered it')),
+    grant: () => undefined,
+    onHostCall: async (name) => {
+      served.push(name)
+      return 'null'
+    },
+    onAccepted: async () => undefined,
+    onBound: ignore,
+    onLog: ignore,
+    onReady: ignore,
+    onReply: ignore,
+    onCallFailed: ignore,
+    onEnding: ignore,
+    onStale: ignore,
+    onRound: ignore,
+  }
+}
+
+test('host calls of a node that lost its lease, and of any node after the end, are refused', async () => {
+  const places: OrderHooks[] = []
+  const served: string[] = []
+  const driver = new DelegationDriver(ownerOf(places, served))
+  const call = (place: number, name: string) => places[place]?.onHostCall(name, '[]', new AbortController().signal)
+  await new Promise(setImmediate)
+  places[0]?.onBound()
+  await call(0, 'while-held')
+  driver.feed({ type: 'fenced', node: 'first' })
+  await new Promise(setImmediate)
+  places[1]?.onBound()
+  await expect(call(0, 'by-the-first')).rejects.toMatchObject({ code: 'E_STALE_LEASE' })
+  await call(1, 'by-the-second')
+  driver.feed({ type: 'cancel' })
+  await expect(call(1, 'after-the-end')).rejects.toMatchObject({ code: 'E_STALE_LEASE' })
+  expect(served).toEqual(['while-held', 'by-the-second'])
+})
