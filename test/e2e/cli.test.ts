@@ -133,6 +133,13 @@ describe('bin/manyhands.mjs', () => {
     expect(run('down')).toMatchObject({ status: 0 })
     expect(() => process.kill(pid, 0)).toThrow()
     expect(run('status')).toMatchObject({ status: 69 })
+
+    expect(run('up', '--detach', '--json', '--name', 'other')).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('"name":"solo"') as unknown,
+      stderr: expect.stringContaining('note: this node keeps its name, solo: ') as unknown,
+    })
+    expect(run('down')).toMatchObject({ status: 0 })
   })
 
   it('says why a detached start failed as one in the foreground does, with its exit code', { timeout: 60_000 }, () => {
