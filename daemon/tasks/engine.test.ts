@@ -48,6 +48,15 @@ describe('runs', () => {
     })
   })
 
+  test('are listed in pages, and after no task that is not there', async () => {
+    const [a] = await mesh(new MemoryNetwork(), ['a'])
+    const ids = [(await run(a, double)).id, (await run(a, double)).id, (await run(a, double)).id]
+    const first = await a.engine.list({ limit: 2 })
+    const second = await a.engine.list({ limit: 2, after: first.next ?? '' })
+    expect([...first.tasks, ...second.tasks].map(({ id }) => id).toSorted()).toEqual(ids.toSorted())
+    await expect(a.engine.list({ limit: 2, after: 't0nosuchtask' })).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+  })
+
   test('run on another node: offered, bid, bound, and signed by who did it', async () => {
     const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
     const task = await run(a, { ...double, input: 4, requires: { on: 'other' } })

@@ -151,6 +151,10 @@ export class TaskEngine implements Tasks {
   }
 
   async list(options: { limit: number; after?: string; state?: TaskState; kind?: TaskKind }): Promise<TaskPage> {
+    if (options.after !== undefined && this.#row(options.after) === undefined)
+      throw new MeshError('E_NOT_FOUND', `Cannot list tasks after "${options.after}": there is none with that id`, {
+        hint: 'Give the cursor that the page before ended with; where that task was dropped since, begin again without one',
+      })
     const { rows, next } = await this.#store.page(options)
     // What is under way is newer in memory than on disk.
     const tasks = rows.map((row) => viewOf(this.#active.get(row.id)?.shown ?? row))

@@ -189,6 +189,12 @@ describe('artifacts', () => {
     expect(await sdk.tasks.undo(task.id), 'there is nothing left of it').toMatchObject({ undone: true })
     expect((await made.log({ limit: 1 })).commits[0]?.message).toContain(`Undo task ${task.id}`)
 
+    for (const dryRun of [true, false])
+      await expect(sdk.tasks.undo('t0nosuchtask', dryRun)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    expect((await north.cli('undo', 't0nosuchtask')).code).toBe(66)
+    const untouched = await sdk.tasks.run('export default () => 1')
+    expect(await sdk.tasks.undo(untouched.id), 'it changed nothing').toMatchObject({ artifacts: [] })
+
     const again = await sdk.tasks.run(program, { artifacts })
     await made.commit({ message: 'Later', files: [{ path: 'out/count.txt', text: 'three' }] })
     const refused = await sdk.tasks.undo(again.id)
