@@ -79,8 +79,11 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
       maxBodyBytes: SMALL,
       reply: shape.policyAnswer,
       handle: async ({ body }) => {
-        const answer = (await egress()).policy.explain({ ...body.subject }, targetOf(body.url, body.method))
-        return check(shape.policyAnswer, plain(answer), 'an explanation')
+        const door = await egress()
+        const answer = door.policy.explain({ ...body.subject }, targetOf(body.url, body.method))
+        const missing = answer.rule === undefined ? [] : await door.missing(answer.rule)
+        const whole = missing.length === 0 ? answer : { ...answer, missing }
+        return check(shape.policyAnswer, plain(whole), 'an explanation')
       },
     },
     'GET /v0/services': {

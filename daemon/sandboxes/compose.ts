@@ -260,7 +260,7 @@ export async function composeSandboxes(options: SandboxPartsOptions): Promise<Sa
   const { sandbox: wanted } = config
   const handlers = new HandlerPrograms({ folder: join(paths.dataDir, 'handlers'), executor: options.isolates })
   const egress = await openEgress({
-    runHandler: (request, subject) => handlers.run(request, subject),
+    handlers,
     dataDir: paths.dataDir,
     stateDir: paths.stateDir,
     runDir: paths.runDir,
