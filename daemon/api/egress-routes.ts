@@ -138,7 +138,9 @@ function keptForm({ id, ...fields }: PolicyRuleInput & { readonly id?: string })
 
 function wasThere(there: boolean, what: string, name: string): typeof removed {
   if (there) return removed
-  throw new MeshError('E_NOT_FOUND', `Cannot remove the ${what}: there is none called "${name}"`)
+  throw new MeshError('E_NOT_FOUND', `Cannot remove the ${what}: there is none called "${name}"`, {
+    hint: `See those there are with: manyhands ${what === 'rule' ? 'policy' : what} ls`,
+  })
 }
 
 /** @throws MeshError E_BAD_REQUEST */

@@ -46,7 +46,9 @@ export class StoredPolicy implements PolicyStore {
       const at = rules.findIndex(({ id }) => id === rule.id)
       if (at >= 0) return rules.with(at, rule)
       if (rules.length >= EGRESS_LIMITS.rules)
-        throw new MeshError('E_OVERLOADED', `Cannot add the rule: a node keeps ${EGRESS_LIMITS.rules} at most`)
+        throw new MeshError('E_OVERLOADED', `Cannot add the rule: a node keeps ${EGRESS_LIMITS.rules} at most`, {
+          hint: 'Remove some: manyhands policy ls, manyhands policy rm <id>',
+        })
       return [...rules, rule]
     })
     return rule

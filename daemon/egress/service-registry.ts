@@ -48,7 +48,9 @@ export class StoredServices implements ServiceRegistry {
       const at = services.findIndex(({ name }) => name === service.name)
       if (at >= 0) return services.with(at, service)
       if (services.length >= EGRESS_LIMITS.services)
-        throw new MeshError('E_OVERLOADED', `Cannot expose the service: a node has ${EGRESS_LIMITS.services} at most`)
+        throw new MeshError('E_OVERLOADED', `Cannot expose the service: a node has ${EGRESS_LIMITS.services} at most`, {
+          hint: 'Remove some: manyhands service ls, manyhands service rm <name>',
+        })
       return [...services, service]
     })
     return service

@@ -164,7 +164,10 @@ export class SandboxParts {
   }
 
   #placeFor(peer: string) {
-    if (!this.#serves) throw new MeshError('E_FORBIDDEN', 'This node makes no sandboxes for others')
+    if (!this.#serves)
+      throw new MeshError('E_FORBIDDEN', 'This node makes no sandboxes for others', {
+        hint: 'Its operator can allow it with placement.acceptFromPeers; else ask another node',
+      })
     return this.#host.placeFor(peer)
   }
 

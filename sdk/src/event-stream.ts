@@ -59,7 +59,11 @@ async function* readOnce(
   const silence = new AbortController()
   const arm = () =>
     setTimeout(() => {
-      silence.abort(new ManyhandsError('E_UNREACHABLE', `No event or heartbeat for ${LIMITS.streamSilenceMs} ms`))
+      silence.abort(
+        new ManyhandsError('E_UNREACHABLE', `No event or heartbeat for ${LIMITS.streamSilenceMs} ms`, {
+          hint: 'See whether the daemon still runs: manyhands status',
+        }),
+      )
     }, LIMITS.streamSilenceMs)
   let timer = arm()
   try {

@@ -117,6 +117,21 @@ describe('bin/manyhands.mjs', () => {
     await writeFile(join(home, 'twice.ts'), 'export default (n: number): number => n * 2\n')
     expect(run('run', join(home, 'twice.ts'), '--input-json', '21')).toEqual({ status: 0, stdout: '42\n', stderr: '' })
 
+    // Each says what to do; what the tasks say was stored and read again
+    const twice = join(home, 'twice.ts')
+    for (const [code, ...args] of [
+      ['E_NO_CANDIDATE', 'run', twice, '--label', 'nowhere'],
+      ['E_NOT_FOUND', 'run', twice, '--on', 'nobody'],
+      ['E_NOT_FOUND', 'task', 'show', 'none'],
+      ['E_NOT_FOUND', 'task', 'ls', '--after', 'none'],
+      ['E_NOT_FOUND', 'policy', 'rm', 'none'],
+      ['E_NOT_FOUND', 'revoke', 'none'],
+    ] as const)
+      expect(run(...args), args.join(' ')).toMatchObject({
+        status: code === 'E_NOT_FOUND' ? 66 : 69,
+        stderr: expect.stringMatching(new RegExp(`^error: .* \\[${code}\\]\\nhint: \\S`)) as unknown,
+      })
+
     await writeFile(join(home, 'forever.js'), 'export default () => new Promise(() => {})\n')
     const waiting = spawn(process.execPath, [bin, 'run', join(home, 'forever.js'), '--name', 'forever'], {
       env,

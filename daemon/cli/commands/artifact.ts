@@ -162,7 +162,9 @@ export async function replicate({ mesh, output }: Context, name: string, flags: 
   const mustInclude = named.map((who) => {
     const found = members.find((member) => member.id === who || member.name === who)
     if (found === undefined)
-      throw new ManyhandsError('E_NOT_FOUND', `Cannot replicate to "${who}": no member has that id or name`)
+      throw new ManyhandsError('E_NOT_FOUND', `Cannot replicate to "${who}": no member has that id or name`, {
+        hint: 'See those there are with: manyhands members',
+      })
     return found.id
   })
   const view = await (await open.artifact(name)).replicate({
