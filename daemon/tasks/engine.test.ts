@@ -251,6 +251,20 @@ describe('maps', () => {
     expect(receipts.every((receipt) => verifyReceipt(receipt).valid)).toBe(true)
   })
 
+  test('a result that is null is told from one that is not there', async () => {
+    const [a] = await mesh(new MemoryNetwork(), ['a'])
+    const program = { source: 'export default (n) => (n < 2 ? null : new Promise(() => undefined))' }
+    const task = await a.engine.map({ program, inputs: [0, 1, 2, 3], pieceSize: 2 }, caller)
+    const page = () => a.engine.results(task.id, 0, 4)
+    await expect
+      .poll(async () => (await page()).items, { timeout: 20_000 })
+      .toEqual([{ ok: true, output: null }, { ok: true, output: null }, null, null])
+    expect(await page()).toMatchObject({ complete: false })
+    await a.engine.cancel(task.id)
+    const { items, complete } = await page()
+    expect([items.slice(2), complete]).toEqual([[null, null], true])
+  })
+
   test('pieces of a lost node are done again by others', async () => {
     const network = new MemoryNetwork()
     const [a, b] = await mesh(network, ['a', 'b', 'c'], { leaseMs: 800 })

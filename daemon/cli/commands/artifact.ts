@@ -123,7 +123,7 @@ export async function importFrom(
   if (!output.json) output.note(`importing ${safeLine(url)}`)
   const made = await (await mesh()).artifacts.import(
     { url, ...(flags.name === undefined ? {} : { name: flags.name }) },
-    signal,
+    { signal },
   )
   await output.answer(made.view, () => safeLine(made.id))
 }
@@ -191,7 +191,9 @@ export async function verify(
   if ((name === '') === (clone === undefined))
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot verify: either an artifact or --clone <folder> is wanted')
   const view =
-    clone === undefined ? await (await (await mesh()).artifact(name)).verify(signal) : await verifyArtifactClone(clone)
+    clone === undefined
+      ? await (await (await mesh()).artifact(name)).verify({ signal })
+      : await verifyArtifactClone(clone)
   await output.answer(view, () => verifyText(view, output.io.columns))
   return view.valid ? 0 : 65
 }
