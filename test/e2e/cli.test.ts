@@ -132,6 +132,21 @@ describe('bin/manyhands.mjs', () => {
         stderr: expect.stringMatching(new RegExp(`^error: .* \\[${code}\\]\\nhint: \\S`)) as unknown,
       })
 
+    const inputs = join(home, 'inputs.jsonl')
+    // One that is told at the end of the file, and one that is told while results come
+    for (const count of [1, 20_000]) {
+      await writeFile(inputs, '"many hands make light work"\n'.repeat(count))
+      await writeFile(join(home, 'same.js'), 'export default (text) => text\n')
+      expect(run('map', join(home, 'same.js'), '--inputs', inputs, '--out', '/dev/full')).toMatchObject({
+        status: 74,
+        stderr:
+          'error: Cannot write /dev/full: no space left on device [E_STORAGE]\nhint: Free space there, or name another place\n',
+      })
+    }
+    await writeFile(inputs, '1\n')
+    expect(run('map', twice, '--inputs', inputs, '--out', join(home, 'none', 'o'), '--name', 'nowhere').status).toBe(64)
+    expect(run('task', 'ls', '--json').stdout, 'nothing was begun').not.toContain('"nowhere"')
+
     await writeFile(join(home, 'forever.js'), 'export default () => new Promise(() => {})\n')
     const waiting = spawn(process.execPath, [bin, 'run', join(home, 'forever.js'), '--name', 'forever'], {
       env,
