@@ -68,7 +68,7 @@ function received(value: unknown): string {
   if (typeof value === 'string')
     return `received a text of ${value.length} ${value.length === 1 ? 'character' : 'characters'}`
   if (Array.isArray(value)) return `received a list of ${value.length}`
-  if (value === null || typeof value !== 'object') return `received ${String(value)}`
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return `received ${value}`
   return 'received an object'
 }
 

@@ -7,7 +7,7 @@ import { unwritable } from './unwritable.ts'
 export class OutFile {
   readonly #path: string
   readonly #stream: WriteStream
-  #failure: unknown
+  #failure: Error | undefined
 
   private constructor(path: string, stream: WriteStream) {
     this.#path = path
@@ -40,7 +40,8 @@ export class OutFile {
     try {
       if (this.#failure === undefined && !this.#stream.write(text)) await once(this.#stream, 'drain')
     } catch (error) {
-      this.#failure ??= error
+      // The listener has it already: what a stream fails with is told to all
+      if (this.#failure === undefined) throw error
     }
     this.#throwIfFailed()
   }
