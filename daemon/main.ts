@@ -175,6 +175,12 @@ class Daemon implements RunningDaemon {
       shutdown: (drainMs) => void this.stop(drainMs),
       onClose: (name, close) => this.#closers.push({ name, close }),
     })
+    const name = membership.member(this.id)?.name ?? mesh.nodeName
+    if (config.name !== '' && config.name !== name)
+      logger.warn(
+        { name, configured: config.name },
+        'the node keeps its name: the configured one counts at first start and at join',
+      )
     logger.info({ id: this.id, mesh: mesh.meshId, addresses: net.addresses(), socket: paths.socket }, 'the node is up')
   }
 

@@ -355,6 +355,12 @@ export interface PolicyQuestion {
   readonly url: string
 }
 
+/** A secret that is put in, or a program that answers. Without a secret a request goes out without that header; without the program it fails. */
+export interface MissingPart {
+  readonly kind: 'secret' | 'handler'
+  readonly name: string
+}
+
 export interface PolicyAnswer {
   readonly decision: 'allow' | 'deny'
   readonly reason: 'allowed' | 'denied' | 'no-rule'
@@ -362,6 +368,8 @@ export interface PolicyAnswer {
   readonly rule?: PolicyRule
   /** For a tunnel: "inspect" when a rule can only be kept by looking inside, "opaque" when anything may pass */
   readonly tunnel?: 'pass' | 'inspect' | 'opaque'
+  /** What that rule names and the node does not have; left out when it has all */
+  readonly missing?: readonly MissingPart[]
   readonly considered: readonly {
     readonly rule: string
     readonly effect: 'allow' | 'deny'

@@ -142,8 +142,9 @@ export type MapItem =
 /** A page of a map's results in input order. */
 export interface MapResults {
   readonly from: number
+  /** null: not there. A result that is JSON null is `{ok: true, output: null}` */
   readonly items: readonly (MapItem | null)[]
-  /** null: not finished yet */
+  /** The map has ended: what is not there now never will be */
   readonly complete: boolean
 }
 

@@ -43,6 +43,9 @@ export function createAccessCheck(tokens: Tokens, now: () => number = () => perf
         throw new MeshError(
           'E_FORBIDDEN',
           `Cannot serve the request: its token may "${caller.access}", and "${access}" is needed`,
+          {
+            hint: 'Use a token with that access; an admin makes one with: manyhands token create <name> --access <access>',
+          },
         )
       return caller
     },

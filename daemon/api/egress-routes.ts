@@ -79,8 +79,11 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
       maxBodyBytes: SMALL,
       reply: shape.policyAnswer,
       handle: async ({ body }) => {
-        const answer = (await egress()).policy.explain({ ...body.subject }, targetOf(body.url, body.method))
-        return check(shape.policyAnswer, plain(answer), 'an explanation')
+        const door = await egress()
+        const answer = door.policy.explain({ ...body.subject }, targetOf(body.url, body.method))
+        const missing = answer.rule === undefined ? [] : await door.missing(answer.rule)
+        const whole = missing.length === 0 ? answer : { ...answer, missing }
+        return check(shape.policyAnswer, plain(whole), 'an explanation')
       },
     },
     'GET /v0/services': {
@@ -135,7 +138,9 @@ function keptForm({ id, ...fields }: PolicyRuleInput & { readonly id?: string })
 
 function wasThere(there: boolean, what: string, name: string): typeof removed {
   if (there) return removed
-  throw new MeshError('E_NOT_FOUND', `Cannot remove the ${what}: there is none called "${name}"`)
+  throw new MeshError('E_NOT_FOUND', `Cannot remove the ${what}: there is none called "${name}"`, {
+    hint: `See those there are with: manyhands ${what === 'rule' ? 'policy' : what} ls`,
+  })
 }
 
 /** @throws MeshError E_BAD_REQUEST */

@@ -57,6 +57,7 @@ function collect(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
 
 function tooLarge(maxBytes: number): MeshError {
   return new MeshError('E_TOO_LARGE', `Cannot read the request body: at most ${maxBytes} bytes are allowed here`, {
+    hint: 'Send less at once: split a map, or give large data as files of an artifact or a sandbox',
     details: { maxBytes },
   })
 }

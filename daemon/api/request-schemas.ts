@@ -76,9 +76,11 @@ export const mapRequest = describes<MapRequest>()(
 
 export const idempotencyKey = z
   .string()
-  .regex(/^[\x20-\x7e]+$/)
+  .regex(/^[\x20-\x7e]+$/, 'printable ASCII is wanted')
   .max(LIMITS.keyBytes)
-const hostFunctions = z.array(z.string().regex(/^[A-Za-z_$][\w$]{0,63}$/)).max(LIMITS.hostFunctions)
+const hostFunctions = z
+  .array(z.string().regex(/^[A-Za-z_$][\w$]{0,63}$/, 'an identifier of JavaScript of at most 64 characters is wanted'))
+  .max(LIMITS.hostFunctions)
 
 export const runOpen = describes<RunOpen>()(
   z.strictObject({ ...runFields, key: idempotencyKey.exactOptional(), hostFunctions }),
@@ -107,7 +109,9 @@ export const inviteRequest = describes<InviteRequest>()(
 
 export const tokenRequest = describes<TokenRequest>()(
   z.strictObject({
-    name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/),
+    name: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit'),
     access: z.enum(['read', 'run', 'admin']),
   }),
 )

@@ -25,7 +25,10 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
   const { tasks } = services
   const known = (id: string): TaskView => {
     const task = tasks.get(id)
-    if (task === undefined) throw new MeshError('E_NOT_FOUND', `Cannot find the task: there is none with id "${id}"`)
+    if (task === undefined)
+      throw new MeshError('E_NOT_FOUND', `Cannot find the task: there is none with id "${id}"`, {
+        hint: 'See those of this node with: manyhands task ls; a task is known to the node that took it, as long as it is kept',
+      })
     return task
   }
   return {

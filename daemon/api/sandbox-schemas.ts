@@ -169,6 +169,7 @@ export const policyAnswer = describes<PolicyAnswer>()(
     reason: z.enum(['allowed', 'denied', 'no-rule']),
     rule: policyRule.exactOptional(),
     tunnel: z.enum(['pass', 'inspect', 'opaque']).exactOptional(),
+    missing: z.array(z.object({ kind: z.enum(['secret', 'handler']), name: text })).exactOptional(),
     considered: z.array(z.object({ rule: text, effect: z.enum(['allow', 'deny']), matched: z.boolean(), why: text })),
   }),
 )

@@ -114,6 +114,25 @@ describe('the local API', () => {
     ).toBe('E_BAD_REQUEST')
   })
 
+  it('says in plain words what does not fit, and does not repeat texts', async () => {
+    const api = await start()
+    const { json } = await post(api, '/v0/tasks', run('echo', { limits: { wallMs: 0 }, name: 'secret'.repeat(20) }))
+    const message = 'at least 1 is wanted: received 0'
+    expect(json).toMatchObject({
+      code: 'E_BAD_REQUEST',
+      detail: `Cannot read the request: limits.wallMs: ${message} (and 1 more)`,
+      details: {
+        issues: [
+          { at: 'limits.wallMs', message },
+          { at: 'name', message: 'at most 64 characters are wanted: received a text of 120 characters' },
+        ],
+      },
+    })
+    expect((await send(api, { path: '/v0/tasks?limit=501' })).json['detail']).toBe(
+      'Cannot read the query: limit: at most 500 is wanted: received 501',
+    )
+  })
+
   it('SDK-06 gives fifty requests with one key one task and one answer', async () => {
     const api = await start()
     const all = await Promise.all(

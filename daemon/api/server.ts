@@ -234,6 +234,7 @@ class LocalApi implements ApiServer {
   #openStream(response: ServerResponse, source: EventSource<unknown>, subject: string): void {
     if (this.#streams.size >= this.#parts.config.streams)
       throw new MeshError('E_OVERLOADED', `Cannot open an event stream: ${this.#parts.config.streams} are open`, {
+        hint: 'Close some of them, or raise api.streams',
         retryAfterMs: 5_000,
       })
     const holder: { stream?: EventStreamHandle; over: boolean } = { over: false }

@@ -93,7 +93,9 @@ export async function openTokens(tokenFile: string, tokensFile: string): Promise
       const token = newToken()
       await change((now) => {
         if (name === 'local' || now.some((other) => other.name === name))
-          throw new MeshError('E_CONFLICT', `Cannot make the token: the name "${name}" is taken`)
+          throw new MeshError('E_CONFLICT', `Cannot make the token: the name "${name}" is taken`, {
+            hint: `Take another name, or end that one first: manyhands token revoke ${name}`,
+          })
         if (now.length >= MAX_TOKENS)
           throw new MeshError('E_OVERLOADED', `Cannot make the token: there are ${MAX_TOKENS} already`, {
             hint: 'Revoke those not in use',
@@ -105,7 +107,9 @@ export async function openTokens(tokenFile: string, tokensFile: string): Promise
     async revoke(name) {
       await change((now) => {
         if (!now.some((other) => other.name === name))
-          throw new MeshError('E_NOT_FOUND', `Cannot revoke the token: there is none named "${name}"`)
+          throw new MeshError('E_NOT_FOUND', `Cannot revoke the token: there is none named "${name}"`, {
+            hint: 'See those there are with: manyhands token ls',
+          })
         return now.filter((other) => other.name !== name)
       })
       for (const listener of [...listeners]) listener(name)

@@ -63,6 +63,8 @@ export interface ArtifactServiceParts {
   readonly replicas: number
   /** Of the loopback listener; undefined: there is none */
   readonly url: string | undefined
+  /** Whether this node has a task of that id */
+  readonly isTask: (id: string) => boolean
   readonly nameOf: (node: string) => string | undefined
   readonly rttMs: (node: string) => number | undefined
 }
@@ -307,9 +309,9 @@ export class ArtifactService implements ArtifactServices {
   }
 
   async undo(task: string, dryRun: boolean, subject: Subject): Promise<UndoView> {
-    const { store, journal } = this.#parts
+    const { store, journal, isTask } = this.#parts
     const now = (): number => Math.floor(Date.now() / 1000)
-    return undoTask({ store, journal, now }, task, dryRun, { subject })
+    return undoTask({ store, journal, isTask, now }, task, dryRun, { subject })
   }
 
   #find(idOrName: string): ArtifactView {

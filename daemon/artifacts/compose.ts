@@ -38,7 +38,7 @@ export interface ArtifactPartsOptions {
   readonly directory: DirectoryService
   readonly tokens: Pick<Tokens, 'check'>
   /** With artifacts as input and output */
-  readonly tasks: Pick<Tasks, 'run'>
+  readonly tasks: Pick<Tasks, 'get' | 'run'>
   /** Of the loopback listener; undefined: there is none */
   readonly url: string | undefined
   readonly onEvent: (event: ApiEvent) => void
@@ -127,6 +127,7 @@ async function connect(
     importHosts: config.importHosts,
     replicas: config.replicas,
     url: options.url,
+    isTask: (id) => options.tasks.get(id) !== undefined,
     nameOf: (node) => membership.member(node)?.name,
     rttMs: (node) => net.rttMs(node),
   })

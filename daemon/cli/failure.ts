@@ -3,6 +3,7 @@ import { ManyhandsError } from '../../sdk/src/errors.ts'
 import type { Output } from './io.ts'
 import { EXIT_INTERRUPTED, exitOf } from './exit.ts'
 import { safeLine, safeText } from './terminal.ts'
+import { unwritable } from './unwritable.ts'
 
 /** The reason an interrupted command rejects with. */
 export class Interrupted extends Error {
@@ -56,6 +57,8 @@ function toKnown(error: unknown): ManyhandsError {
     const hint = 'hint' in error && typeof error.hint === 'string' ? error.hint : undefined
     return new ManyhandsError(error.code as ManyhandsError['code'], error.message, { hint, cause: error })
   }
+  const full = unwritable(error)
+  if (full) return full
   const message = error instanceof Error ? error.message : String(error)
   return new ManyhandsError('E_INTERNAL', message, { cause: error })
 }

@@ -11,7 +11,7 @@ const daemon = () => import('./commands/daemon.ts')
 const task = () => import('./commands/task.ts')
 
 const CONFIG_OPTIONS: Leaf['options'] = [
-  ['--name <name>', "display name of this node (default: the host's name)"],
+  ['--name <name>', "display name of this node, taken at its first start and at join (default: the host's name)"],
   ['--listen <multiaddr>+', 'where to listen for peers (default: /ip4/0.0.0.0/tcp/0)'],
   ['--port <number>', 'also serve the local API on loopback TCP; 0: any free port (default: unix socket only)'],
   [

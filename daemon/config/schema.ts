@@ -212,7 +212,7 @@ const log = {
 }
 
 export const CONFIG_SCHEMA = {
-  name: text(LIMITS.nameBytes, '', "Display name; empty: the host's name"),
+  name: text(LIMITS.nameBytes, '', "Display name, taken at the first start and at join; empty: the host's name"),
   labels: list(LIMITS.labels, 64, [], 'Labels of this node, as `requires.labels` asks for'),
   api,
   net,

@@ -61,9 +61,3 @@ function json(bytes: Buffer): unknown {
     return undefined
   }
 }
-
-/** The first thing that does not fit, and where: one line. */
-export function whatIsWrong({ issues: [first] }: z.ZodError): string {
-  const at = first?.path.join('.') ?? ''
-  return `${at === '' ? '' : `${at} `}${first?.message ?? 'it has another form'}`
-}

@@ -4,7 +4,7 @@
  * door when it is gone.
  */
 import type { Socket } from 'node:net'
-import type { SecretView, ServiceView } from '../../protocol/api-sandboxes.ts'
+import type { MissingPart, SecretView, ServiceView } from '../../protocol/api-sandboxes.ts'
 import type { EgressSubject, Rule, RuleInput } from '../../protocol/egress/rule.ts'
 import type { Explanation, Target } from '../../protocol/egress/evaluate.ts'
 
@@ -150,6 +150,8 @@ export interface EgressDoor {
   readonly services: ServiceRegistry
   readonly audit: AuditLog
   state(): EgressState
+  /** What the rule names and this node does not have now */
+  missing(rule: Rule): Promise<readonly MissingPart[]>
   /** The first door starts the proxy process. @param artifacts without it there are none behind this door. @throws MeshError E_EGRESS when that fails, E_OVERLOADED */
   open(subject: EgressSubject, limits?: DoorLimits, artifacts?: ArtifactsEntry): Promise<OpenDoor>
   /** A door here for work that runs on `peer`: the rules and secrets of this node apply and stay here. */

@@ -15,7 +15,7 @@ beforeAll(async () => {
   executor = await createIsolateExecutor()
   const handlers = new HandlerPrograms({ folder, executor })
   mkdirSync(folder)
-  await kit.start({ runHandler: (request, subject) => handlers.run(request, subject) })
+  await kit.start({ handlers })
 })
 beforeEach(async () => {
   await kit.reset()
@@ -62,4 +62,19 @@ test('one that is not there, throws, or returns something else is a failure of t
     expect(String(failure)).not.toContain('inner detail')
     await kit.egress.policy.remove(id)
   }
+})
+
+test('a rule says which secrets and which program it names are not here', async () => {
+  writeFileSync(join(folder, 'there.js'), `export default () => ({ status: 200 })`)
+  await kit.egress.secrets.set('kept', 'value')
+  const inject = [
+    { header: 'x-a', secret: 'kept' },
+    { header: 'x-b', secret: 'gone' },
+  ]
+  const rule = await kit.allow({ host: 'one.test', inject, replace: [{ secret: 'gone', headers: ['x-c'] }] })
+  expect(await kit.egress.missing(rule)).toEqual([{ kind: 'secret', name: 'gone' }])
+  expect(await kit.egress.missing(await kit.allow({ host: 'two.test', handler: 'there' }))).toEqual([])
+  const lost = await kit.allow({ host: 'three.test', handler: 'lost' })
+  expect(await kit.egress.missing(lost)).toEqual([{ kind: 'handler', name: 'lost' }])
+  await kit.egress.secrets.remove('kept')
 })

@@ -71,8 +71,19 @@ export class HandlerPrograms {
     }
   }
 
-  /** Anew for each request: what the operator saved counts at once. */
+  async has(name: string): Promise<boolean> {
+    return (await this.#find(name)) !== undefined
+  }
+
+  /** @throws MeshError E_NOT_FOUND */
   async #read(name: string): Promise<{ filename: string; source: string }> {
+    const found = await this.#find(name)
+    if (found === undefined) throw new MeshError('E_NOT_FOUND', `There is no handler program "${name}"`)
+    return found
+  }
+
+  /** Anew for each request: what the operator saved counts at once. */
+  async #find(name: string): Promise<{ filename: string; source: string } | undefined> {
     for (const extension of EXTENSIONS) {
       const filename = `${name}${extension}`
       try {
@@ -81,7 +92,7 @@ export class HandlerPrograms {
         // the next one
       }
     }
-    throw new MeshError('E_NOT_FOUND', `There is no handler program "${name}"`)
+    return undefined
   }
 }
 

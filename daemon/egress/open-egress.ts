@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { EgressSubject } from '../../protocol/egress/rule.ts'
+import type { MissingPart } from '../../protocol/api-sandboxes.ts'
+import { type EgressSubject, type Rule, secretsOf } from '../../protocol/egress/rule.ts'
 import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { ensurePrivateFolder } from '../files/private-file.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
@@ -34,11 +35,17 @@ export interface EgressInit {
   readonly dnsServers?: readonly string[]
   /** Certificates, PEM, of authorities trusted besides the public ones */
   readonly trustedCas?: readonly string[]
-  /** Runs a handler program for one request. @default none: requests for handlers fail */
-  readonly runHandler?: (request: HandlerRequest, subject: EgressSubject) => Promise<HandlerResponse>
+  /** @default none: requests for handlers fail */
+  readonly handlers?: Handlers
   readonly onTrouble?: (what: string) => void
   /** Size at which the audit file is moved aside. @default 16 MiB */
   readonly auditBytes?: number
+}
+
+/** Programs that answer requests in place of hosts. */
+export interface Handlers {
+  has(name: string): Promise<boolean>
+  run(request: HandlerRequest, subject: EgressSubject): Promise<HandlerResponse>
 }
 
 /** Room for the longest name of a socket in the folder. */
@@ -134,6 +141,17 @@ class Egress implements EgressDoor {
     return { running, restarts, residentBytes, doors: this.#doors.size + this.#homeDoors.size }
   }
 
+  async missing(rule: Rule): Promise<readonly MissingPart[]> {
+    const kept = new Set(this.secrets.list().map(({ name }) => name))
+    const lacking = [...new Set(secretsOf(rule))].filter((name) => !kept.has(name))
+    const { handler } = rule
+    const answers = handler === undefined || ((await this.#init.handlers?.has(handler)) ?? false)
+    return [
+      ...lacking.map((name) => ({ kind: 'secret' as const, name })),
+      ...(answers ? [] : [{ kind: 'handler' as const, name: handler }]),
+    ]
+  }
+
   async open(subject: EgressSubject, limits: DoorLimits = {}, artifacts?: ArtifactsEntry): Promise<OpenDoor> {
     return this.#doors.doorOf(await this.#openRecord({ node: this.#init.self, ...subject }, limits, artifacts))
   }
@@ -202,7 +220,7 @@ class Egress implements EgressDoor {
   async #handle(call: number, request: HandlerRequest): Promise<void> {
     const subject = this.#doors.get(request.door)?.subject
     try {
-      const response = subject === undefined ? undefined : await this.#init.runHandler?.(request, subject)
+      const response = subject === undefined ? undefined : await this.#init.handlers?.run(request, subject)
       this.#proxy.tell({ type: 'handled', call, ...(response === undefined ? {} : { response }) })
     } catch (error) {
       this.#init.onTrouble?.(`the handler ${request.program} did not answer: ${toMeshError(error).code}`)

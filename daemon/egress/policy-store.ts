@@ -4,8 +4,9 @@ import { canonicalHost } from '../../protocol/egress/host.ts'
 import { EGRESS_LIMITS } from '../../protocol/egress/limits.ts'
 import { type EgressSubject, Rule, type RuleInput } from '../../protocol/egress/rule.ts'
 import { MeshError } from '../../protocol/errors.ts'
+import { plainIssue, whatDoesNotFit } from '../../protocol/plain-issue.ts'
 import { parseRange } from './addresses.ts'
-import { ListDocument, whatIsWrong } from './document.ts'
+import { ListDocument } from './document.ts'
 import type { PolicyStore } from './egress.ts'
 
 /** The rules of this node, in a private file. */
@@ -29,8 +30,11 @@ export class StoredPolicy implements PolicyStore {
   }
 
   async put(input: Omit<RuleInput, 'id'> & { readonly id?: string }): Promise<Rule> {
-    const parsed = Rule.safeParse({ ...input, id: input.id ?? `r${randomBytes(5).toString('hex')}` })
-    if (!parsed.success) throw new MeshError('E_BAD_REQUEST', `The rule is not valid: ${whatIsWrong(parsed.error)}`)
+    const parsed = Rule.safeParse(
+      { ...input, id: input.id ?? `r${randomBytes(5).toString('hex')}` },
+      { error: plainIssue },
+    )
+    if (!parsed.success) throw new MeshError('E_BAD_REQUEST', `The rule is not valid: ${whatDoesNotFit(parsed.error)}`)
     const rule = parsed.data
     const wrong = rule.addresses?.find((range) => parseRange(range) === undefined)
     if (wrong !== undefined)
@@ -42,7 +46,9 @@ export class StoredPolicy implements PolicyStore {
       const at = rules.findIndex(({ id }) => id === rule.id)
       if (at >= 0) return rules.with(at, rule)
       if (rules.length >= EGRESS_LIMITS.rules)
-        throw new MeshError('E_OVERLOADED', `Cannot add the rule: a node keeps ${EGRESS_LIMITS.rules} at most`)
+        throw new MeshError('E_OVERLOADED', `Cannot add the rule: a node keeps ${EGRESS_LIMITS.rules} at most`, {
+          hint: 'Remove some: manyhands policy ls, manyhands policy rm <id>',
+        })
       return [...rules, rule]
     })
     return rule

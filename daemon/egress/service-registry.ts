@@ -4,7 +4,8 @@ import { canonicalHost, literalAddress } from '../../protocol/egress/host.ts'
 import { EGRESS_LIMITS } from '../../protocol/egress/limits.ts'
 import { EgressName, type EgressSubject, Selector } from '../../protocol/egress/rule.ts'
 import { MeshError } from '../../protocol/errors.ts'
-import { ListDocument, whatIsWrong } from './document.ts'
+import { plainIssue, whatDoesNotFit } from '../../protocol/plain-issue.ts'
+import { ListDocument } from './document.ts'
 import type { ServiceView } from '../../protocol/api-sandboxes.ts'
 import type { ServiceRegistry } from './egress.ts'
 
@@ -39,14 +40,17 @@ export class StoredServices implements ServiceRegistry {
   }
 
   async expose(input: ServiceView): Promise<ServiceView> {
-    const parsed = Service.safeParse(input)
-    if (!parsed.success) throw new MeshError('E_BAD_REQUEST', `The service is not valid: ${whatIsWrong(parsed.error)}`)
+    const parsed = Service.safeParse(input, { error: plainIssue })
+    if (!parsed.success)
+      throw new MeshError('E_BAD_REQUEST', `The service is not valid: ${whatDoesNotFit(parsed.error)}`)
     const service = parsed.data
     await this.#document.change((services) => {
       const at = services.findIndex(({ name }) => name === service.name)
       if (at >= 0) return services.with(at, service)
       if (services.length >= EGRESS_LIMITS.services)
-        throw new MeshError('E_OVERLOADED', `Cannot expose the service: a node has ${EGRESS_LIMITS.services} at most`)
+        throw new MeshError('E_OVERLOADED', `Cannot expose the service: a node has ${EGRESS_LIMITS.services} at most`, {
+          hint: 'Remove some: manyhands service ls, manyhands service rm <name>',
+        })
       return [...services, service]
     })
     return service

@@ -49,7 +49,9 @@ export class InviteBook {
   async open(role: Role, ttlMs: number): Promise<{ secret: Uint8Array; oneTime: string; expiresAtMs: number }> {
     const stale = this.#expired()
     if (this.#entries.size - stale.length >= MAX_OPEN) {
-      throw new MeshError('E_RATE_LIMITED', `Cannot make an invite: ${MAX_OPEN} are open, which is the most`)
+      throw new MeshError('E_RATE_LIMITED', `Cannot make an invite: ${MAX_OPEN} are open, which is the most`, {
+        hint: 'Wait until some are used or expire; a short time to live helps: --ttl 10m',
+      })
     }
     const secret = new Uint8Array(randomBytes(32))
     const oneTime = oneTimeId({ secret })

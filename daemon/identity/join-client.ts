@@ -107,5 +107,7 @@ function meshFrom(invite: Invite, self: string, nodeName: string, signed: Parame
 }
 
 function untrusted(why: string): MeshError {
-  return new MeshError('E_INVITE', `Cannot join: what the inviter answered is not right: ${why}`)
+  return new MeshError('E_INVITE', `Cannot join: what the inviter answered is not right: ${why}`, {
+    hint: 'Ask for a new invite',
+  })
 }

@@ -33,7 +33,9 @@ export class JoinServer {
   /** @throws MeshError E_FORBIDDEN not an admin, E_BAD_REQUEST, E_RATE_LIMITED, E_STORAGE */
   async invite({ role = 'member', ttlMs = DEFAULT_TTL_MS }: InviteRequest): Promise<InviteView> {
     if (this.#membership.role !== 'admin') {
-      throw new MeshError('E_FORBIDDEN', 'Cannot invite: this node is not an admin of the mesh')
+      throw new MeshError('E_FORBIDDEN', 'Cannot invite: this node is not an admin of the mesh', {
+        hint: 'Do it on a node whose role is admin; `manyhands members` shows the roles',
+      })
     }
     if (!(ttlMs > 0 && ttlMs <= MAX_TTL_MS)) {
       throw new MeshError(

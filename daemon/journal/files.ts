@@ -1,4 +1,3 @@
-import { constants } from 'node:fs'
 import { open, readdir, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -7,20 +6,6 @@ const PROBE_NAME = 'probe.tmp'
 const PROBE_BYTES = 64 << 10
 /** Space that opening a store takes beyond a copy of its log: a new list of files and the ends of the tables */
 const OPEN_RESERVE_BYTES = 1 << 20
-
-export function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
-}
-
-/** Makes the names in a folder durable. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY)
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
-}
 
 /**
  * Resolves when the disk of a store takes and syncs data and has room for opening the store, which copies its log into a table.

@@ -9,7 +9,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type BatchOperation, Level } from 'level'
 import { gapError, lockedError, lostError, storageError } from './errors.ts'
-import { isMissing } from './files.ts'
+import { isMissing } from '../files/is-missing.ts'
 import { BLOCKS, blockKey, blockSequence, type KeyRange } from './store-keys.ts'
 
 type Database = Level<Uint8Array, Uint8Array>

@@ -17,7 +17,7 @@
 import { readFile } from 'node:fs/promises'
 import { crc32c } from './crc32c.ts'
 import { gapError } from './errors.ts'
-import { isMissing } from './files.ts'
+import { isMissing } from '../files/is-missing.ts'
 
 const FOOTER_BYTES = 48
 const TRAILER_BYTES = 5

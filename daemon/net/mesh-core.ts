@@ -253,7 +253,9 @@ function withTimeout(signal: AbortSignal | undefined, timeoutMs: number): AbortS
 }
 
 function notConnected(): MeshError {
-  return new MeshError('E_UNREACHABLE', 'Talking to a peer: there is no connection to it')
+  return new MeshError('E_UNREACHABLE', 'Talking to a peer: there is no connection to it', {
+    hint: '`manyhands peers` shows who is connected; `manyhands doctor` checks this node',
+  })
 }
 
 function notReady(): MeshError {

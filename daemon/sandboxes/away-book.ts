@@ -70,6 +70,7 @@ export class AwayBook {
       throw new MeshError(
         'E_OVERLOADED',
         `This node may have ${LIMITS.sandboxesAway} sandboxes on others, and has them`,
+        { hint: 'Remove some: manyhands sandbox ls, manyhands sandbox rm <sandbox>' },
       )
     const { id, ...rest } = row
     const before = this.#rows.get(id)

@@ -94,5 +94,7 @@ export function streamCarrier(stream: ByteStream): Carrier {
 }
 
 function lost(): MeshError {
-  return new MeshError('E_UNREACHABLE', 'The connection to the node of the sandbox was lost')
+  return new MeshError('E_UNREACHABLE', 'The connection to the node of the sandbox was lost', {
+    hint: 'Try again once the node is back; `manyhands peers` shows whether it is',
+  })
 }

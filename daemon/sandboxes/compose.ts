@@ -164,7 +164,10 @@ export class SandboxParts {
   }
 
   #placeFor(peer: string) {
-    if (!this.#serves) throw new MeshError('E_FORBIDDEN', 'This node makes no sandboxes for others')
+    if (!this.#serves)
+      throw new MeshError('E_FORBIDDEN', 'This node makes no sandboxes for others', {
+        hint: 'Its operator can allow it with placement.acceptFromPeers; else ask another node',
+      })
     return this.#host.placeFor(peer)
   }
 
@@ -260,7 +263,7 @@ export async function composeSandboxes(options: SandboxPartsOptions): Promise<Sa
   const { sandbox: wanted } = config
   const handlers = new HandlerPrograms({ folder: join(paths.dataDir, 'handlers'), executor: options.isolates })
   const egress = await openEgress({
-    runHandler: (request, subject) => handlers.run(request, subject),
+    handlers,
     dataDir: paths.dataDir,
     stateDir: paths.stateDir,
     runDir: paths.runDir,

@@ -66,7 +66,9 @@ export class SandboxDesk {
     const known = this.#keys.get(key)
     if (known?.request === text) return known.view
     if (known)
-      throw new MeshError('E_KEY_REUSED', 'Cannot make the sandbox: the idempotency key was used for another one')
+      throw new MeshError('E_KEY_REUSED', 'Cannot make the sandbox: the idempotency key was used for another one', {
+        hint: 'Use a new key for a new request',
+      })
     const view = this.#create(request, signal)
     this.#keys.set(key, { request: text, view })
     const [oldest] = this.#keys.keys()
@@ -392,7 +394,9 @@ export class SandboxDesk {
 
   #gone(found: Found): SandboxView {
     if (found.away) return this.#told({ ...found.away.view, state: 'lost', note: 'its node does not have it any more' })
-    throw new MeshError('E_NOT_FOUND', `Cannot find the sandbox: there is none called "${found.id}"`)
+    throw new MeshError('E_NOT_FOUND', `Cannot find the sandbox: there is none called "${found.id}"`, {
+      hint: 'See those there are with: manyhands sandbox ls',
+    })
   }
 }
 

@@ -148,7 +148,9 @@ export class SandboxHost {
       this.#options.leases.renewed(id)
       return sandbox
     }
-    throw new MeshError('E_NOT_FOUND', `Cannot find the sandbox: this node has none of yours with id "${id}"`)
+    throw new MeshError('E_NOT_FOUND', `Cannot find the sandbox: this node has none of yours with id "${id}"`, {
+      hint: 'It was removed there, or never was; see: manyhands sandbox ls',
+    })
   }
 
   async #onSandbox(

@@ -44,7 +44,12 @@ export const OWN_OP_MS = 30_000
 export async function runOwn(place: OpPlace, op: SandboxOp, withinMs: number = OWN_OP_MS): Promise<OpReply> {
   const late = new AbortController()
   const timer = setTimeout(
-    () => late.abort(new MeshError('E_TIMEOUT', `The node of the sandbox did not answer within ${withinMs} ms`)),
+    () =>
+      late.abort(
+        new MeshError('E_TIMEOUT', `The node of the sandbox did not answer within ${withinMs} ms`, {
+          hint: 'Try again once the node is back; `manyhands peers` shows whether it is',
+        }),
+      ),
     withinMs,
   )
   try {

@@ -88,7 +88,10 @@ function ask(carrier: Carrier, link: OpLink): Promise<OpReply> {
   })
   void carrier.ended.then((error) =>
     answer.reject(
-      error ?? new MeshError('E_UNREACHABLE', 'The node of the sandbox ended the operation without an answer'),
+      error ??
+        new MeshError('E_UNREACHABLE', 'The node of the sandbox ended the operation without an answer', {
+          hint: 'Look at the sandbox before you do it again: manyhands sandbox show <sandbox>',
+        }),
     ),
   )
   const settle = (): void => {

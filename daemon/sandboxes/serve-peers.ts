@@ -2,6 +2,7 @@
 import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { parseJsonText } from '../../protocol/json-text.ts'
 import { LIMITS } from '../../protocol/limits.ts'
+import { plainIssue, whatDoesNotFit } from '../../protocol/plain-issue.ts'
 import { failFrame, jsonFrame, OP_FRAME, type OpFrame } from '../../protocol/sandbox/op-frame.ts'
 import { boxControl, BULK_OPS, type SandboxOp, sandboxOp } from '../../protocol/sandbox/op.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
@@ -199,14 +200,9 @@ function deliver({ type, lane, bytes }: OpFrame, sink: OpSink): void | Promise<v
 
 /** @throws MeshError E_BAD_REQUEST naming what does not fit */
 function readOp(opening: Uint8Array, bulk: boolean): SandboxOp {
-  const parsed = sandboxOp.safeParse(parseJsonText(opening, 'the operation'))
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new MeshError(
-      'E_BAD_REQUEST',
-      `Cannot read the operation: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
-    )
-  }
+  const parsed = sandboxOp.safeParse(parseJsonText(opening, 'the operation'), { error: plainIssue })
+  if (!parsed.success)
+    throw new MeshError('E_BAD_REQUEST', `Cannot read the operation: ${whatDoesNotFit(parsed.error)}`)
   if (BULK_OPS.has(parsed.data.op) !== bulk)
     throw new MeshError(
       'E_PROTOCOL',

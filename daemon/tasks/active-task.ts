@@ -217,7 +217,8 @@ export abstract class ActiveTask {
 
   protected ending(ending: Ending): void {
     const code = ending.code ?? 'E_INTERNAL'
-    const error = { code, message: ending.message ?? 'The task ended without a result' }
+    const hint = ending.hint === undefined ? {} : { hint: ending.hint }
+    const error = { code, message: ending.message ?? 'The task ended without a result', ...hint }
     this.conclude(ending.state, error).catch(() => undefined)
   }
 

@@ -3,6 +3,7 @@
  * One driver is one run, one session, or one piece of a map.
  */
 import { MeshError, toMeshError } from '../../protocol/errors.ts'
+import { failureOf } from './failure.ts'
 import type { Candidate } from '../../protocol/api.ts'
 import {
   type Delegation,
@@ -150,8 +151,7 @@ export class DelegationDriver {
         this.#endRound(this.#state.epoch + 1, 'no node can take it now')
       this.feed(input)
     } catch (error) {
-      const { code, message } = toMeshError(error)
-      this.feed({ type: 'fail', code, message })
+      this.feed({ type: 'fail', ...failureOf(error) })
     }
   }
 
@@ -178,8 +178,7 @@ export class DelegationDriver {
     durable.then(
       () => this.feed({ type: 'granted', epoch }),
       (error: unknown) => {
-        const { code, message } = toMeshError(error)
-        this.feed({ type: 'fail', code, message })
+        this.feed({ type: 'fail', ...failureOf(error) })
       },
     )
   }

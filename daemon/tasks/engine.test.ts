@@ -49,6 +49,15 @@ describe('runs', () => {
     })
   })
 
+  test('are listed in pages, and after no task that is not there', async () => {
+    const [a] = await mesh(new MemoryNetwork(), ['a'])
+    const ids = [(await run(a, double)).id, (await run(a, double)).id, (await run(a, double)).id]
+    const first = await a.engine.list({ limit: 2 })
+    const second = await a.engine.list({ limit: 2, after: first.next ?? '' })
+    expect([...first.tasks, ...second.tasks].map(({ id }) => id).toSorted()).toEqual(ids.toSorted())
+    await expect(a.engine.list({ limit: 2, after: 't0nosuchtask' })).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+  })
+
   test('run on another node: offered, bid, bound, and signed by who did it', async () => {
     const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
     const task = await run(a, { ...double, input: 4, requires: { on: 'other' } })
@@ -274,6 +283,20 @@ describe('maps', () => {
     const receipts = await a.engine.receipts(task.id)
     expect(receipts).toHaveLength(50)
     expect(receipts.every((receipt) => verifyReceipt(receipt).valid)).toBe(true)
+  })
+
+  test('a result that is null is told from one that is not there', async () => {
+    const [a] = await mesh(new MemoryNetwork(), ['a'])
+    const program = { source: 'export default (n) => (n < 2 ? null : new Promise(() => undefined))' }
+    const task = await a.engine.map({ program, inputs: [0, 1, 2, 3], pieceSize: 2 }, caller)
+    const page = () => a.engine.results(task.id, 0, 4)
+    await expect
+      .poll(async () => (await page()).items, { timeout: 20_000 })
+      .toEqual([{ ok: true, output: null }, { ok: true, output: null }, null, null])
+    expect(await page()).toMatchObject({ complete: false })
+    await a.engine.cancel(task.id)
+    const { items, complete } = await page()
+    expect([items.slice(2), complete]).toEqual([[null, null], true])
   })
 
   test('pieces of a lost node are done again by others', async () => {

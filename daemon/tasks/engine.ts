@@ -103,7 +103,11 @@ export class TaskEngine implements Tasks {
     const inputs = request.inputs.map(jsonText)
     if (inputs.length === 0) throw new MeshError('E_BAD_REQUEST', 'Cannot map: there are no inputs')
     if (inputs.length > LIMITS.mapInputs)
-      throw new MeshError('E_TOO_LARGE', `Cannot map: ${inputs.length} inputs, at most ${LIMITS.mapInputs} are allowed`)
+      throw new MeshError(
+        'E_TOO_LARGE',
+        `Cannot map: ${inputs.length} inputs, at most ${LIMITS.mapInputs} are allowed`,
+        { hint: 'Split it into several maps' },
+      )
     const spec = { ...specOf(request, inputs, [], this.#options), fresh: request.fresh ?? false }
     const keyed = this.#keys.describe('map', spec, caller)
     return this.#keys.once(
@@ -151,6 +155,10 @@ export class TaskEngine implements Tasks {
   }
 
   async list(options: { limit: number; after?: string; state?: TaskState; kind?: TaskKind }): Promise<TaskPage> {
+    if (options.after !== undefined && this.#row(options.after) === undefined)
+      throw new MeshError('E_NOT_FOUND', `Cannot list tasks after "${options.after}": there is none with that id`, {
+        hint: 'Give the cursor that the page before ended with; where that task was dropped since, begin again without one',
+      })
     const { rows, next } = await this.#store.page(options)
     // What is under way is newer in memory than on disk.
     const tasks = rows.map((row) => viewOf(this.#active.get(row.id)?.shown ?? row))
@@ -263,6 +271,7 @@ export class TaskEngine implements Tasks {
     if (this.#closing) throw new MeshError('E_STOPPING', 'Cannot take the task: the daemon is shutting down')
     if (this.#active.size >= this.#options.maxActive) {
       throw new MeshError('E_OVERLOADED', `Cannot take the task: ${this.#active.size} are under way`, {
+        hint: 'Wait for some of them to end, or cancel them: manyhands task ls --state working',
         retryAfterMs: 500,
       })
     }
@@ -352,7 +361,10 @@ export class TaskEngine implements Tasks {
 
   #needRow(id: string): TaskRow {
     const row = this.#row(id)
-    if (row === undefined) throw new MeshError('E_NOT_FOUND', `There is no task ${id}`)
+    if (row === undefined)
+      throw new MeshError('E_NOT_FOUND', `There is no task ${id}`, {
+        hint: 'See those of this node with: manyhands task ls; a task is known to the node that took it, as long as it is kept',
+      })
     return row
   }
 

@@ -91,7 +91,9 @@ export class Hands {
   check(kind: Order['kind'], origin: string, grade: Grade | undefined): void {
     if (this.#closing) throw new MeshError('E_STOPPING', 'This node is shutting down')
     if (!gradeSuffices(this.grade, grade)) {
-      throw new MeshError('E_GRADE', `This node isolates by grade "${this.grade}", the task demands "${grade}"`)
+      throw new MeshError('E_GRADE', `This node isolates by grade "${this.grade}", the task demands "${grade}"`, {
+        hint: 'Ask for a lower grade, or another node; `manyhands capabilities` shows the grades',
+      })
     }
     const full =
       kind === 'session'

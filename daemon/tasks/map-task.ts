@@ -1,12 +1,12 @@
 /** One program over many inputs: cut into pieces, each delegated like a task of its own, spread over every able node. */
-import { toMeshError } from '../../protocol/errors.ts'
+import { failureOf } from './failure.ts'
 import { addUsage, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import { failureToWire } from '../../protocol/task/job-codec.ts'
 import { MapPlan } from '../../protocol/task/map-plan.ts'
 import { ActiveTask, type TaskContext } from './active-task.ts'
 import type { Intent } from './intent.ts'
 import { MapPiece } from './map-piece.ts'
-import { reasonsOf } from './mesh-placer.ts'
+import { NO_NODE_HINT, reasonsOf } from './mesh-placer.ts'
 import type { Recovered } from './run-task.ts'
 import { type MapState, progressOf, type TaskRow } from './task-row.ts'
 import type { TaskSpec } from './task-spec.ts'
@@ -78,8 +78,7 @@ export class MapTask extends ActiveTask {
   }
 
   #fail(error: unknown): void {
-    const { code, message } = toMeshError(error)
-    this.#end({ state: 'failed', code, message })
+    this.#end({ state: 'failed', ...failureOf(error) })
   }
 
   async #recover(recovered: Recovered): Promise<void> {
@@ -112,6 +111,7 @@ export class MapTask extends ActiveTask {
         state: 'failed',
         code: 'E_NO_CANDIDATE',
         message: `No node of the mesh could take a piece for too long: ${reasonsOf(candidates)}`,
+        hint: NO_NODE_HINT,
       })
     }
     this.#assign()

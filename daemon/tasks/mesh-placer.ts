@@ -88,7 +88,9 @@ export class MeshPlacer implements Placer {
   /** Members are known from the list alone: a place that is none of theirs will not come up. @throws MeshError E_NOT_FOUND */
   #checkPlace(on: string): void {
     if (ANYWHERE.has(on) || this.#options.nodes().some(({ node, name }) => node === on || name === on)) return
-    throw new MeshError('E_NOT_FOUND', `No node of the mesh is called "${on}". Those there are: manyhands peers`)
+    throw new MeshError('E_NOT_FOUND', `No node of the mesh is called "${on}"`, {
+      hint: 'See those there are with: manyhands peers',
+    })
   }
 
   /** Nobody known is able: ask the label index before giving up, unless the task names its place. */
@@ -180,11 +182,15 @@ function slotsOf(facts: NodeFacts, capability: string): number {
 function hopeless(
   requires: Requirements,
   ranked: readonly RankedCandidate[],
-): { code: 'E_GRADE' | 'E_NO_CANDIDATE'; message: string } {
+): { code: 'E_GRADE' | 'E_NO_CANDIDATE'; message: string; hint: string } {
   const onlyGrade = requires.grade !== undefined && ranked.some(({ reason }) => reason.includes('isolation grade'))
   const message = `No node of the mesh can take this task: ${reasonsOf(ranked)}`
-  return { code: onlyGrade ? 'E_GRADE' : 'E_NO_CANDIDATE', message }
+  return { code: onlyGrade ? 'E_GRADE' : 'E_NO_CANDIDATE', message, hint: NO_NODE_HINT }
 }
+
+/** For a task that nobody takes. */
+export const NO_NODE_HINT =
+  'Ask for less (grade, label, node), or see what there is with: manyhands capabilities, manyhands peers'
 
 /** Why none of them takes it, for people. */
 export function reasonsOf(candidates: readonly { readonly name: string; readonly reason: string }[]): string {

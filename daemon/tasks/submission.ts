@@ -27,7 +27,9 @@ export function specOf(
 ): TaskSpec {
   const tooLong = inputs.findIndex((input) => input.length > LIMITS.inputBytes)
   if (tooLong >= 0)
-    throw new MeshError('E_TOO_LARGE', `Cannot take the task: input ${tooLong} is above ${LIMITS.inputBytes} bytes`)
+    throw new MeshError('E_TOO_LARGE', `Cannot take the task: input ${tooLong} is above ${LIMITS.inputBytes} bytes`, {
+      hint: 'Give large data as files of an artifact (--take), or through host functions',
+    })
   checkHostFunctions(hostFunctions)
   const program = isNormalised(request.program) ? request.program : normaliseProgram(request.program)
   const { capability = 'isolate', grade, labels = [], on = 'any' } = request.requires ?? {}

@@ -16,6 +16,7 @@ import type { ReceiptEnvelope } from '../api.ts'
 import { MeshError } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import { isNodeId } from '../node-id.ts'
+import { plainIssue, whatDoesNotFit } from '../plain-issue.ts'
 import { openEnvelope, sealEnvelope } from '../receipt/dsse.ts'
 import type { Signer } from '../signing/signing.ts'
 import { canonicalJson } from './canonical-json.ts'
@@ -103,12 +104,8 @@ export const proposalRef = (id: string): string => `refs/proposals/${id}`
 
 /** @throws MeshError E_BAD_REQUEST when it is not valid, with what is wrong */
 export function sealEvent(signer: Signer, event: ProposalEvent): SealedEvent {
-  const parsed = eventSchema.safeParse(event)
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    const where = issue?.path.join('.') ?? ''
-    throw new MeshError('E_BAD_REQUEST', `Cannot sign the event: ${where}: ${issue?.message ?? 'it is not valid'}`)
-  }
+  const parsed = eventSchema.safeParse(event, { error: plainIssue })
+  if (!parsed.success) throw new MeshError('E_BAD_REQUEST', `Cannot sign the event: ${whatDoesNotFit(parsed.error)}`)
   const payload = Buffer.from(canonicalJson(event))
   const envelope = sealEnvelope(signer, PROPOSAL_TYPE, payload)
   return sealed(event, canonicalJson(envelope), payload)

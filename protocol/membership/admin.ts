@@ -35,7 +35,9 @@ function requireRevocable(signer: Signer, held: Effective, nodeId: string): void
     throw new MeshError('E_BAD_REQUEST', 'Cannot revoke this node by itself', { hint: 'Ask another admin to do it.' })
   }
   if (held.active.has(nodeId)) return
-  throw new MeshError('E_NOT_FOUND', `Cannot revoke ${nodeId}: it is not a member of the mesh`)
+  throw new MeshError('E_NOT_FOUND', `Cannot revoke ${nodeId}: it is not a member of the mesh`, {
+    hint: 'See those who are with: manyhands members',
+  })
 }
 
 function succeed(held: Effective, list: Effective['current']): Effective {

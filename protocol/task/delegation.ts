@@ -48,6 +48,8 @@ export interface Ending {
   readonly state: 'completed' | 'failed' | 'canceled' | 'rejected'
   readonly code?: ErrorCode
   readonly message?: string
+  /** What to do about it */
+  readonly hint?: string
 }
 
 export type Phase =
@@ -87,7 +89,7 @@ export type DelegationInput =
       readonly type: 'candidates'
       readonly nodes: readonly string[]
       readonly bindNow?: string
-      readonly hopeless?: { readonly code: ErrorCode; readonly message: string }
+      readonly hopeless?: { readonly code: ErrorCode; readonly message: string; readonly hint?: string }
     }
   | { readonly type: 'bid'; readonly bid: ScoredBid }
   /** No to an offer or a bind, or no answer to one. */
@@ -109,7 +111,7 @@ export type DelegationInput =
   | { readonly type: 'fenced'; readonly node: string }
   | { readonly type: 'cancel' }
   /** The task cannot be served any more, e.g. its client left or its intent could not be stored. */
-  | { readonly type: 'fail'; readonly code: ErrorCode; readonly message: string }
+  | { readonly type: 'fail'; readonly code: ErrorCode; readonly message: string; readonly hint?: string }
   | { readonly type: 'tick' }
 
 export type DelegationEffect =
@@ -182,7 +184,7 @@ export function stepDelegation(state: Delegation, input: DelegationInput, now: n
     case 'cancel':
       return end(state, { state: 'canceled', code: 'E_CANCELED', message: 'The task was canceled' })
     case 'fail':
-      return end(state, { state: 'failed', code: input.code, message: input.message })
+      return end(state, failed(input))
     case 'tick':
       return onTick(state, now, config)
   }
@@ -369,10 +371,15 @@ function held(state: Delegation, node: string, now: number, config: DelegationCo
   return { state: { ...state, phase, reserve: [], avoid: [], rests: 0 }, effects: [wake(state, leaseEnds)] }
 }
 
+function failed({ code, message, hint }: Extract<DelegationInput, { type: 'fail' }>): Ending {
+  return { state: 'failed', code, message, ...(hint === undefined ? {} : { hint }) }
+}
+
 function rest(state: Delegation, now: number, config: DelegationConfig): Step {
   if (now - state.searchingSince >= config.patienceMs) {
     const message = 'Every able node was busy for as long as the task may wait'
-    return end({ ...state, phase: { kind: 'finding' } }, { state: 'failed', code: 'E_OVERLOADED', message })
+    const hint = 'Try again later; `manyhands peers` shows who has room'
+    return end({ ...state, phase: { kind: 'finding' } }, { state: 'failed', code: 'E_OVERLOADED', message, hint })
   }
   const until = now + config.restMs * 2 ** Math.min(state.rests, 4)
   const phase: Phase = { kind: 'resting', until, rests: state.rests }

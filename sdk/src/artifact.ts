@@ -23,6 +23,7 @@ import type {
   VerifyView,
 } from '../../protocol/api.ts'
 import { GitTokens, Triggers } from './artifact-parts.ts'
+import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
 import { ManyhandsError } from './errors.ts'
 import { type EventOptions, eventStream } from './event-stream.ts'
@@ -30,7 +31,7 @@ import { compact } from './program.ts'
 import { Proposal, Proposals } from './proposals.ts'
 import { meshEvent } from './replies.ts'
 
-export interface RevisionOptions {
+export interface RevisionOptions extends CallOptions {
   /** Branch, tag or commit. @default the default branch */
   readonly rev?: string | undefined
 }
@@ -75,14 +76,14 @@ export class Artifact {
     return this.#view
   }
 
-  async refresh(): Promise<ArtifactView> {
-    this.#view = await this.#client.call('GET /v0/artifacts/:id', { params: { id: this.id } })
+  async refresh({ signal }: CallOptions = {}): Promise<ArtifactView> {
+    this.#view = await this.#client.call('GET /v0/artifacts/:id', { params: this.#params, signal })
     return this.#view
   }
 
   /** Commits files to a branch. @throws ManyhandsError E_REF_CONFLICT when the branch is not at `expectedHead`, E_QUOTA */
-  commit(request: CommitRequest): Promise<CommitResult> {
-    return this.#client.call('POST /v0/artifacts/:id/commits', { params: this.#params, body: request })
+  commit(request: CommitRequest, { signal }: CallOptions = {}): Promise<CommitResult> {
+    return this.#client.call('POST /v0/artifacts/:id/commits', { params: this.#params, body: request, signal })
   }
 
   /** The bytes of a file. @throws ManyhandsError E_NOT_FOUND */
@@ -102,51 +103,53 @@ export class Artifact {
   /** A file with what Git knows of it. */
   file(path: string, options: RevisionOptions = {}): Promise<FileView> {
     const query = compact<{ path: string; rev?: string }>({ path, rev: options.rev })
-    return this.#client.call('GET /v0/artifacts/:id/file', { params: this.#params, query })
+    return this.#client.call('GET /v0/artifacts/:id/file', { params: this.#params, query, signal: options.signal })
   }
 
   /** What is in a folder, in pages. */
   list(options: TreeOptions = {}): Promise<TreePage> {
-    const { recursive, ...rest } = options
+    const { recursive, signal, ...rest } = options
     const query = compact<TreeQuery>({ ...EMPTY_TREE, ...rest, recursive: recursive === true ? 'true' : undefined })
-    return this.#client.call('GET /v0/artifacts/:id/tree', { params: this.#params, query })
+    return this.#client.call('GET /v0/artifacts/:id/tree', { params: this.#params, query, signal })
   }
 
   /** Commits, newest first, in pages. */
   log(options: HistoryOptions = {}): Promise<LogPage> {
     const query = compact<LogQuery>({ rev: options.rev, limit: options.limit, after: options.after })
-    return this.#client.call('GET /v0/artifacts/:id/commits', { params: this.#params, query })
+    return this.#client.call('GET /v0/artifacts/:id/commits', { params: this.#params, query, signal: options.signal })
   }
 
   /** @param to @default the default branch */
-  diff(from: string, to?: string, path?: string): Promise<DiffView> {
+  diff(from: string, to?: string, path?: string, { signal }: CallOptions = {}): Promise<DiffView> {
     const query = compact<{ from: string; to?: string; path?: string }>({ from, to, path })
-    return this.#client.call('GET /v0/artifacts/:id/diff', { params: this.#params, query })
+    return this.#client.call('GET /v0/artifacts/:id/diff', { params: this.#params, query, signal })
   }
 
   /** Conflicts are an answer, and nothing is changed then. */
-  merge(request: MergeRequest): Promise<MergeResult> {
-    return this.#client.call('POST /v0/artifacts/:id/merge', { params: this.#params, body: request })
+  merge(request: MergeRequest, { signal }: CallOptions = {}): Promise<MergeResult> {
+    return this.#client.call('POST /v0/artifacts/:id/merge', { params: this.#params, body: request, signal })
   }
 
   /** An artifact of its own that begins with everything this one has. */
-  async fork(request: ForkRequest = {}): Promise<Artifact> {
-    const view = await this.#client.call('POST /v0/artifacts/:id/fork', { params: this.#params, body: request })
+  async fork(request: ForkRequest = {}, { signal }: CallOptions = {}): Promise<Artifact> {
+    const view = await this.#client.call('POST /v0/artifacts/:id/fork', { params: this.#params, body: request, signal })
     return new Artifact(this.#client, view)
   }
 
-  refs(options: { readonly limit?: number; readonly after?: string } = {}): Promise<{
+  refs(options: CallOptions & { readonly limit?: number; readonly after?: string } = {}): Promise<{
     readonly refs: readonly RefView[]
     readonly next?: string
   }> {
-    return this.#client.call('GET /v0/artifacts/:id/refs', { params: this.#params, query: options })
+    const { signal, ...query } = options
+    return this.#client.call('GET /v0/artifacts/:id/refs', { params: this.#params, query, signal })
   }
 
   /** The note of a commit, or undefined when it has none. @param kind refs/notes/<kind>. @default "commits" */
   async note(options: RevisionOptions & { readonly kind?: string } = {}): Promise<string | undefined> {
     const query = compact<{ rev?: string; kind?: string }>({ rev: options.rev, kind: options.kind })
     try {
-      return (await this.#client.call('GET /v0/artifacts/:id/notes', { params: this.#params, query })).text
+      const { signal } = options
+      return (await this.#client.call('GET /v0/artifacts/:id/notes', { params: this.#params, query, signal })).text
     } catch (error) {
       if (error instanceof ManyhandsError && error.code === 'E_NOT_FOUND') return undefined
       throw error
@@ -154,41 +157,45 @@ export class Artifact {
   }
 
   /** Sets the note of a commit: a prompt, what a model said, how it was made. */
-  addNote(request: NoteRequest): Promise<CommitResult> {
-    return this.#client.call('POST /v0/artifacts/:id/notes', { params: this.#params, body: request })
+  addNote(request: NoteRequest, { signal }: CallOptions = {}): Promise<CommitResult> {
+    return this.#client.call('POST /v0/artifacts/:id/notes', { params: this.#params, body: request, signal })
   }
 
   /** Proposes to merge a branch. */
-  async propose(request: ProposalCreate): Promise<Proposal> {
-    const view = await this.#client.call('POST /v0/artifacts/:id/proposals', { params: this.#params, body: request })
+  async propose(request: ProposalCreate, { signal }: CallOptions = {}): Promise<Proposal> {
+    const params = this.#params
+    const view = await this.#client.call('POST /v0/artifacts/:id/proposals', { params, body: request, signal })
     return new Proposal(this.#client, view)
   }
 
   /** How many nodes shall hold it, and who does. Without a contract it only asks. */
-  replicate(contract?: Partial<ReplicaContract>): Promise<ReplicationView> {
-    if (contract === undefined) return this.replication()
-    return this.#client.call('POST /v0/artifacts/:id/replicas', { params: this.#params, body: contract })
+  replicate(contract?: Partial<ReplicaContract>, options: CallOptions = {}): Promise<ReplicationView> {
+    if (contract === undefined) return this.replication(options)
+    const { signal } = options
+    return this.#client.call('POST /v0/artifacts/:id/replicas', { params: this.#params, body: contract, signal })
   }
 
   /** Who holds which sequence, as each of them signed. */
-  replication(): Promise<ReplicationView> {
-    return this.#client.call('GET /v0/artifacts/:id/replicas', { params: this.#params })
+  replication({ signal }: CallOptions = {}): Promise<ReplicationView> {
+    return this.#client.call('GET /v0/artifacts/:id/replicas', { params: this.#params, signal })
   }
 
   /** Checks the whole chain of records as a plain clone could. */
-  verify(signal?: AbortSignal): Promise<VerifyView> {
+  verify({ signal }: CallOptions = {}): Promise<VerifyView> {
     return this.#client.call('GET /v0/artifacts/:id/verify', { params: this.#params, signal, timeoutMs: LONG_MS })
   }
 
   /** Who moved which ref by what right, newest first. @param writer node id. @default the owner */
   audit(
-    options: { readonly writer?: string; readonly limit?: number; readonly after?: string } = {},
+    options: CallOptions & { readonly writer?: string; readonly limit?: number; readonly after?: string } = {},
   ): Promise<AuditPage> {
-    return this.#client.call('GET /v0/artifacts/:id/audit', { params: this.#params, query: options })
+    const { signal, ...query } = options
+    return this.#client.call('GET /v0/artifacts/:id/audit', { params: this.#params, query, signal })
   }
 
-  async update(patch: ArtifactPatch): Promise<ArtifactView> {
-    this.#view = await this.#client.call('POST /v0/artifacts/:id/settings', { params: this.#params, body: patch })
+  async update(patch: ArtifactPatch, { signal }: CallOptions = {}): Promise<ArtifactView> {
+    const params = this.#params
+    this.#view = await this.#client.call('POST /v0/artifacts/:id/settings', { params, body: patch, signal })
     return this.#view
   }
 
@@ -196,7 +203,7 @@ export class Artifact {
    * Packs its repository on this node and drops what nothing reaches, as happens by itself in time. What refs moved away from in the last 14 days stays, unless
    * `now` is set. @throws ManyhandsError E_CONFLICT while a push comes in
    */
-  collect(request: CollectRequest = {}, signal?: AbortSignal): Promise<CollectResult> {
+  collect(request: CollectRequest = {}, { signal }: CallOptions = {}): Promise<CollectResult> {
     return this.#client.call('POST /v0/artifacts/:id/collect', {
       params: this.#params,
       body: request,
@@ -206,8 +213,8 @@ export class Artifact {
   }
 
   /** Removes it from this node; other holders keep theirs. */
-  async remove(): Promise<void> {
-    await this.#client.call('POST /v0/artifacts/:id/remove', { params: this.#params, body: {} })
+  async remove({ signal }: CallOptions = {}): Promise<void> {
+    await this.#client.call('POST /v0/artifacts/:id/remove', { params: this.#params, body: {}, signal })
   }
 
   /** What happens to this artifact from now on. Leave the loop or abort to end it. */

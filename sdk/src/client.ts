@@ -146,7 +146,12 @@ export class Client {
     }
     const timer = setInterval(() => {
       ask().catch((error: unknown) => {
-        gone.abort(new ManyhandsError('E_UNREACHABLE', 'The daemon does not answer any more', { cause: error }))
+        gone.abort(
+          new ManyhandsError('E_UNREACHABLE', 'The daemon does not answer any more', {
+            hint: 'See whether it still runs: manyhands status; start it with: manyhands up --detach',
+            cause: error,
+          }),
+        )
       })
     }, LIMITS.aliveMs)
     return { signal: gone.signal, stop: () => clearInterval(timer) }

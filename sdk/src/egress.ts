@@ -8,13 +8,10 @@ import type {
   SecretView,
   ServiceView,
 } from '../../protocol/api.ts'
+import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
 import { type EventOptions, eventStream } from './event-stream.ts'
 import { egressEvent } from './sandbox-replies.ts'
-
-interface Options {
-  readonly signal?: AbortSignal | undefined
-}
 
 /** `mesh.secrets`: credentials of this node, encrypted at rest. A value is never given out again; the proxy alone uses it. */
 export class Secrets {
@@ -24,17 +21,17 @@ export class Secrets {
     this.#client = client
   }
 
-  async list(options: Options = {}): Promise<readonly SecretView[]> {
+  async list(options: CallOptions = {}): Promise<readonly SecretView[]> {
     return (await this.#client.call('GET /v0/secrets', options)).secrets
   }
 
   /** Replaces one of that name. Admins only. */
-  set(name: string, value: string, options: Options = {}): Promise<SecretView> {
+  set(name: string, value: string, options: CallOptions = {}): Promise<SecretView> {
     return this.#client.call('POST /v0/secrets', { body: { name, value }, ...options })
   }
 
   /** Admins only. @throws ManyhandsError E_NOT_FOUND */
-  async remove(name: string, options: Options = {}): Promise<void> {
+  async remove(name: string, options: CallOptions = {}): Promise<void> {
     await this.#client.call('POST /v0/secrets/:name/remove', { params: { name }, body: {}, ...options })
   }
 }
@@ -47,32 +44,32 @@ export class Policy {
     this.#client = client
   }
 
-  async list(options: Options = {}): Promise<readonly PolicyRule[]> {
+  async list(options: CallOptions = {}): Promise<readonly PolicyRule[]> {
     return (await this.#client.call('GET /v0/policy', options)).rules
   }
 
   /** Admins only. */
-  allow(rule: Omit<PolicyRuleInput, 'effect'>, options: Options = {}): Promise<PolicyRule> {
+  allow(rule: Omit<PolicyRuleInput, 'effect'>, options: CallOptions = {}): Promise<PolicyRule> {
     return this.put({ ...rule, effect: 'allow' }, options)
   }
 
   /** Admins only. */
-  deny(rule: Omit<PolicyRuleInput, 'effect'>, options: Options = {}): Promise<PolicyRule> {
+  deny(rule: Omit<PolicyRuleInput, 'effect'>, options: CallOptions = {}): Promise<PolicyRule> {
     return this.put({ ...rule, effect: 'deny' }, options)
   }
 
   /** Adds a rule or, with the id of one, replaces it. Admins only. */
-  put(rule: PolicyRuleInput & { readonly id?: string }, options: Options = {}): Promise<PolicyRule> {
+  put(rule: PolicyRuleInput & { readonly id?: string }, options: CallOptions = {}): Promise<PolicyRule> {
     return this.#client.call('POST /v0/policy', { body: rule, ...options })
   }
 
   /** Admins only. @throws ManyhandsError E_NOT_FOUND */
-  async remove(id: string, options: Options = {}): Promise<void> {
+  async remove(id: string, options: CallOptions = {}): Promise<void> {
     await this.#client.call('POST /v0/policy/:id/remove', { params: { id }, body: {}, ...options })
   }
 
   /** What would happen to a request, and why, without making it. */
-  explain(question: PolicyQuestion, options: Options = {}): Promise<PolicyAnswer> {
+  explain(question: PolicyQuestion, options: CallOptions = {}): Promise<PolicyAnswer> {
     return this.#client.call('POST /v0/policy/explain', { body: question, ...options })
   }
 }
@@ -85,17 +82,17 @@ export class Services {
     this.#client = client
   }
 
-  async list(options: Options = {}): Promise<readonly ServiceView[]> {
+  async list(options: CallOptions = {}): Promise<readonly ServiceView[]> {
     return (await this.#client.call('GET /v0/services', options)).services
   }
 
   /** Replaces one of that name. Admins only. */
-  expose(service: ServiceView, options: Options = {}): Promise<ServiceView> {
+  expose(service: ServiceView, options: CallOptions = {}): Promise<ServiceView> {
     return this.#client.call('POST /v0/services', { body: service, ...options })
   }
 
   /** Its connections end. Admins only. @throws ManyhandsError E_NOT_FOUND */
-  async remove(name: string, options: Options = {}): Promise<void> {
+  async remove(name: string, options: CallOptions = {}): Promise<void> {
     await this.#client.call('POST /v0/services/:name/remove', { params: { name }, body: {}, ...options })
   }
 }
@@ -109,7 +106,7 @@ export class Egress {
   }
 
   /** Decisions that the daemon remembers, oldest first. */
-  async recent(options: Options = {}): Promise<readonly EgressEvent[]> {
+  async recent(options: CallOptions = {}): Promise<readonly EgressEvent[]> {
     return (await this.#client.call('GET /v0/egress/recent', options)).events
   }
 

@@ -12,6 +12,8 @@ export interface EventOptions {
   readonly signal?: AbortSignal
   /** How long to try again after the daemon went away, milliseconds. @default 15,000 */
   readonly reconnectMs?: number
+  /** Told when the connection was lost, once until it is there again */
+  readonly onLost?: () => void
   /** Told when the stream was opened again; events between may have been missed only if the daemon forgot them */
   readonly onReconnect?: () => void
 }
@@ -29,9 +31,14 @@ export async function* eventStream<T>(
   let opened = false
   let failures = 0
   let since = 0
+  let isThere = true
+  const onOpen = (): void => {
+    isThere = true
+    if (opened) options.onReconnect?.()
+  }
   for (;;) {
     try {
-      for await (const event of readOnce(client, path, last, signal, () => opened && options.onReconnect?.())) {
+      for await (const event of readOnce(client, path, last, signal, onOpen)) {
         opened = true
         failures = 0
         if (event.id !== undefined) last = event.id
@@ -42,6 +49,8 @@ export async function* eventStream<T>(
       if (!mayResume(error, opened || failures > 0)) throw error
       if (failures > 0 && performance.now() - since > reconnectMs) throw error
     }
+    if (isThere) options.onLost?.()
+    isThere = false
     if (failures++ === 0) since = performance.now()
     opened = true
     await delay(backoffMs(failures, 5000), signal)
@@ -59,7 +68,11 @@ async function* readOnce(
   const silence = new AbortController()
   const arm = () =>
     setTimeout(() => {
-      silence.abort(new ManyhandsError('E_UNREACHABLE', `No event or heartbeat for ${LIMITS.streamSilenceMs} ms`))
+      silence.abort(
+        new ManyhandsError('E_UNREACHABLE', `No event or heartbeat for ${LIMITS.streamSilenceMs} ms`, {
+          hint: 'See whether the daemon still runs: manyhands status',
+        }),
+      )
     }, LIMITS.streamSilenceMs)
   let timer = arm()
   try {

@@ -227,7 +227,7 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     for (let size = limit; ; size = Math.floor(size / 2)) {
       if (this.#failure) throw this.#failure.error
       try {
-        const page = await this.#tasks.results(part.task.id, from, size, this.#stop.signal)
+        const page = await this.#tasks.results(part.task.id, from, size, { signal: this.#stop.signal })
         if (page.from !== from || page.items.length > size)
           throw protocolError('Cannot read results: another page came')
         return { items: page.items, limit: size }

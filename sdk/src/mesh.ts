@@ -15,6 +15,7 @@ import type {
 } from '../../protocol/api.ts'
 import type { Artifact } from './artifact.ts'
 import { Artifacts } from './artifacts.ts'
+import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
 import { Egress, Policy, Secrets, Services } from './egress.ts'
@@ -36,11 +37,6 @@ export interface MeshParts {
   readonly openPort: PortOpener
   /** Closes what the duplex source opened */
   readonly closeDuplex: () => void
-}
-
-export interface CallOptions {
-  /** @default none: 30 seconds end every call */
-  readonly signal?: AbortSignal
 }
 
 /**
@@ -76,8 +72,8 @@ export class Mesh {
   }
 
   /** An artifact by its name on this node, or by its id. @throws ManyhandsError E_NOT_FOUND, E_NO_ARTIFACTS */
-  artifact(nameOrId: string): Promise<Artifact> {
-    return this.artifacts.get(nameOrId)
+  artifact(nameOrId: string, options: CallOptions = {}): Promise<Artifact> {
+    return this.artifacts.get(nameOrId, options)
   }
 
   /** With `detach`: gives the task once it is durable, which then runs on without this process. */

@@ -94,7 +94,9 @@ export class SandboxFiles {
   async stat(path: string, options: FileOptions = {}): Promise<FileEntry> {
     const [entry] = await this.#do({ op: 'stat', path }, options)
     if (entry) return entry
-    throw new ManyhandsError('E_NOT_FOUND', `Cannot find ${path} in the sandbox`)
+    throw new ManyhandsError('E_NOT_FOUND', `Cannot find ${path} in the sandbox`, {
+      hint: 'List the folder to see what is there',
+    })
   }
 
   /** With missing parents; an existing folder is fine. */

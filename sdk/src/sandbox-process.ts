@@ -1,6 +1,7 @@
 /** Commands in a sandbox: run to their end, held while they run, or left in the background. */
 import type { BoxDone, ExecEnd, ExecRequest, TerminalSize } from '../../protocol/api.ts'
 import { BoxStream } from './box-stream.ts'
+import type { CallOptions } from './call-options.ts'
 import type { DuplexSource } from './duplex.ts'
 import { ManyhandsError, protocolError } from './errors.ts'
 import { compact } from './program.ts'
@@ -218,7 +219,7 @@ export class BackgroundProcess {
   }
 
   /** Waits for its end, reading its output to nowhere. */
-  async ended(signal?: AbortSignal): Promise<ExecEnd> {
+  async ended({ signal }: CallOptions = {}): Promise<ExecEnd> {
     const box = await this.#open(true, signal)
     for await (const _ of box.output());
     return endOf(await box.done)

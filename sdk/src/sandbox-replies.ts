@@ -9,6 +9,7 @@ import type {
   FileReply,
   ImageProgress,
   ImageView,
+  MissingPart,
   PolicyAnswer,
   PolicyRule,
   ProcessView,
@@ -151,6 +152,7 @@ const answer = object<PolicyAnswer>({
   reason: oneOf('allowed', 'denied', 'no-rule'),
   rule: optional(rule),
   tunnel: optional(oneOf('pass', 'inspect', 'opaque')),
+  missing: optional(list(object<MissingPart>({ kind: oneOf('secret', 'handler'), name: text }))),
   considered: list(
     object<PolicyAnswer['considered'][number]>({
       rule: text,

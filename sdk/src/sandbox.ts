@@ -13,6 +13,7 @@ import type {
   TerminalSize,
 } from '../../protocol/api.ts'
 import { BoxStream } from './box-stream.ts'
+import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
 import { ManyhandsError, protocolError } from './errors.ts'
@@ -64,16 +65,12 @@ export interface SandboxOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-interface Options {
-  readonly signal?: AbortSignal | undefined
-}
-
-export interface WaitOptions extends Options {
+export interface WaitOptions extends CallOptions {
   /** Milliseconds. @default 30,000 */
   readonly timeout?: number | undefined
 }
 
-export interface CodeOptions extends Options {
+export interface CodeOptions extends CallOptions {
   /** State (variables, imports, the current folder) is kept between calls of one context. @default "default" */
   readonly context?: string | undefined
   /** Milliseconds. @default none */
@@ -127,7 +124,7 @@ export class Sandbox {
     return this.#view
   }
 
-  refresh(options: Options = {}): Promise<SandboxView> {
+  refresh(options: CallOptions = {}): Promise<SandboxView> {
     return this.#keep(this.#parts.client.call('GET /v0/sandboxes/:id', { params: this.#params, ...options }))
   }
 
@@ -177,7 +174,7 @@ export class Sandbox {
   }
 
   /** Background processes, those that have ended too. */
-  async processes(options: Options = {}): Promise<readonly ProcessView[]> {
+  async processes(options: CallOptions = {}): Promise<readonly ProcessView[]> {
     const { client } = this.#parts
     return (await client.call('GET /v0/sandboxes/:id/processes', { params: this.#params, ...options })).processes
   }
@@ -231,24 +228,24 @@ export class Sandbox {
   }
 
   /** Keeps files and root as they are under a name. @default name one made up */
-  snapshot(name?: string, options: Options = {}): Promise<SnapshotView> {
+  snapshot(name?: string, options: CallOptions = {}): Promise<SnapshotView> {
     const body = name === undefined ? {} : { name }
     return this.#parts.client.call('POST /v0/sandboxes/:id/snapshot', { ...this.#waiting(options), body })
   }
 
-  async removeSnapshot(name: string, options: Options = {}): Promise<void> {
+  async removeSnapshot(name: string, options: CallOptions = {}): Promise<void> {
     const params = { ...this.#params, name }
     await this.#parts.client.call('POST /v0/sandboxes/:id/snapshots/:name/remove', { params, body: {}, ...options })
   }
 
   /** Back to a snapshot: every process ends; the id stays. @default snapshot the newest */
-  restore(snapshot?: string, options: Options = {}): Promise<SandboxView> {
+  restore(snapshot?: string, options: CallOptions = {}): Promise<SandboxView> {
     const body = snapshot === undefined ? {} : { snapshot }
     return this.#keep(this.#parts.client.call('POST /v0/sandboxes/:id/restore', { ...this.#waiting(options), body }))
   }
 
   /** A new sandbox with a copy of this one's files. @param options.from a snapshot. @default what is there now */
-  async fork(options: Options & { readonly name?: string; readonly from?: string } = {}): Promise<Sandbox> {
+  async fork(options: CallOptions & { readonly name?: string; readonly from?: string } = {}): Promise<Sandbox> {
     const { name, from, signal } = options
     const body = compact<{ name?: string; from?: string }>({ name, from })
     const call = { ...this.#waiting({ signal }), body }
@@ -256,24 +253,24 @@ export class Sandbox {
   }
 
   /** To another node, with its files and under the same id; its processes and snapshots end. @param to name or id of a node */
-  move(to: string, options: Options = {}): Promise<SandboxView> {
+  move(to: string, options: CallOptions = {}): Promise<SandboxView> {
     return this.#keep(
       this.#parts.client.call('POST /v0/sandboxes/:id/move', { ...this.#waiting(options), body: { to } }),
     )
   }
 
   /** Frees what it holds until it is used again. @param depth "pause" freezes, "stop" ends its processes. @default "stop" */
-  sleep(depth?: 'pause' | 'stop', options: Options = {}): Promise<SandboxView> {
+  sleep(depth?: 'pause' | 'stop', options: CallOptions = {}): Promise<SandboxView> {
     const body = depth === undefined ? {} : { depth }
     return this.#keep(this.#parts.client.call('POST /v0/sandboxes/:id/sleep', { ...this.#waiting(options), body }))
   }
 
-  wake(options: Options = {}): Promise<SandboxView> {
+  wake(options: CallOptions = {}): Promise<SandboxView> {
     return this.#keep(this.#parts.client.call('POST /v0/sandboxes/:id/wake', { ...this.#waiting(options), body: {} }))
   }
 
   /** With its files and snapshots. */
-  async remove(options: Options = {}): Promise<void> {
+  async remove(options: CallOptions = {}): Promise<void> {
     await this.#parts.client.call('POST /v0/sandboxes/:id/remove', { params: this.#params, body: {}, ...options })
   }
 
@@ -288,7 +285,7 @@ export class Sandbox {
     return { id: this.#view.id }
   }
 
-  #waiting({ signal }: Options) {
+  #waiting({ signal }: CallOptions) {
     return { params: this.#params, signal, waits: true }
   }
 
@@ -315,14 +312,14 @@ export class Sandboxes {
   }
 
   /** By id or name. @throws ManyhandsError E_NOT_FOUND */
-  async get(id: string, options: Options = {}): Promise<Sandbox> {
+  async get(id: string, options: CallOptions = {}): Promise<Sandbox> {
     return new Sandbox(
       this.#parts,
       await this.#parts.client.call('GET /v0/sandboxes/:id', { params: { id }, ...options }),
     )
   }
 
-  async list(options: Options = {}): Promise<readonly SandboxView[]> {
+  async list(options: CallOptions = {}): Promise<readonly SandboxView[]> {
     return (await this.#parts.client.call('GET /v0/sandboxes', options)).sandboxes
   }
 }

@@ -107,7 +107,9 @@ export class Session<Input = unknown, Output = unknown> {
   /** No more calls: those open are answered, then the task completes. Safe to call again. @throws ManyhandsError when the connection was lost before */
   async close(): Promise<TaskView> {
     if (!this.#over) {
-      this.#over = new ManyhandsError('E_CONFLICT', 'Cannot call: the session was closed')
+      this.#over = new ManyhandsError('E_CONFLICT', 'Cannot call: the session was closed', {
+        hint: 'Open a new one with mesh.session()',
+      })
       this.#task.channel.send(FRAME.finish, '')
     }
     return this.#task.ended
@@ -150,7 +152,10 @@ export class Session<Input = unknown, Output = unknown> {
 function ended(task: TaskView | undefined): ManyhandsError {
   if (task?.state === 'canceled') return new ManyhandsError('E_CANCELED', 'The session was canceled', { task: task.id })
   if (task?.state === 'completed')
-    return new ManyhandsError('E_CONFLICT', 'Cannot call: the session has ended', { task: task.id })
+    return new ManyhandsError('E_CONFLICT', 'Cannot call: the session has ended', {
+      hint: 'Open a new one with mesh.session()',
+      task: task.id,
+    })
   return protocolError('The session ended without a reason')
 }
 

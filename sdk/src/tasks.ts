@@ -12,6 +12,7 @@ import type {
   TaskView,
   UndoView,
 } from '../../protocol/api.ts'
+import type { CallOptions } from './call-options.ts'
 import { ChannelTask, type OnLog } from './channel-task.ts'
 import { type Client, fillPath } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
@@ -48,13 +49,18 @@ export interface RunOptions extends TaskOptions {
   readonly artifacts?: TaskArtifacts | undefined
 }
 
-export interface TaskPageOptions {
+export interface TaskPageOptions extends CallOptions {
   /** At most 500. @default 50 */
   readonly limit?: number | undefined
   /** `next` of the page before. @default from the newest */
   readonly after?: string | undefined
   readonly state?: TaskState | undefined
   readonly kind?: TaskKind | undefined
+}
+
+export interface UndoOptions extends CallOptions {
+  /** Only say what would be done. @default false */
+  readonly dryRun?: boolean | undefined
 }
 
 export interface WaitOptions {
@@ -104,40 +110,42 @@ export class Tasks {
 
   /** Newest first. */
   list(options: TaskPageOptions = {}): Promise<{ tasks: readonly TaskView[]; next?: string }> {
+    const { signal, ...query } = options
     return this.#client.call('GET /v0/tasks', {
-      query: compact<TaskPageOptions>({ ...options }) as Record<string, string>,
+      query: compact<TaskPageOptions>(query) as Record<string, string>,
+      signal,
     })
   }
 
-  get(id: string): Promise<TaskView> {
-    return this.#client.call('GET /v0/tasks/:id', { params: { id } })
+  get(id: string, { signal }: CallOptions = {}): Promise<TaskView> {
+    return this.#client.call('GET /v0/tasks/:id', { params: { id }, signal })
   }
 
   /** Gives the task as it is after; ending takes a moment more, see `wait`. A task that has ended stays as it is. */
-  cancel(id: string): Promise<TaskView> {
-    return this.#client.call('POST /v0/tasks/:id/cancel', { params: { id }, body: {} })
+  cancel(id: string, { signal }: CallOptions = {}): Promise<TaskView> {
+    return this.#client.call('POST /v0/tasks/:id/cancel', { params: { id }, body: {}, signal })
   }
 
-  /**
-   * Takes back, by new commits, what a task changed in artifacts of this node: all of it, or nothing and why.
-   * @param dryRun only say what would be done. @default false
-   */
-  undo(id: string, dryRun = false): Promise<UndoView> {
-    return this.#client.call('POST /v0/tasks/:id/undo', { params: { id }, body: dryRun ? { dryRun } : {} })
+  /** Takes back, by new commits, what a task changed in artifacts of this node: all of it, or nothing and why. @throws ManyhandsError E_NOT_FOUND */
+  undo(id: string, { dryRun = false, signal }: UndoOptions = {}): Promise<UndoView> {
+    return this.#client.call('POST /v0/tasks/:id/undo', { params: { id }, body: dryRun ? { dryRun } : {}, signal })
   }
 
   /** Each candidate of each round of placement, with its score and the reason of its outcome. */
-  explain(id: string): Promise<Explanation> {
-    return this.#client.call('GET /v0/tasks/:id/explain', { params: { id } })
+  explain(id: string, { signal }: CallOptions = {}): Promise<Explanation> {
+    return this.#client.call('GET /v0/tasks/:id/explain', { params: { id }, signal })
   }
 
   /** Signed statements of what ran where. `verifyReceipt` checks one. */
-  async receipts(id: string): Promise<readonly ReceiptEnvelope[]> {
-    return (await this.#client.call('GET /v0/tasks/:id/receipts', { params: { id } })).receipts
+  async receipts(id: string, { signal }: CallOptions = {}): Promise<readonly ReceiptEnvelope[]> {
+    return (await this.#client.call('GET /v0/tasks/:id/receipts', { params: { id }, signal })).receipts
   }
 
-  /** Results of a map, in input order; null for what has not ended. @param limit @default 512 */
-  results(id: string, from = 0, limit: number = LIMITS.resultsPage, signal?: AbortSignal): Promise<MapResults> {
+  /**
+   * Results of a map, in input order. An item is `{ok, output}` or `{ok, error}`, also where the output is JSON null; an item that is itself null is not there:
+   * not yet, or never when the page is `complete`. @param limit @default 512
+   */
+  results(id: string, from = 0, limit: number = LIMITS.resultsPage, { signal }: CallOptions = {}): Promise<MapResults> {
     return this.#client.call('GET /v0/tasks/:id/results', { params: { id }, query: { from, limit }, signal })
   }
 

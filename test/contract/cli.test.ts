@@ -213,6 +213,27 @@ describe('manyhands', () => {
     expect(silent.destroyed).toBe(true)
   })
 
+  it('events says beside them, once, that the connection was lost and that it is back', async () => {
+    const told: string[] = []
+    daemon.emit({ type: 'peer-up', peer: 'p', name: 'one' })
+    const outcome = await cli(['events', '--json'], '', undefined, {
+      writeOut: async (text) => {
+        told.push(text)
+        daemon.faults?.cutConnections()
+      },
+      writeErr: (text) => {
+        told.push(text)
+        if (text.startsWith('connected')) process.emit('SIGINT')
+      },
+    })
+    expect(outcome.code).toBe(0)
+    expect(told).toEqual([
+      `${JSON.stringify({ type: 'peer-up', peer: 'p', name: 'one' })}\n`,
+      'the connection to the daemon was lost; trying again\n',
+      'connected again\n',
+    ])
+  })
+
   it('Ctrl-C ends the asking for a secret, and gives the terminal back', async () => {
     const raw: boolean[] = []
     const tty = {

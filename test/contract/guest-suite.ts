@@ -12,9 +12,9 @@ import type {
   GuestEnd,
   GuestProcess,
 } from '../../daemon/exec/sandbox/guest/guest-connection.ts'
-import { waitForLog, waitForPort } from '../../daemon/exec/sandbox/guest/wait.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
+import { waitForLog, waitForPort } from '../support/guest-wait.ts'
 
 export interface GuestUnderTest {
   readonly connection: GuestConnection

@@ -48,10 +48,11 @@ describe('SDK when the connection is lost', () => {
   it('resumes events by their id, losing and repeating none', async () => {
     const { daemon, mesh } = await begin()
     const names: string[] = []
-    let reconnected = 0
+    const told: string[] = []
     const stop = new AbortController()
+    const notes = { onLost: () => told.push('lost'), onReconnect: () => told.push('back') }
     const reading = (async () => {
-      for await (const event of mesh.events({ signal: stop.signal, onReconnect: () => reconnected++ })) {
+      for await (const event of mesh.events({ signal: stop.signal, ...notes })) {
         if (event.type === 'peer-up') names.push(event.name)
         if (names.length === 3) break
       }
@@ -65,7 +66,7 @@ describe('SDK when the connection is lost', () => {
     daemon.emit({ type: 'peer-up', peer: 'p', name: 'three' })
     await reading
     expect(names).toEqual(['one', 'two', 'three'])
-    expect(reconnected).toBe(2)
+    expect(told).toEqual(['lost', 'back', 'lost', 'back'])
   })
 
   it('fails the open calls of a session, and opens the next one on a new connection', async () => {

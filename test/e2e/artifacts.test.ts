@@ -181,13 +181,22 @@ describe('artifacts', () => {
     expect(record?.by).toMatchObject({ task: task.id, receipt: ofCommits?.work })
     expect((await made.log({ limit: 1 })).commits[0]?.message).toContain(`Input: ${made.id}@${before.commit}`)
 
-    expect(await sdk.tasks.undo(task.id, true)).toMatchObject({ undone: false, artifacts: [{ artifact: made.id }] })
+    expect(await sdk.tasks.undo(task.id, { dryRun: true })).toMatchObject({
+      undone: false,
+      artifacts: [{ artifact: made.id }],
+    })
     expect(await sdk.tasks.undo(task.id)).toMatchObject({ undone: true })
     expect(await made.readText('in/a.txt')).toBe('many hands')
     await expect(made.read('out/count.txt')).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
 
     expect(await sdk.tasks.undo(task.id), 'there is nothing left of it').toMatchObject({ undone: true })
     expect((await made.log({ limit: 1 })).commits[0]?.message).toContain(`Undo task ${task.id}`)
+
+    for (const dryRun of [true, false])
+      await expect(sdk.tasks.undo('t0nosuchtask', { dryRun })).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    expect((await north.cli('undo', 't0nosuchtask')).code).toBe(66)
+    const untouched = await sdk.tasks.run('export default () => 1')
+    expect(await sdk.tasks.undo(untouched.id), 'it changed nothing').toMatchObject({ artifacts: [] })
 
     const again = await sdk.tasks.run(program, { artifacts })
     await made.commit({ message: 'Later', files: [{ path: 'out/count.txt', text: 'three' }] })

@@ -117,6 +117,36 @@ describe('bin/manyhands.mjs', () => {
     await writeFile(join(home, 'twice.ts'), 'export default (n: number): number => n * 2\n')
     expect(run('run', join(home, 'twice.ts'), '--input-json', '21')).toEqual({ status: 0, stdout: '42\n', stderr: '' })
 
+    // Each says what to do; what the tasks say was stored and read again
+    const twice = join(home, 'twice.ts')
+    for (const [code, ...args] of [
+      ['E_NO_CANDIDATE', 'run', twice, '--label', 'nowhere'],
+      ['E_NOT_FOUND', 'run', twice, '--on', 'nobody'],
+      ['E_NOT_FOUND', 'task', 'show', 'none'],
+      ['E_NOT_FOUND', 'task', 'ls', '--after', 'none'],
+      ['E_NOT_FOUND', 'policy', 'rm', 'none'],
+      ['E_NOT_FOUND', 'revoke', 'none'],
+    ] as const)
+      expect(run(...args), args.join(' ')).toMatchObject({
+        status: code === 'E_NOT_FOUND' ? 66 : 69,
+        stderr: expect.stringMatching(new RegExp(`^error: .* \\[${code}\\]\\nhint: \\S`)) as unknown,
+      })
+
+    const inputs = join(home, 'inputs.jsonl')
+    // One that is told at the end of the file, and one that is told while results come
+    for (const count of [1, 20_000]) {
+      await writeFile(inputs, '"many hands make light work"\n'.repeat(count))
+      await writeFile(join(home, 'same.js'), 'export default (text) => text\n')
+      expect(run('map', join(home, 'same.js'), '--inputs', inputs, '--out', '/dev/full')).toMatchObject({
+        status: 74,
+        stderr:
+          'error: Cannot write /dev/full: no space left on device [E_STORAGE]\nhint: Free space there, or name another place\n',
+      })
+    }
+    await writeFile(inputs, '1\n')
+    expect(run('map', twice, '--inputs', inputs, '--out', join(home, 'none', 'o'), '--name', 'nowhere').status).toBe(64)
+    expect(run('task', 'ls', '--json').stdout, 'nothing was begun').not.toContain('"nowhere"')
+
     await writeFile(join(home, 'forever.js'), 'export default () => new Promise(() => {})\n')
     const waiting = spawn(process.execPath, [bin, 'run', join(home, 'forever.js'), '--name', 'forever'], {
       env,
@@ -133,6 +163,13 @@ describe('bin/manyhands.mjs', () => {
     expect(run('down')).toMatchObject({ status: 0 })
     expect(() => process.kill(pid, 0)).toThrow()
     expect(run('status')).toMatchObject({ status: 69 })
+
+    expect(run('up', '--detach', '--json', '--name', 'other')).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('"name":"solo"') as unknown,
+      stderr: expect.stringContaining('note: this node keeps its name, solo: ') as unknown,
+    })
+    expect(run('down')).toMatchObject({ status: 0 })
   })
 
   it('says why a detached start failed as one in the foreground does, with its exit code', { timeout: 60_000 }, () => {

@@ -111,7 +111,7 @@ export class DuplexConnection {
       throw new MeshError(
         'E_OVERLOADED',
         `Cannot open a channel: ${DUPLEX_LIMITS.channels} are open on this connection`,
-        { retryAfterMs: 1_000 },
+        { hint: 'Close some of them, or open another connection', retryAfterMs: 1_000 },
       )
   }
 

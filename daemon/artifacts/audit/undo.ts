@@ -31,6 +31,8 @@ type Plan =
 export interface UndoParts {
   readonly store: OpenStore
   readonly journal: Journal
+  /** Whether this node has a task of that id */
+  readonly isTask: (id: string) => boolean
   /** Seconds since 1970; shown as the commit's time */
   readonly now: () => number
 }
@@ -38,9 +40,16 @@ export interface UndoParts {
 /** Moves of one task that are looked at; more is refused. */
 const MAX_MOVES = 9_999
 
+/** @throws MeshError E_NOT_FOUND when no task has that id and nothing was moved in its name; E_TOO_LARGE, E_STORAGE */
 export async function undoTask(parts: UndoParts, task: string, dryRun: boolean, by: Attribution): Promise<UndoView> {
   const plans: Plan[] = []
-  for (const touched of await touchedBy(parts.journal, task)) {
+  const all = await touchedBy(parts.journal, task)
+  // A task of another node, or one that was dropped since, is known by what was moved in its name alone
+  if (all.length === 0 && !parts.isTask(task))
+    throw new MeshError('E_NOT_FOUND', `Cannot undo the task: there is none with id "${task.slice(0, 64)}"`, {
+      hint: 'See them with: manyhands task ls; what moved an artifact: manyhands artifact audit <artifact>',
+    })
+  for (const touched of all) {
     // A review is a record of what was said: it is not taken back
     if (refKind(touched.ref) === 'proposals' || parts.store.get(touched.artifact) === undefined) continue
     plans.push(await planOne(parts, task, touched))

@@ -118,7 +118,9 @@ export class Content {
     const blob = await reader.read(repository, `${commit}:${path}`, options.maxBytes ?? MAX_READ)
     if (blob === undefined) {
       if ((await reader.info(repository, `${commit}^{tree}`)) === undefined) throw damagedHere('its commit is missing')
-      throw new MeshError('E_NOT_FOUND', `Cannot read ${path}: it does not exist there`)
+      throw new MeshError('E_NOT_FOUND', `Cannot read ${path}: it does not exist there`, {
+        hint: 'List a folder with: manyhands artifact cat <artifact> <rev>:<folder>/',
+      })
     }
     if (blob.type !== 'blob') throw new MeshError('E_CONFLICT', `Cannot read ${path}: it is a folder`)
     const slash = path.lastIndexOf('/')

@@ -76,7 +76,9 @@ export class GitTokens {
   async revoke(artifact: string, id: string): Promise<void> {
     const hash = /^[0-9a-f]{16}$/.test(id) ? this.#journal.get(TABLE_OF, `${artifact}/${id}`) : undefined
     if (hash === undefined)
-      throw new MeshError('E_NOT_FOUND', `Cannot revoke the token: the artifact has none "${id.slice(0, 64)}"`)
+      throw new MeshError('E_NOT_FOUND', `Cannot revoke the token: the artifact has none "${id.slice(0, 64)}"`, {
+        hint: 'See those there are with: manyhands artifact token ls <artifact>',
+      })
     await this.#drop(artifact, [{ id, hash: Buffer.from(hash).toString('latin1') }])
   }
 

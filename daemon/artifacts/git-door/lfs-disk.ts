@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import type { LfsPointer } from '../../../protocol/artifact/lfs-pointer.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import { syncFolder } from '../../files/atomic-file.ts'
+import { isMissing } from '../../files/is-missing.ts'
 
 /** An upload that was left behind by a crash */
 const STALE_MS = 24 * 3_600_000
@@ -71,7 +72,7 @@ export async function lookAt(path: string): Promise<DiskFile | undefined> {
   try {
     return diskFile(await stat(path, { bigint: true }))
   } catch (error) {
-    if (isAbsent(error)) return undefined
+    if (isMissing(error)) return undefined
     throw unreadable(error)
   }
 }
@@ -86,7 +87,7 @@ export async function* read(
   onDamage: (found: DiskFile | undefined) => Promise<MeshError>,
 ): AsyncGenerator<Buffer> {
   const file = await open(path, 'r').catch((error: unknown) => {
-    if (isAbsent(error)) return undefined
+    if (isMissing(error)) return undefined
     throw unreadable(error)
   })
   if (file === undefined) throw await onDamage(undefined)
@@ -112,17 +113,13 @@ export async function* names(folder: string): AsyncGenerator<string> {
 
 async function entries(folder: string): Promise<string[]> {
   return readdir(folder).catch((error: unknown) => {
-    if (isAbsent(error)) return []
+    if (isMissing(error)) return []
     throw unreadable(error)
   })
 }
 
 function diskFile({ size, mtimeMs, ino }: BigIntStats): DiskFile {
   return { bytes: Number(size), changedAt: Number(mtimeMs), inode: ino }
-}
-
-function isAbsent(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 function unreadable(cause: unknown): MeshError {

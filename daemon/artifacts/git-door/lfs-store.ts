@@ -69,7 +69,10 @@ export class LfsStore {
     if (size > lfsObjectBytes)
       return new MeshError('E_TOO_LARGE', `Cannot take the file: ${size} bytes, ${lfsObjectBytes} are allowed`)
     const room = this.#store.room(artifact)
-    if (size > room) return new MeshError('E_QUOTA', `Cannot take the file: ${size} bytes, there is room for ${room}`)
+    if (size > room)
+      return new MeshError('E_QUOTA', `Cannot take the file: ${size} bytes, there is room for ${room}`, {
+        hint: 'Free room with `manyhands artifact rm` and `manyhands artifact gc`, or raise the quota in artifacts.*',
+      })
     return undefined
   }
 

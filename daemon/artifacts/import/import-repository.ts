@@ -90,7 +90,13 @@ async function fetchInto(
     if (end.code !== 0) throw failed(upstream, end.stderr)
     const bytes = await staging.bytes()
     if (bytes > room)
-      throw new MeshError('E_QUOTA', `Cannot import: the repository has ${bytes} bytes, and there is room for ${room}`)
+      throw new MeshError(
+        'E_QUOTA',
+        `Cannot import: the repository has ${bytes} bytes, and there is room for ${room}`,
+        {
+          hint: 'Free room with `manyhands artifact rm` and `manyhands artifact gc`, or raise the quota in artifacts.*',
+        },
+      )
     const moves = [...(await fetched(staging.path))].map(([ref, oid]) => ({ ref, old: null, new: oid }))
     if (moves.length === 0) throw new MeshError('E_PROTOCOL', 'Cannot import: the server sent none of its refs')
     const reason = `import from ${new URL(upstream.url).host}`.slice(0, 500)

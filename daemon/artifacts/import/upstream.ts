@@ -48,7 +48,10 @@ export async function checkUpstream(
     })
   const addresses = isIP(host) === 0 ? await resolve(host) : [host]
   const [address] = addresses
-  if (address === undefined) throw new MeshError('E_UNREACHABLE', `Cannot import from ${host}: nobody knows that name`)
+  if (address === undefined)
+    throw new MeshError('E_UNREACHABLE', `Cannot import from ${host}: nobody knows that name`, {
+      hint: 'Check the URL, and that this host can resolve the name',
+    })
   for (const one of named ? [] : addresses) {
     const kind = forbiddenBy(one)
     if (kind !== undefined)

@@ -56,7 +56,10 @@ export class Reviews {
     const { from, into = defaultBranch, text } = request
     if (from === into) throw new MeshError('E_BAD_REQUEST', 'Cannot propose: a branch cannot be merged into itself')
     const head = this.#tip(artifact, from)
-    if (head === undefined) throw new MeshError('E_NOT_FOUND', `Cannot propose: there is no branch "${from}"`)
+    if (head === undefined)
+      throw new MeshError('E_NOT_FOUND', `Cannot propose: there is no branch "${from}"`, {
+        hint: 'Push or commit to it first',
+      })
     const title = (request.title ?? (await titleOf(artifact, head))).slice(0, 256) || from
     const act: ProposalAct = { type: 'create', from, into, title, head, ...(text === undefined ? {} : { text }) }
     const sealed = this.#seal(artifact, undefined, [], act, by)
@@ -247,7 +250,9 @@ export class Reviews {
   /** The commit that is proposed now: where the author's branch is, or was when last spoken of. @throws MeshError E_CONFLICT when it is over */
   #openHead(artifact: string, proposal: Proposal): string {
     if (proposal.state === 'open') return this.#head(artifact, proposal)
-    throw new MeshError('E_CONFLICT', `Cannot do that: the proposal is ${proposal.state}`)
+    throw new MeshError('E_CONFLICT', `Cannot do that: the proposal is ${proposal.state}`, {
+      hint: 'Make a new one: manyhands artifact propose',
+    })
   }
 
   #head(artifact: string, proposal: Proposal): string {

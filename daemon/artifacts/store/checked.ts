@@ -3,6 +3,7 @@ import { type Attribution, attributionSchema } from '../../../protocol/artifact/
 import { type ArtifactSettings, settingsSchema } from '../../../protocol/artifact/settings.ts'
 import { isArtifactId } from '../../../protocol/artifact/genesis.ts'
 import { MeshError } from '../../../protocol/errors.ts'
+import { plainIssue, whatDoesNotFit } from '../../../protocol/plain-issue.ts'
 
 export function checkedAttribution(by: Attribution): Attribution {
   const { data } = attributionSchema.safeParse(by)
@@ -14,12 +15,11 @@ export function checkedAttribution(by: Attribution): Attribution {
 }
 
 export function checkedSettings(settings: object): ArtifactSettings {
-  const { data, error } = settingsSchema.safeParse(settings)
+  const { data, error } = settingsSchema.safeParse(settings, { error: plainIssue })
   if (data !== undefined && !isArtifactId(data.name)) return data
-  const issue = error?.issues[0]
   throw new MeshError(
     'E_BAD_REQUEST',
-    `Cannot use the settings: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
+    `Cannot use the settings: ${error ? whatDoesNotFit(error) : 'the name has the form of an id'}`,
     {
       hint: 'A name is 1 to 64 of a-z, 0-9, ".", "_", "-", begins and ends with a letter or digit, and does not end in ".git".',
     },

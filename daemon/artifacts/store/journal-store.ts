@@ -191,7 +191,9 @@ class JournalStore implements OpenStore {
   async update(id: string, patch: SettingsPatch, by: Attribution): Promise<ArtifactView> {
     const { settings, owner } = this.require(id)
     if (owner !== this.writer)
-      throw new MeshError('E_FORBIDDEN', 'Cannot change settings: only the node that owns the artifact can')
+      throw new MeshError('E_FORBIDDEN', 'Cannot change settings: only the node that owns the artifact can', {
+        hint: 'Do it on that node (manyhands artifact show), or take a copy of your own: manyhands artifact fork',
+      })
     const wanted = checkedSettings({ ...settings, ...patch })
     const change = (): Promise<Transacted> => this.#turns.run(id, () => this.#transact(id, [], { by }, patch))
     await (wanted.name === settings.name ? change() : this.#names.during(wanted.name, change))
@@ -249,7 +251,10 @@ class JournalStore implements OpenStore {
     if (!isArtifactId(id))
       throw new MeshError('E_BAD_REQUEST', 'Cannot take objects: that is not the id of an artifact')
     const known = this.#catalog.row(id)
-    if (this.room(id) === 0) throw new MeshError('E_QUOTA', 'Cannot take objects: the quota is used up')
+    if (this.room(id) === 0)
+      throw new MeshError('E_QUOTA', 'Cannot take objects: the quota is used up', {
+        hint: 'Free room with `manyhands artifact rm` and `manyhands artifact gc`, or raise the quota in artifacts.*',
+      })
     return this.#stagings.open(
       id,
       known && (await this.repository(id)),
@@ -462,7 +467,9 @@ class JournalStore implements OpenStore {
   #state(id: string): ArtifactState {
     const state = this.#catalog.state(id)
     if (state !== undefined) return state
-    throw new MeshError('E_NOT_FOUND', 'Cannot find the artifact: none here has that id')
+    throw new MeshError('E_NOT_FOUND', 'Cannot find the artifact: none here has that id', {
+      hint: '`manyhands artifact ls` lists those that this node holds.',
+    })
   }
 
   #emit(event: ArtifactEvent): void {

@@ -14,7 +14,9 @@ export class Names {
   /** Holds a name while `work` makes it somebody's. @throws MeshError E_CONFLICT */
   async during<T>(name: string, work: () => Promise<T>): Promise<T> {
     if (this.#giving.has(name) || this.#catalog.idOf(name) !== undefined) {
-      throw new MeshError('E_CONFLICT', `Cannot name an artifact '${name}': another one here has that name`)
+      throw new MeshError('E_CONFLICT', `Cannot name an artifact '${name}': another one here has that name`, {
+        hint: 'Take another name, or remove that one first: manyhands artifact rm',
+      })
     }
     this.#giving.add(name)
     try {

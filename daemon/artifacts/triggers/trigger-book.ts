@@ -117,7 +117,9 @@ export class TriggerBook {
   async add(artifact: string, request: TriggerRequest, subject: string): Promise<TriggerView> {
     const rows = await this.#rows(artifact)
     if (rows.some(({ name }) => name === request.name))
-      throw new MeshError('E_CONFLICT', `Cannot add the trigger: "${request.name}" is there already`)
+      throw new MeshError('E_CONFLICT', `Cannot add the trigger: "${request.name}" is there already`, {
+        hint: 'Take another name, or remove it first: manyhands artifact trigger rm',
+      })
     if (rows.length >= MAX_TRIGGERS)
       throw new MeshError('E_OVERLOADED', `Cannot add the trigger: the artifact has ${MAX_TRIGGERS} already`, {
         hint: 'Remove those not in use',
@@ -149,7 +151,9 @@ export class TriggerBook {
   async remove(artifact: string, name: string): Promise<TriggerView[]> {
     const key = keyOf(artifact, name)
     if (this.#parts.journal.get('trigger', key) === undefined)
-      throw new MeshError('E_NOT_FOUND', `Cannot remove the trigger: the artifact has none named "${name}"`)
+      throw new MeshError('E_NOT_FOUND', `Cannot remove the trigger: the artifact has none named "${name}"`, {
+        hint: 'See those there are with: manyhands artifact trigger ls <artifact>',
+      })
     await this.#parts.journal.append({
       type: 'trigger.removed',
       body: Buffer.from(key),

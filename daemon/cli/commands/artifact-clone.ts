@@ -54,7 +54,7 @@ async function find({ mesh, output, signal }: Context, id: string): Promise<Arti
   const { artifacts } = await mesh()
   if (!output.json) output.note('fetching from the nearest holder')
   try {
-    return await artifacts.fetch(id, signal)
+    return await artifacts.fetch(id, { signal })
   } catch (error) {
     // What this node holds is worth cloning also when nobody else can be asked
     const alone = error instanceof ManyhandsError && ['E_UNREACHABLE', 'E_TIMEOUT', 'E_NOT_FOUND'].includes(error.code)

@@ -123,7 +123,7 @@ export async function importFrom(
   if (!output.json) output.note(`importing ${safeLine(url)}`)
   const made = await (await mesh()).artifacts.import(
     { url, ...(flags.name === undefined ? {} : { name: flags.name }) },
-    signal,
+    { signal },
   )
   await output.answer(made.view, () => safeLine(made.id))
 }
@@ -162,7 +162,9 @@ export async function replicate({ mesh, output }: Context, name: string, flags: 
   const mustInclude = named.map((who) => {
     const found = members.find((member) => member.id === who || member.name === who)
     if (found === undefined)
-      throw new ManyhandsError('E_NOT_FOUND', `Cannot replicate to "${who}": no member has that id or name`)
+      throw new ManyhandsError('E_NOT_FOUND', `Cannot replicate to "${who}": no member has that id or name`, {
+        hint: 'See those there are with: manyhands members',
+      })
     return found.id
   })
   const view = await (await open.artifact(name)).replicate({
@@ -189,7 +191,9 @@ export async function verify(
   if ((name === '') === (clone === undefined))
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot verify: either an artifact or --clone <folder> is wanted')
   const view =
-    clone === undefined ? await (await (await mesh()).artifact(name)).verify(signal) : await verifyArtifactClone(clone)
+    clone === undefined
+      ? await (await (await mesh()).artifact(name)).verify({ signal })
+      : await verifyArtifactClone(clone)
   await output.answer(view, () => verifyText(view, output.io.columns))
   return view.valid ? 0 : 65
 }

@@ -59,18 +59,19 @@ async function upForeground({ output, signal }: Context, options: DaemonOptions)
   }
   if (signal.aborted) onAbort()
   else signal.addEventListener('abort', onAbort, { once: true })
-  await tellStart(output, daemon.stopped)
+  await tellStart(output, options, daemon.stopped)
   await daemon.stopped
   return 0
 }
 
 /** A daemon that was asked to end while it still tells that it began has not failed: how it ends is what counts. */
-async function tellStart(output: Output, stopped: Promise<void>): Promise<void> {
+async function tellStart(output: Output, options: DaemonOptions, stopped: Promise<void>): Promise<void> {
   const ended = new AbortController()
   void stopped.finally(() => ended.abort()).catch(() => undefined)
   try {
     const status = await askStatus(ended.signal)
     await output.answer(status, () => upText(status))
+    tellName(output, options, status)
   } catch (error) {
     const stays = sleep(STAYS_MS, undefined, { ref: false }).then(() => {
       throw error
@@ -89,7 +90,17 @@ async function upDetached({ output, signal }: Context, options: DaemonOptions): 
   })
   child.unref()
   await output.answer(status, () => upText(status))
+  tellName(output, options, status)
   return 0
+}
+
+/** The name of a node stands in the member list since the node was made: one that is given later is not taken, and that is said. */
+function tellName(output: Output, { flags }: DaemonOptions, { name }: StatusView): void {
+  const wanted = flags['name'] ?? ''
+  if (wanted === '' || wanted === name) return
+  output.note(
+    `note: this node keeps its name, ${safeLine(name)}: a name is taken at the first start and at join, and stands in the signed member list since`,
+  )
 }
 
 async function firstAnswer(child: SpawnedDaemon, signal: AbortSignal): Promise<StatusView> {

@@ -1,5 +1,6 @@
 /** Every decision of the door to the outside. */
 import type { EgressEvent } from '../../../sdk/src/index.ts'
+import { connectionNotes } from '../connection-notes.ts'
 import type { Context } from '../context.ts'
 import type { Output } from '../io.ts'
 import { safeLine } from '../terminal.ts'
@@ -15,8 +16,7 @@ export async function log({ mesh, output, signal }: Context, flags: { readonly f
     return 0
   }
   try {
-    for await (const event of egress.log({ signal, onReconnect: () => output.note('connected again') }))
-      await tell(event, output)
+    for await (const event of egress.log({ signal, ...connectionNotes(output) })) await tell(event, output)
   } catch (error) {
     if (!signal.aborted) throw error
   }

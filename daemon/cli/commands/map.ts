@@ -1,11 +1,10 @@
 /** Runs a program over the lines of a file, on the whole mesh, and prints the results in the order of the lines. */
-import { createWriteStream } from 'node:fs'
-import { once } from 'node:events'
 import { ManyhandsError, type MapItem, type MapRun } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
 import { readJsonLines } from '../inputs.ts'
 import type { Output } from '../io.ts'
 import { nodeNames } from '../node-names.ts'
+import { OutFile } from '../out-file.ts'
 import { ProgressLine, progressText } from '../progress.ts'
 import { commonOptions, readProgram, type TaskFlags } from '../task-options.ts'
 import { safeJson, safeLine } from '../terminal.ts'
@@ -34,6 +33,8 @@ export async function map(context: Context, file: string, flags: MapFlags): Prom
   const mesh = await context.mesh()
   const line = new ProgressLine(output.io)
   const names = flags.progress || flags.out !== undefined ? await nodeNames(mesh) : new Map<string, string>()
+  // Before the work begins: a place that cannot be written must not leave it running
+  const out = flags.out === undefined ? undefined : await OutFile.open(flags.out)
   const run = mesh.map(program, readJsonLines(flags.inputs, context), {
     ...commonOptions(flags),
     fresh: flags.fresh,
@@ -41,29 +42,30 @@ export async function map(context: Context, file: string, flags: MapFlags): Prom
     signal,
     ...(flags.progress ? { onProgress: (progress) => line.show(progressText(progress, names)) } : {}),
   })
-  const failed = await writeResults(run, flags.out, output, line)
+  const failed = await writeResults(run, out, output, line)
   line.clear()
   await tellSummary(run, failed, flags, names, output)
   return failed > 0 ? 1 : 0
 }
 
-async function writeResults(run: MapRun, out: string | undefined, output: Output, line: ProgressLine): Promise<number> {
-  const file = out === undefined ? undefined : await openOut(out)
-  const write: WriteLine = async (text) => {
-    if (!file) return output.io.writeOut(`${text}\n`)
-    if (!file.write(`${text}\n`)) await once(file, 'drain')
-  }
+async function writeResults(
+  run: MapRun,
+  file: OutFile | undefined,
+  output: Output,
+  line: ProgressLine,
+): Promise<number> {
+  const write: WriteLine = (text) => (file ? file.write(`${text}\n`) : output.io.writeOut(`${text}\n`))
   try {
-    return await eachResult(run, write, file === undefined, output, line)
+    const failed = await eachResult(run, write, file === undefined, output, line)
+    await file?.close()
+    return failed
   } catch (error) {
     line.clear()
     // Whatever ended the reading: the nodes need not go on
     run.cancel()
     await run.tasks().catch(() => undefined)
+    await file?.close().catch(() => undefined)
     throw error
-  } finally {
-    file?.end()
-    if (file) await once(file, 'close')
   }
 }
 
@@ -109,17 +111,4 @@ async function tellSummary(
       progressText(progress, names),
     )
   } else if (flags.progress) output.note(progressText(progress, names))
-}
-
-async function openOut(path: string) {
-  const file = createWriteStream(path)
-  try {
-    await once(file, 'open')
-  } catch (error) {
-    throw new ManyhandsError('E_BAD_REQUEST', `Cannot write ${path}`, {
-      hint: 'Check the folder and its rights',
-      cause: error,
-    })
-  }
-  return file
 }

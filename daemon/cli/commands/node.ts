@@ -1,5 +1,6 @@
 /** What the node and the mesh look like: status, peers, capabilities, doctor, members, config, events; and invite, revoke, tokens. */
 import { type InviteView, ManyhandsError } from '../../../sdk/src/index.ts'
+import { connectionNotes } from '../connection-notes.ts'
 import type { Context } from '../context.ts'
 import { pairs, table } from '../table.ts'
 import { safeJson, safeLine } from '../terminal.ts'
@@ -103,7 +104,7 @@ function valueAt(config: unknown, key: string): unknown {
 export async function events({ mesh, output, signal }: Context): Promise<number> {
   const open = await mesh()
   try {
-    for await (const event of open.events({ signal, onReconnect: () => output.note('connected again') })) {
+    for await (const event of open.events({ signal, ...connectionNotes(output) })) {
       if (output.json) await output.jsonLine(event)
       else await output.line(meshEventText(event))
     }

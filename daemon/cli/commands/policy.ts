@@ -2,6 +2,7 @@
 import {
   type EgressSubject,
   ManyhandsError,
+  type MissingPart,
   type PolicyAnswer,
   type PolicyRule,
   type PolicyRuleInput,
@@ -174,12 +175,19 @@ function subjectOf(texts: readonly string[]): EgressSubject {
   )
 }
 
+function missingText({ kind, name }: MissingPart): string {
+  return kind === 'secret'
+    ? `secret ${safeLine(name)}: the request goes out without it; set it with: manyhands secret set ${safeLine(name)}`
+    : `handler ${safeLine(name)}: the request fails; write handlers/${safeLine(name)}.ts in the data folder (manyhands paths)`
+}
+
 function answerText(answer: PolicyAnswer, width: number | undefined): string {
   const why = { allowed: 'a rule allows it', denied: 'a rule denies it', 'no-rule': 'no rule allows it' }[answer.reason]
   const rows: readonly (readonly [string, string | undefined])[] = [
     ['decision', `${answer.decision}: ${why}`],
     ['rule', answer.rule && `${answer.rule.id}  ${ruleText(answer.rule)}`],
     ['tunnel', answer.tunnel],
+    ...(answer.missing ?? []).map((part) => ['missing', missingText(part)] as const),
   ]
   const head = pairs(rows.filter((row): row is readonly [string, string] => row[1] !== undefined))
   if (answer.considered.length === 0) return head

@@ -66,7 +66,10 @@ async function copyIn(box: Sandbox, from: string, to: string, context: Context, 
   const { signal } = context
   if (from === '-') return writeFile(box, standardInput(context), to, undefined, context, copied)
   const found = await stat(from).catch((cause: unknown) => {
-    throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${from}: there is no such file`, { cause })
+    throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${from}: there is no such file`, {
+      hint: 'See what is there with: manyhands sandbox ls <sandbox>:<folder>',
+      cause,
+    })
   })
   const place = to.endsWith('/') || to === '.' || (await isFolder(box, to)) ? join(to, basename(from)) : to
   if (!found.isDirectory()) return writeFile(box, await openFile(from), place, found.mode & 0o777, context, copied)

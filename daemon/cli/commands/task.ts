@@ -1,5 +1,6 @@
 /** The tasks of this node. */
 import { ManyhandsError, type TaskKind, type TaskState } from '../../../sdk/src/index.ts'
+import { connectionNotes } from '../connection-notes.ts'
 import type { Context } from '../context.ts'
 import { nodeNames } from '../node-names.ts'
 import { safeJson, safeLine } from '../terminal.ts'
@@ -47,7 +48,7 @@ export async function watch({ mesh, output, signal }: Context, id: string): Prom
   const node = await mesh()
   const names = output.json ? new Map<string, string>() : await nodeNames(node)
   try {
-    for await (const event of node.tasks.watch(id, { signal })) {
+    for await (const event of node.tasks.watch(id, { signal, ...connectionNotes(output) })) {
       if (output.json) await output.jsonLine(event)
       else await output.line(taskEventText(event, names))
       if (event.type === 'end') return event.task.state === 'completed' ? 0 : 1

@@ -9,7 +9,7 @@ export async function undo(
   flags: { readonly dryRun?: boolean },
 ): Promise<number> {
   const dryRun = flags.dryRun === true
-  const view = await (await mesh()).tasks.undo(task, dryRun)
+  const view = await (await mesh()).tasks.undo(task, { dryRun })
   await output.answer(view, () => undoText(view, dryRun))
   const refused = view.artifacts.some((one) => one.refused !== undefined)
   return refused ? 1 : 0

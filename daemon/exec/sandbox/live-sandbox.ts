@@ -232,7 +232,10 @@ export class LiveSandbox implements Sandbox {
   /** @throws MeshError E_NOT_FOUND */
   snapshotNamed(name: string): SnapshotRow {
     const found = this.#row.snapshots.find((one) => one.name === name)
-    if (!found) throw new MeshError('E_NOT_FOUND', `Cannot find the snapshot: there is none of the name ${name}`)
+    if (!found)
+      throw new MeshError('E_NOT_FOUND', `Cannot find the snapshot: there is none of the name ${name}`, {
+        hint: 'See those there are with: manyhands sandbox show <sandbox>',
+      })
     return found
   }
 
@@ -422,7 +425,10 @@ export class LiveSandbox implements Sandbox {
 
   #inTurn<T>(job: () => Promise<T>): Promise<T> {
     return this.#serial.run(async () => {
-      if (this.#removed) throw new MeshError('E_NOT_FOUND', 'Cannot use the sandbox: it was removed')
+      if (this.#removed)
+        throw new MeshError('E_NOT_FOUND', 'Cannot use the sandbox: it was removed', {
+          hint: 'Make a new one: manyhands sandbox create',
+        })
       try {
         return await job()
       } catch (error) {

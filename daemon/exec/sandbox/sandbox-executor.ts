@@ -237,7 +237,10 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     // Says whether there is no engine or it was lost.
     this.#link.client()
     const info = this.#link.info()
-    if (!info) throw new MeshError('E_NO_ENGINE', 'Cannot use sandboxes: no container engine was found on this node')
+    if (!info)
+      throw new MeshError('E_NO_ENGINE', 'Cannot use sandboxes: no container engine was found on this node', {
+        hint: 'Install and start Docker there, or name an engine in sandbox.engine; `manyhands doctor` says what was found',
+      })
     const image = await this.#images.resolve(spec.image)
     return recipeOf(spec, image, info, this.#policy)
   }
@@ -275,11 +278,17 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   async #reserve<T>({ owner, name }: Ownership, make: () => Promise<T>): Promise<T> {
     if (this.#closed) throw new MeshError('E_STOPPING', 'Cannot make the sandbox: the daemon is shutting down')
     if (this.#sandboxes.size + this.#reserved.size >= SANDBOX_BOUNDS.sandboxes)
-      throw new MeshError('E_OVERLOADED', `Cannot make the sandbox: this node has ${SANDBOX_BOUNDS.sandboxes} already`)
+      throw new MeshError(
+        'E_OVERLOADED',
+        `Cannot make the sandbox: this node has ${SANDBOX_BOUNDS.sandboxes} already`,
+        { hint: 'Remove some: manyhands sandbox ls, manyhands sandbox rm <sandbox>' },
+      )
     const key = JSON.stringify([owner, name ?? newId()])
     const taken = [...this.#sandboxes.values()].some(({ row }) => row.owner === owner && row.name === name)
     if (name !== undefined && (taken || this.#reserved.has(key)))
-      throw new MeshError('E_CONFLICT', `Cannot make the sandbox: there is one of the name ${name}`)
+      throw new MeshError('E_CONFLICT', `Cannot make the sandbox: there is one of the name ${name}`, {
+        hint: `Take another name, or remove that one first: manyhands sandbox rm ${name}`,
+      })
     this.#reserved.add(key)
     try {
       return await make()

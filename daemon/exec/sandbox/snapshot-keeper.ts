@@ -27,9 +27,13 @@ export class SnapshotKeeper {
   async take(row: SandboxRow, name: string): Promise<SnapshotRow> {
     checkName(name)
     if (row.snapshots.some((one) => one.name === name))
-      throw new MeshError('E_CONFLICT', `Cannot take the snapshot: there is one of the name ${name}`)
+      throw new MeshError('E_CONFLICT', `Cannot take the snapshot: there is one of the name ${name}`, {
+        hint: 'Take another name',
+      })
     if (row.snapshots.length >= SANDBOX_BOUNDS.snapshots)
-      throw new MeshError('E_CONFLICT', `Cannot take the snapshot: a sandbox has at most ${SANDBOX_BOUNDS.snapshots}`)
+      throw new MeshError('E_CONFLICT', `Cannot take the snapshot: a sandbox has at most ${SANDBOX_BOUNDS.snapshots}`, {
+        hint: 'Fork the sandbox and go on there, or begin a new one: its snapshots are its own',
+      })
     const { disk, root, bytes } = await this.copy(row, row.id, freshDisk(row))
     return { name, createdAt: Date.now(), bytes, disk, ...(root === undefined ? {} : { root }) }
   }

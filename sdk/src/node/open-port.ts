@@ -22,7 +22,12 @@ export async function openPort(dial: PortDialer, port: number): Promise<OpenPort
 function listen(server: Server, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) =>
-      reject(new ManyhandsError('E_CONFLICT', `Cannot listen on port ${port} of this host`, { cause })),
+      reject(
+        new ManyhandsError('E_CONFLICT', `Cannot listen on port ${port} of this host`, {
+          hint: 'Take another port, or 0 for any that is free',
+          cause,
+        }),
+      ),
     )
     server.listen(port, '127.0.0.1', () => {
       const address = server.address()

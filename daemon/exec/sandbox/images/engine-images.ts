@@ -72,7 +72,10 @@ export class EngineImages implements ImageStore {
     const as = splitName(checkImageName(name))
     if (onlyNew) await this.#demandFree(name)
     const { head, all } = await peek(tar)
-    if (head.length < 512) throw new MeshError('E_IMAGE', 'Cannot import the image: it is no tar')
+    if (head.length < 512)
+      throw new MeshError('E_IMAGE', 'Cannot import the image: it is no tar', {
+        hint: 'Give a tar of a root folder, or the output of `docker save`',
+      })
     const saved = isSavedImage(head)
     if (saved && onlyNew) throw savedRefused()
     const bounded = Readable.from(counted(all, options), { objectMode: false })

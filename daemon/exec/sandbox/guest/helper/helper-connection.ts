@@ -93,7 +93,9 @@ export class HelperConnection implements GuestConnection {
       this.#link.open(TO_GUEST.attach, 0, u32(LIMITS.guestWindowBytes, id), handler, LIMITS.guestWindowBytes)
     const process = new HelperProcess(this.#context(open), { argv: [`process ${id}`], stdin: 'stream', passive: true })
     if (await process.opened) return process
-    throw new MeshError('E_NOT_FOUND', `There is no background process ${id} in this sandbox`)
+    throw new MeshError('E_NOT_FOUND', `There is no background process ${id} in this sandbox`, {
+      hint: 'See those there are with: manyhands sandbox ps <sandbox>',
+    })
   }
 
   killAll(): Promise<void> {
