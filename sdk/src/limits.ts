@@ -37,6 +37,8 @@ export const LIMITS = {
   duplexSilenceMs: 20_000,
   /** Host functions of one task that run at once. */
   hostCalls: 1024,
+  /** Characters of the message of a failed host function; what is longer is cut. The daemon keeps as many bytes. */
+  hostErrorChars: 16 << 10,
   /** Body of one map request; larger maps travel as several. The daemon takes 32 MiB. */
   mapBodyBytes: 16 << 20,
   /** Inputs in one map request. */
