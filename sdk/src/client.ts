@@ -84,6 +84,7 @@ export class Client {
     if (lastEventId !== undefined) headers['last-event-id'] = lastEventId
     const joined = this.#joined(signal)
     const answer = await this.#transport.request({ method: 'GET', path, headers, budget: 'stream', signal: joined })
+    this.heard()
     if (answer.status !== 200) throw await refusal(answer)
     const type = answer.header('content-type') ?? ''
     if (type.startsWith('text/event-stream')) return answer

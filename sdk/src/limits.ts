@@ -16,6 +16,8 @@ export const LIMITS = {
   aliveMs: 20_000,
   /** After losing the daemon: how long a request that may be repeated is tried again, milliseconds. */
   reconnectMs: 15_000,
+  /** How long a call whose signal has aborted waits until its task is canceled, milliseconds. */
+  cancelMs: 2000,
   /** Requests waiting for the end of a task at once; further ones queue in the SDK. */
   waitingRequests: 256,
   /** Other requests at once. */
