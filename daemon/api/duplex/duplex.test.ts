@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { DUPLEX } from '../../../protocol/api.ts'
+import { FrameBatch } from '../../../protocol/duplex-frame.ts'
 import { openDuplex } from '../testing/duplex-client.ts'
 import { dial, startTestApi, type TestApi, type TestApiOptions } from '../testing/test-api.ts'
 import { DUPLEX_LIMITS } from './limits.ts'
@@ -137,6 +138,18 @@ describe('the duplex', () => {
     act(client)
     expect(json(await client.frame(0, type.problem))).toMatchObject({ code: 'E_PROTOCOL' })
     await client.closed
+  })
+
+  it('API-09 looks at nothing that came behind what ended the connection', async () => {
+    const api = await start()
+    const client = await openDuplex(api)
+    const batch = new FrameBatch()
+    batch.idText(9, type.call, 1, '1')
+    batch.text(10, type.run, '{"program":{"source":"host"},"input":"f","hostFunctions":["f"]}')
+    for (const part of batch.take()) client.socket.write(part)
+    await client.closed
+    expect(json(await client.frame(0, type.problem))).toMatchObject({ code: 'E_PROTOCOL' })
+    expect(api.tasks.callers).toEqual([])
   })
 
   it('API-09 bounds channels, open calls and their bytes with typed refusals', async () => {

@@ -35,7 +35,15 @@ export class DuplexWire {
   constructor(socket: Duplex, head: Buffer, heartbeatMs: number, events: WireEvents) {
     this.#socket = socket
     this.#events = events
-    const reader = new FrameReader(events.onFrame, events.onData)
+    // A chunk goes on behind the frame that ended the connection, and what it says there would have nobody who ends it
+    const reader = new FrameReader(
+      (channel, type, bytes, start, end) => {
+        if (!this.#ended) events.onFrame(channel, type, bytes, start, end)
+      },
+      (channel, lane, bytes) => {
+        if (!this.#ended) events.onData(channel, lane, bytes)
+      },
+    )
     const onData = (bytes: Buffer): void => {
       this.#silent = 0
       if (this.#ended) return
