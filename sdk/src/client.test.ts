@@ -76,6 +76,21 @@ describe('Client', () => {
     expect(requests.map((request) => request.headers['idempotency-key'])).toEqual(['k', 'k', 'k'])
   })
 
+  it('gives back the connection of an answer that announces too much', async () => {
+    let over = false
+    async function* body() {
+      try {
+        yield Buffer.from('{')
+      } finally {
+        over = true
+      }
+    }
+    const headers: Record<string, string> = { 'content-type': 'application/json', 'content-length': '99999999999' }
+    const { transport } = scripted([{ status: 200, header: (name) => headers[name], body: body() }])
+    await expect(new Client(transport).call('GET /v0/peers')).rejects.toMatchObject({ code: 'E_TOO_LARGE' })
+    expect(over).toBe(true)
+  })
+
   it('gives the problem as an error with all it says', async () => {
     const failure = { code: 'E_GUEST', message: 'no', file: 'a.js', line: 1 }
     const problem = {

@@ -3,7 +3,7 @@ import type { Problem, Routes } from '../../protocol/api.ts'
 import { ManyhandsError, problemError, protocolError } from './errors.ts'
 import { LIMITS } from './limits.ts'
 import { challengePath, newNonce } from './proof.ts'
-import { readBody } from './read-body.ts'
+import { discard, readBody } from './read-body.ts'
 import { type JsonRoute, problem, REPLIES } from './replies.ts'
 import { decodeText } from './shape.ts'
 import type { Transport, WireAnswer } from './transport.ts'
@@ -176,14 +176,6 @@ export async function refusal(answer: WireAnswer): Promise<ManyhandsError> {
     return protocolError(`Cannot read the answer: status ${answer.status} without a problem report`)
   }
   return problemError(decodeText<Problem>(problem, await readBody(answer, LIMITS.answerBytes), 'a problem report'))
-}
-
-/** Leaves the body unread; the connection closes. */
-async function discard(answer: WireAnswer): Promise<void> {
-  const iterator = answer.body[Symbol.asyncIterator]()
-  // A generator that never ran would not run its cleanup
-  await iterator.next().catch(() => undefined)
-  await iterator.return?.()
 }
 
 function splitRoute(route: JsonRoute): ['GET' | 'POST' | 'DELETE', string] {

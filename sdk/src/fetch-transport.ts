@@ -54,26 +54,35 @@ async function exchange(
     const init = { method, headers, signal, redirect: 'manual', credentials: 'omit', cache: 'no-store' } as const
     response = await fetch(new URL(request.path, base), body === undefined ? init : { ...init, body })
   } catch (error) {
-    if (signal.aborted) throw signal.reason
-    throw new ManyhandsError('E_UNREACHABLE', 'Cannot reach the daemon: the connection failed', {
-      hint: 'Check that it runs: manyhands status',
-      cause: error,
-    })
+    throw failed(error, signal)
   }
   return {
     // An opaque redirect has status 0; it is refused like any other redirect
     status: response.type === 'opaqueredirect' ? 302 : response.status,
     header: (name) => response.headers.get(name) ?? undefined,
-    body: pull(response),
+    body: pull(response, signal),
   }
 }
 
-async function* pull(response: Response): AsyncGenerator<Uint8Array> {
+/** `fetch` tells every loss as a TypeError of its own words. */
+function failed(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason
+  return new ManyhandsError('E_UNREACHABLE', 'Cannot reach the daemon: the connection failed', {
+    hint: 'Check that it runs: manyhands status',
+    cause: error,
+  })
+}
+
+async function* pull(response: Response, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const reader = response.body?.getReader()
   if (!reader) return
   try {
     for (;;) {
-      const read: { readonly done: boolean; readonly value?: Uint8Array | undefined } = await reader.read()
+      const read: { readonly done: boolean; readonly value?: Uint8Array | undefined } = await reader
+        .read()
+        .catch((error: unknown) => {
+          throw failed(error, signal)
+        })
       if (read.done || read.value === undefined) return
       yield read.value
     }
