@@ -3,7 +3,7 @@ import type { Problem, Routes } from '../../protocol/api.ts'
 import { ManyhandsError, problemError, protocolError } from './errors.ts'
 import { LIMITS } from './limits.ts'
 import { challengePath, newNonce } from './proof.ts'
-import { discard, readBody } from './read-body.ts'
+import { readBody } from './read-body.ts'
 import { type JsonRoute, problem, REPLIES } from './replies.ts'
 import { decodeText } from './shape.ts'
 import type { Transport, WireAnswer } from './transport.ts'
@@ -88,7 +88,7 @@ export class Client {
     if (answer.status !== 200) throw await refusal(answer)
     const type = answer.header('content-type') ?? ''
     if (type.startsWith('text/event-stream')) return answer
-    await discard(answer)
+    answer.leave()
     throw protocolError(`Cannot read events: the daemon sent "${type.slice(0, 80)}"`)
   }
 
@@ -158,7 +158,7 @@ async function readReply<R extends JsonRoute>(route: R, answer: WireAnswer): Pro
   if (answer.status < 200 || answer.status >= 300) throw await refusal(answer)
   const type = answer.header('content-type') ?? ''
   if (!/^application\/json(;|$)/.test(type)) {
-    await discard(answer)
+    answer.leave()
     throw protocolError(`Cannot read the answer to ${route}: the daemon sent "${type.slice(0, 80)}"`)
   }
   return decodeText(REPLIES[route], await readBody(answer, LIMITS.answerBytes), `the answer to ${route}`)
@@ -167,12 +167,12 @@ async function readReply<R extends JsonRoute>(route: R, answer: WireAnswer): Pro
 /** The error of an answer that is no success. */
 export async function refusal(answer: WireAnswer): Promise<ManyhandsError> {
   if (answer.status >= 300 && answer.status < 400) {
-    await discard(answer)
+    answer.leave()
     return protocolError('Cannot read the answer: the daemon redirects, which is never followed')
   }
   const type = answer.header('content-type') ?? ''
   if (!/^application\/(problem\+)?json(;|$)/.test(type)) {
-    await discard(answer)
+    answer.leave()
     return protocolError(`Cannot read the answer: status ${answer.status} without a problem report`)
   }
   return problemError(decodeText<Problem>(problem, await readBody(answer, LIMITS.answerBytes), 'a problem report'))

@@ -88,7 +88,12 @@ async function* readOnce(
   let timer = arm()
   try {
     const answer = await client.openStream(path, last, AbortSignal.any([signal, silence.signal]))
-    hooks.onOpen()
+    try {
+      hooks.onOpen()
+    } catch (error) {
+      answer.leave()
+      throw error
+    }
     const parser = new SseParser(LIMITS.eventBytes)
     for await (const bytes of answer.body) {
       clearTimeout(timer)

@@ -31,7 +31,11 @@ export function fetchTransport(base: URL, token: string): Transport {
         const headers = { ...request.headers, authorization: `Bearer ${token}` }
         const signal = AbortSignal.any([request.signal, closing.signal])
         const answer = await exchange(base, { ...request, headers, signal })
-        return { ...answer, body: releasing(answer.body, release) }
+        const leave = (): void => {
+          answer.leave()
+          release()
+        }
+        return { ...answer, body: releasing(answer.body, release), leave }
       } catch (error) {
         proof = undefined
         release()
@@ -61,6 +65,8 @@ async function exchange(
     status: response.type === 'opaqueredirect' ? 302 : response.status,
     header: (name) => response.headers.get(name) ?? undefined,
     body: pull(response, signal),
+    // One that is being read already ends with its reader
+    leave: () => void response.body?.cancel().catch(() => undefined),
   }
 }
 

@@ -5,7 +5,7 @@ import type { WireAnswer } from './transport.ts'
 /** @throws ManyhandsError E_TOO_LARGE, or E_PROTOCOL when it is not UTF-8 */
 export async function readBody(answer: WireAnswer, maxBytes: number): Promise<string> {
   if (Number(answer.header('content-length') ?? 0) > maxBytes) {
-    await discard(answer)
+    answer.leave()
     throw tooLong(maxBytes)
   }
   const chunks: Uint8Array[] = []
@@ -23,14 +23,6 @@ export async function readBody(answer: WireAnswer, maxBytes: number): Promise<st
   } catch (error) {
     throw protocolError('Cannot read the answer: it is not UTF-8', error)
   }
-}
-
-/** Leaves the body unread; the connection closes. */
-export async function discard(answer: WireAnswer): Promise<void> {
-  const iterator = answer.body[Symbol.asyncIterator]()
-  // A generator that never ran would not run its cleanup
-  await iterator.next().catch(() => undefined)
-  await iterator.return?.()
 }
 
 function tooLong(maxBytes: number): ManyhandsError {

@@ -28,6 +28,7 @@ const answer = (type: string, body: AsyncIterable<Uint8Array>): WireAnswer => ({
   status: 200,
   header: (name) => (name === 'content-type' ? type : undefined),
   body,
+  leave: () => undefined,
 })
 
 function json(value: unknown): WireAnswer {
