@@ -5,6 +5,7 @@ import { LIMITS } from './limits.ts'
 import { newChallenge } from './proof.ts'
 import { readBody } from './read-body.ts'
 import type { Transport, WireAnswer, WireRequest } from './transport.ts'
+import { unlessAborted } from './wait.ts'
 
 /** `fetch` hides its connections, so the proof is asked for again after each failure and not for each connection. */
 export function fetchTransport(base: URL, token: string): Transport {
@@ -27,7 +28,7 @@ export function fetchTransport(base: URL, token: string): Transport {
     async request(request) {
       const release = await budgets[request.budget].take(request.signal)
       try {
-        await (proof ??= prove())
+        await unlessAborted((proof ??= prove()), request.signal)
         const headers = { ...request.headers, authorization: `Bearer ${token}` }
         const signal = AbortSignal.any([request.signal, closing.signal])
         const answer = await exchange(base, { ...request, headers, signal })

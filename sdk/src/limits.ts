@@ -28,8 +28,8 @@ export const LIMITS = {
   queuedRequests: 65_536,
   /** Connections kept open without a request. */
   idleConnections: 16,
-  /** Calls of one session without an answer yet. */
-  sessionCalls: 65_536,
+  /** Calls of sessions without an answer yet: as many as the daemon takes on one connection. */
+  sessionCalls: 16_384,
   /** Bytes written to a duplex that the daemon has not taken yet. */
   duplexQueueBytes: 64 << 20,
   /** Runs without host functions on the duplex at once, and characters of one; others are requests. The daemon takes 256 channels. */

@@ -92,7 +92,10 @@ export class Session<Input = unknown, Output = unknown> {
     return this.#task.ended
   }
 
-  /** Calls the program. Rejects with ManyhandsError: the program's failure, E_OVERLOADED with 65,536 calls open, or the end of the session. */
+  /**
+   * Calls the program. Rejects with ManyhandsError: the program's failure, E_OVERLOADED with 16,384 calls or 64 MiB of inputs open on all
+   * sessions of the mesh, or when results are not taken, or the end of the session.
+   */
   call(input: Input): Promise<Output> {
     return new Promise<unknown>((resolve, reject) => {
       if (this.#over) return reject(this.#over)
