@@ -5,6 +5,7 @@ import type { Target } from '../../protocol/egress/evaluate.ts'
 import { canonicalHost } from '../../protocol/egress/host.ts'
 import type { AuditEntry, AuditLog } from '../egress/egress.ts'
 import { check } from './check.ts'
+import { type EventIds, eventIds } from './event-ids.ts'
 import type { EventSource, RouteTable } from './route.ts'
 import * as shape from './sandbox-schemas.ts'
 import type { ApiServices } from './services.ts'
@@ -16,6 +17,7 @@ const RECENT = 1_000
 const removed = { removed: true } as const
 
 export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<RouteTable, EgressNames> {
+  const ids = eventIds()
   return {
     'GET /v0/secrets': {
       access: 'read',
@@ -120,7 +122,7 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
       kind: 'events',
       summary: 'Decisions of the door: those remembered, then each as it is made; Last-Event-ID resumes',
       reply: shape.egressEvent,
-      handle: async ({ lastEventId }) => auditEvents((await egress()).audit, lastEventId),
+      handle: async ({ lastEventId }) => auditEvents((await egress()).audit, ids, lastEventId),
     },
   }
 }
@@ -161,11 +163,11 @@ function eventOf(entry: AuditEntry): EgressEvent {
   return check(shape.egressEvent, plain(entry), 'a line of the log')
 }
 
-function auditEvents(audit: AuditLog, lastEventId: string | undefined): EventSource<EgressEvent> {
-  const after = lastEventId !== undefined && /^\d{1,15}$/.test(lastEventId) ? Number(lastEventId) : 0
+function auditEvents(audit: AuditLog, ids: EventIds, lastEventId: string | undefined): EventSource<EgressEvent> {
+  const after = ids.numberIn(lastEventId)
   return {
     watch: (listener) => {
-      const tell = (entry: AuditEntry): void => listener(String(entry.sequence), eventOf(entry))
+      const tell = (entry: AuditEntry): void => listener(ids.of(entry.sequence), eventOf(entry))
       for (const entry of audit.recent(RECENT)) if (entry.sequence > after) tell(entry)
       return audit.on(tell)
     },

@@ -4,6 +4,7 @@ import { MeshError } from '../../protocol/errors.ts'
 import type { Tasks } from '../tasks/tasks.ts'
 import { artifactRoutes } from './artifact-routes.ts'
 import { egressRoutes } from './egress-routes.ts'
+import { type EventIds, eventIds } from './event-ids.ts'
 import * as reply from './reply-schemas.ts'
 import * as take from './request-schemas.ts'
 import type { AnyRow, RouteRow, RouteTable } from './route.ts'
@@ -23,6 +24,7 @@ export interface RouteParts {
 
 export function createRoutes({ services, tokens, version, openApi }: RouteParts): RouteTable {
   const { tasks } = services
+  const ids = eventIds()
   const known = (id: string): TaskView => {
     const task = tasks.get(id)
     if (task === undefined)
@@ -157,7 +159,7 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
       summary: 'Events of one task from its beginning; Last-Event-ID resumes',
       reply: reply.taskEvent,
       handle: ({ params, lastEventId }) => ({
-        watch: taskEvents(tasks, known(params.id).id, lastEventId),
+        watch: taskEvents(tasks, known(params.id).id, ids, lastEventId),
         isLast: (event) => event.type === 'end',
       }),
     },
@@ -252,10 +254,10 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
   }
 }
 
-function taskEvents(tasks: Tasks, id: string, lastEventId: string | undefined) {
-  const from = lastEventId !== undefined && /^\d{1,15}$/.test(lastEventId) ? Number(lastEventId) : 0
+function taskEvents(tasks: Tasks, id: string, ids: EventIds, lastEventId: string | undefined) {
+  const from = ids.numberIn(lastEventId)
   return (listener: (id: string, event: Parameters<Parameters<Tasks['watch']>[2]>[1]) => void): (() => void) =>
-    tasks.watch(id, from, (number, event) => listener(String(number), event))
+    tasks.watch(id, from, (at, event) => listener(ids.of(at), event))
 }
 
 /** The rows as a list, for what treats all alike. */

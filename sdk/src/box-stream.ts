@@ -19,6 +19,8 @@ export interface BoxPiece {
 /** Credit goes back in steps, to save frames. */
 const CREDIT_STEP = BOX.windowBytes / 4
 
+export type BoxSource = string | Uint8Array | AsyncIterable<Uint8Array>
+
 export class BoxStream implements ChannelListener {
   /** How it ended. Rejects with ManyhandsError when it was refused, failed or the connection was lost */
   readonly done: Promise<BoxDone>
@@ -36,6 +38,8 @@ export class BoxStream implements ChannelListener {
   #room: number = BOX.windowBytes
   #finished = false
   #writers: (() => void)[] = []
+  /** Ends the wait for a source */
+  #stopPump: () => void = () => undefined
 
   /** @param signal cancels the operation; its reason is what `done` rejects with */
   constructor(duplex: Duplex, open: BoxOpen, signal?: AbortSignal) {
@@ -56,6 +60,40 @@ export class BoxStream implements ChannelListener {
         throw this.#failure ?? new ManyhandsError('E_CONFLICT', 'Cannot write: the operation takes nothing more')
       this.#room -= piece.length
       this.#channel.sendData(0, piece)
+    }
+  }
+
+  /**
+   * Writes what comes from `source`, then finishes. Never rejects: what a source throws cancels the operation, and `done` rejects with it. Does not wait for a
+   * source that stands still once the operation is over.
+   */
+  async pump(source: BoxSource): Promise<void> {
+    const bytes = typeof source === 'string' ? new TextEncoder().encode(source) : source
+    try {
+      if (bytes instanceof Uint8Array) await this.write(bytes)
+      else await this.#writeAll(bytes)
+      this.finish()
+    } catch (error) {
+      this.#abandon(error, 'its input failed')
+    }
+  }
+
+  async #writeAll(source: AsyncIterable<Uint8Array>): Promise<void> {
+    const parts = source[Symbol.asyncIterator]()
+    let whole = false
+    try {
+      while (!this.#over) {
+        const part = await new Promise<IteratorResult<Uint8Array> | undefined>((resolve, reject) => {
+          this.#stopPump = () => resolve(undefined)
+          parts.next().then(resolve, reject)
+        })
+        whole = part?.done === true
+        if (part === undefined || part.done === true) return
+        await this.write(part.value)
+      }
+    } finally {
+      // Not waited for: one that stands still ends when it moves again
+      if (!whole) parts.return?.().catch(() => undefined)
     }
   }
 
@@ -133,13 +171,15 @@ export class BoxStream implements ChannelListener {
     this.#owed = 0
   }
 
-  readonly #onAbort = (): void => {
+  readonly #onAbort = (): void => this.#abandon(this.#signal?.reason, 'its signal aborted')
+
+  /** Cancels it and ends it here. Without effect when it is over. */
+  #abandon(reason: unknown, why: string): void {
     this.cancel()
-    const reason: unknown = this.#signal?.reason
     this.#end(
       reason instanceof Error
         ? reason
-        : new ManyhandsError('E_CANCELED', 'The operation was canceled', { cause: reason }),
+        : new ManyhandsError('E_CANCELED', `The operation was canceled: ${why}`, { cause: reason }),
     )
   }
 
@@ -155,6 +195,7 @@ export class BoxStream implements ChannelListener {
       this.#done.reject(failure)
     }
     this.#wake()
+    this.#stopPump()
     for (const go of this.#writers.splice(0)) go()
   }
 }

@@ -1,7 +1,7 @@
 /** What a run and a session on a duplex share: the frames that concern the task itself. */
 import type { RunOpen, SessionOpen, TaskEvent, TaskView } from '../../protocol/api.ts'
 import { type Channel, type ChannelListener, type Duplex, FRAME } from './duplex.ts'
-import { type ManyhandsError, problemError, protocolError } from './errors.ts'
+import { ManyhandsError, problemError, protocolError } from './errors.ts'
 import type { HostServer } from './host-functions.ts'
 import { logEvent, openReply, problem, taskView } from './replies.ts'
 import { decodeText } from './shape.ts'
@@ -16,13 +16,13 @@ export interface ChannelTaskOptions {
   /** Frames of type reply and callFailed */
   readonly onReply?: (type: number, id: number, text: string) => void
   /** Called once, before `ended` settles */
-  readonly onEnd?: (task: TaskView | undefined, error: ManyhandsError | undefined) => void
+  readonly onEnd?: (task: TaskView | undefined, error: Error | undefined) => void
 }
 
 export class ChannelTask implements ChannelListener {
   /** Rejects when the task was refused */
   readonly opened: Promise<string>
-  /** The ended task, whatever its state; rejects when it was refused or the connection was lost */
+  /** The ended task, whatever its state; rejects when it was refused, the connection was lost, or `onLog` threw */
   readonly ended: Promise<TaskView>
   readonly channel: Channel
   readonly #options: ChannelTaskOptions
@@ -62,7 +62,7 @@ export class ChannelTask implements ChannelListener {
       case FRAME.hostCall:
         return this.#options.host.serve(this.channel, id, text)
       case FRAME.log:
-        return this.#options.onLog?.(decodeText(logEvent, text, 'a log line'))
+        return this.#log(decodeText(logEvent, text, 'a log line'))
       case FRAME.opened:
         return this.#opened.resolve(decodeText(openReply, text, 'the reply to an open').task)
       case FRAME.end:
@@ -78,7 +78,17 @@ export class ChannelTask implements ChannelListener {
     this.#end(undefined, error)
   }
 
-  #end(task: TaskView | undefined, error: ManyhandsError | undefined): void {
+  /** A caller who cannot take a line ends this task; the connection, and all else on it, goes on. */
+  #log(line: LogEvent): void {
+    try {
+      this.#options.onLog?.(line)
+    } catch (error) {
+      this.cancel()
+      this.#end(undefined, error instanceof Error ? error : logError(error))
+    }
+  }
+
+  #end(task: TaskView | undefined, error: Error | undefined): void {
     this.channel.release()
     this.#options.onEnd?.(task, error)
     if (task) {
@@ -89,4 +99,8 @@ export class ChannelTask implements ChannelListener {
     this.#opened.reject(error)
     this.#ended.reject(error)
   }
+}
+
+function logError(cause: unknown): ManyhandsError {
+  return new ManyhandsError('E_CANCELED', 'The task was canceled: onLog threw', { cause })
 }

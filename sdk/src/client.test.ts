@@ -33,7 +33,12 @@ function json(value: unknown, status = 200, type = 'application/json'): WireAnsw
   async function* body() {
     yield Buffer.from(JSON.stringify(value))
   }
-  return { status, header: (name) => (name === 'content-type' ? type : undefined), body: body() }
+  return {
+    status,
+    header: (name) => (name === 'content-type' ? type : undefined),
+    body: body(),
+    leave: () => undefined,
+  }
 }
 
 const lost = new ManyhandsError('E_UNREACHABLE', 'lost')
@@ -74,6 +79,20 @@ describe('Client', () => {
     const call = new Client(transport).call('POST /v0/tasks', { json: '{}', key: 'k' })
     await expect(call).rejects.toMatchObject({ code: 'E_PROTOCOL' })
     expect(requests.map((request) => request.headers['idempotency-key'])).toEqual(['k', 'k', 'k'])
+  })
+
+  it('gives back the connection of an answer that announces too much', async () => {
+    let over = false
+    async function* body() {
+      yield await new Promise<Uint8Array>(() => undefined)
+    }
+    const leave = (): void => {
+      over = true
+    }
+    const headers: Record<string, string> = { 'content-type': 'application/json', 'content-length': '99999999999' }
+    const { transport } = scripted([{ status: 200, header: (name) => headers[name], body: body(), leave }])
+    await expect(new Client(transport).call('GET /v0/peers')).rejects.toMatchObject({ code: 'E_TOO_LARGE' })
+    expect(over).toBe(true)
   })
 
   it('gives the problem as an error with all it says', async () => {

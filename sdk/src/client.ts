@@ -84,10 +84,11 @@ export class Client {
     if (lastEventId !== undefined) headers['last-event-id'] = lastEventId
     const joined = this.#joined(signal)
     const answer = await this.#transport.request({ method: 'GET', path, headers, budget: 'stream', signal: joined })
+    this.heard()
     if (answer.status !== 200) throw await refusal(answer)
     const type = answer.header('content-type') ?? ''
     if (type.startsWith('text/event-stream')) return answer
-    await discard(answer)
+    answer.leave()
     throw protocolError(`Cannot read events: the daemon sent "${type.slice(0, 80)}"`)
   }
 
@@ -162,7 +163,7 @@ async function readReply<R extends JsonRoute>(route: R, answer: WireAnswer): Pro
   if (answer.status < 200 || answer.status >= 300) throw await refusal(answer)
   const type = answer.header('content-type') ?? ''
   if (!/^application\/json(;|$)/.test(type)) {
-    await discard(answer)
+    answer.leave()
     throw protocolError(`Cannot read the answer to ${route}: the daemon sent "${type.slice(0, 80)}"`)
   }
   return decodeText(REPLIES[route], await readBody(answer, LIMITS.answerBytes), `the answer to ${route}`)
@@ -171,23 +172,15 @@ async function readReply<R extends JsonRoute>(route: R, answer: WireAnswer): Pro
 /** The error of an answer that is no success. */
 export async function refusal(answer: WireAnswer): Promise<ManyhandsError> {
   if (answer.status >= 300 && answer.status < 400) {
-    await discard(answer)
+    answer.leave()
     return protocolError('Cannot read the answer: the daemon redirects, which is never followed')
   }
   const type = answer.header('content-type') ?? ''
   if (!/^application\/(problem\+)?json(;|$)/.test(type)) {
-    await discard(answer)
+    answer.leave()
     return protocolError(`Cannot read the answer: status ${answer.status} without a problem report`)
   }
   return problemError(decodeText<Problem>(problem, await readBody(answer, LIMITS.answerBytes), 'a problem report'))
-}
-
-/** Leaves the body unread; the connection closes. */
-async function discard(answer: WireAnswer): Promise<void> {
-  const iterator = answer.body[Symbol.asyncIterator]()
-  // A generator that never ran would not run its cleanup
-  await iterator.next().catch(() => undefined)
-  await iterator.return?.()
 }
 
 function splitRoute(route: JsonRoute): ['GET' | 'POST' | 'DELETE', string] {

@@ -5,7 +5,7 @@ import { LIMITS } from './limits.ts'
 import { problem } from './replies.ts'
 import { decodeText, type Shape } from './shape.ts'
 import { type ServerEvent, SseParser } from './sse.ts'
-import { backoffMs, delay, isLost } from './wait.ts'
+import { backoffMs, delay } from './wait.ts'
 
 export interface EventOptions {
   /** Ends the iteration by throwing its reason. @default none: until the loop is left */
@@ -18,43 +18,68 @@ export interface EventOptions {
   readonly onReconnect?: () => void
 }
 
-/** Never ends by itself. @throws ManyhandsError */
+/**
+ * Never ends by itself.
+ * @param instead asked for an event to go on with whenever there is no stream to be had, for as long as it takes. @default none: E_OVERLOADED after a while
+ * @throws ManyhandsError
+ */
 export async function* eventStream<T>(
   client: Client,
   path: string,
   shape: Shape<T>,
   options: EventOptions = {},
+  instead?: () => Promise<T | undefined>,
 ): AsyncGenerator<T> {
-  const signal = options.signal ?? client.signal
+  const signal = options.signal ? AbortSignal.any([options.signal, client.signal]) : client.signal
   const reconnectMs = options.reconnectMs ?? LIMITS.reconnectMs
   let last: string | undefined
-  let opened = false
+  let again = false
+  /** In a row */
   let failures = 0
+  /** The first of them, or when the daemon was there last */
   let since = 0
+  /** Whether the listener last heard that the connection is there */
   let isThere = true
-  const onOpen = (): void => {
-    isThere = true
-    if (opened) options.onReconnect?.()
+  const hooks: ReadHooks = {
+    onOpen() {
+      since = performance.now()
+      isThere = true
+      if (again) options.onReconnect?.()
+    },
+    // Also signs of life: a task may have nothing to tell for hours
+    onBytes() {
+      failures = 0
+    },
   }
   for (;;) {
+    let waits = false
     try {
-      for await (const event of readOnce(client, path, last, signal, onOpen)) {
-        opened = true
-        failures = 0
+      for await (const event of readOnce(client, path, last, signal, hooks)) {
         if (event.id !== undefined) last = event.id
         yield decodeText(shape, event.data, 'an event')
       }
     } catch (error) {
       if (signal.aborted) throw signal.reason
-      if (!mayResume(error, opened || failures > 0)) throw error
-      if (failures > 0 && performance.now() - since > reconnectMs) throw error
+      if (!(again && isGone(error)) && !mayResume(client, error)) throw error
+      waits = instead !== undefined && isOverloaded(error)
+      if (!waits && failures > 0 && performance.now() - since > reconnectMs) throw error
+      const event = waits ? await instead?.() : undefined
+      if (event !== undefined) yield event
+      if (waits) since = performance.now()
     }
-    if (isThere) options.onLost?.()
-    isThere = false
+    if (isThere && !waits) {
+      isThere = false
+      options.onLost?.()
+    }
     if (failures++ === 0) since = performance.now()
-    opened = true
+    again = true
     await delay(backoffMs(failures, 5000), signal)
   }
+}
+
+interface ReadHooks {
+  onOpen(): void
+  onBytes(): void
 }
 
 /** One connection, until it ends. Silence longer than the limit ends it too. */
@@ -63,7 +88,7 @@ async function* readOnce(
   path: string,
   last: string | undefined,
   signal: AbortSignal,
-  onOpen: () => void,
+  hooks: ReadHooks,
 ): AsyncGenerator<ServerEvent> {
   const silence = new AbortController()
   const arm = () =>
@@ -77,10 +102,16 @@ async function* readOnce(
   let timer = arm()
   try {
     const answer = await client.openStream(path, last, AbortSignal.any([signal, silence.signal]))
-    onOpen()
+    try {
+      hooks.onOpen()
+    } catch (error) {
+      answer.leave()
+      throw error
+    }
     const parser = new SseParser(LIMITS.eventBytes)
     for await (const bytes of answer.body) {
       clearTimeout(timer)
+      hooks.onBytes()
       for (const event of parser.feed(bytes)) {
         if (event.name === 'problem' || event.name === 'error')
           throw problemError(decodeText(problem, event.data, 'a problem'))
@@ -94,8 +125,14 @@ async function* readOnce(
 }
 
 /** A daemon that is gone, restarting, or dropped a reader that fell behind. */
-function mayResume(error: unknown, opened: boolean): boolean {
-  if (isLost(error)) return true
-  if (!(error instanceof ManyhandsError)) return false
-  return error.code === 'E_OVERLOADED' || error.code === 'E_RATE_LIMITED' || (opened && error.code === 'E_NOT_RUNNING')
+function mayResume(client: Client, error: unknown): boolean {
+  return isOverloaded(error) || client.mayReturn(error)
+}
+
+function isOverloaded(error: unknown): boolean {
+  return error instanceof ManyhandsError && (error.code === 'E_OVERLOADED' || error.code === 'E_RATE_LIMITED')
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof ManyhandsError && error.code === 'E_NOT_RUNNING'
 }

@@ -5,6 +5,7 @@ import { LIMITS } from './limits.ts'
 import { newChallenge } from './proof.ts'
 import { readBody } from './read-body.ts'
 import type { Transport, WireAnswer, WireRequest } from './transport.ts'
+import { unlessAborted } from './wait.ts'
 
 /** `fetch` hides its connections, so the proof is asked for again after each failure and not for each connection. */
 export function fetchTransport(base: URL, token: string): Transport {
@@ -27,11 +28,15 @@ export function fetchTransport(base: URL, token: string): Transport {
     async request(request) {
       const release = await budgets[request.budget].take(request.signal)
       try {
-        await (proof ??= prove())
+        await unlessAborted((proof ??= prove()), request.signal)
         const headers = { ...request.headers, authorization: `Bearer ${token}` }
         const signal = AbortSignal.any([request.signal, closing.signal])
         const answer = await exchange(base, { ...request, headers, signal })
-        return { ...answer, body: releasing(answer.body, release) }
+        const leave = (): void => {
+          answer.leave()
+          release()
+        }
+        return { ...answer, body: releasing(answer.body, release), leave }
       } catch (error) {
         proof = undefined
         release()
@@ -54,26 +59,37 @@ async function exchange(
     const init = { method, headers, signal, redirect: 'manual', credentials: 'omit', cache: 'no-store' } as const
     response = await fetch(new URL(request.path, base), body === undefined ? init : { ...init, body })
   } catch (error) {
-    if (signal.aborted) throw signal.reason
-    throw new ManyhandsError('E_UNREACHABLE', 'Cannot reach the daemon: the connection failed', {
-      hint: 'Check that it runs: manyhands status',
-      cause: error,
-    })
+    throw failed(error, signal)
   }
   return {
     // An opaque redirect has status 0; it is refused like any other redirect
     status: response.type === 'opaqueredirect' ? 302 : response.status,
     header: (name) => response.headers.get(name) ?? undefined,
-    body: pull(response),
+    body: pull(response, signal),
+    // One that is being read already ends with its reader
+    leave: () => void response.body?.cancel().catch(() => undefined),
   }
 }
 
-async function* pull(response: Response): AsyncGenerator<Uint8Array> {
+/** `fetch` tells every loss as a TypeError of its own words. */
+function failed(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason
+  return new ManyhandsError('E_UNREACHABLE', 'Cannot reach the daemon: the connection failed', {
+    hint: 'Check that it runs: manyhands status',
+    cause: error,
+  })
+}
+
+async function* pull(response: Response, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const reader = response.body?.getReader()
   if (!reader) return
   try {
     for (;;) {
-      const read: { readonly done: boolean; readonly value?: Uint8Array | undefined } = await reader.read()
+      const read: { readonly done: boolean; readonly value?: Uint8Array | undefined } = await reader
+        .read()
+        .catch((error: unknown) => {
+          throw failed(error, signal)
+        })
       if (read.done || read.value === undefined) return
       yield read.value
     }

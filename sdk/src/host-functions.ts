@@ -65,7 +65,7 @@ function readCall(text: string): { readonly name: string; readonly args: unknown
 
 function fail(channel: Channel, id: number, code: string, message: string): void {
   try {
-    channel.sendWithId(FRAME.hostFailed, id, JSON.stringify({ code, message }))
+    channel.sendWithId(FRAME.hostFailed, id, JSON.stringify({ code, message: message.slice(0, LIMITS.hostErrorChars) }))
   } catch {
     // The channel is gone, and the guest with it
   }

@@ -47,27 +47,12 @@ export class Images {
 
   async #run(open: BoxOpen, options: ImageOptions, tar?: AsyncIterable<Uint8Array>): Promise<ImageView> {
     const box = new BoxStream(await this.#duplex(options.signal), open, options.signal)
-    const sending = tar === undefined ? undefined : send(box, tar)
-    // A refusal is told below, by what comes back; of a signal, which ends both, the second has nobody who waits for it
-    sending?.catch(() => undefined)
+    if (tar !== undefined) void box.pump(tar)
     for await (const line of lines(box))
       options.onProgress?.(decodeText(imageProgress, line, 'the progress of an image'))
     const { image } = await box.done
-    await sending
     if (!image) throw protocolError('Cannot read the end of an operation: it names no image')
     return image
-  }
-}
-
-async function send(box: BoxStream, tar: AsyncIterable<Uint8Array>): Promise<void> {
-  try {
-    for await (const part of tar) await box.write(part)
-    box.finish()
-  } catch (error) {
-    box.cancel()
-    // Why the daemon refused it is what `done` says
-    await box.done
-    throw error
   }
 }
 

@@ -16,6 +16,8 @@ export const LIMITS = {
   aliveMs: 20_000,
   /** After losing the daemon: how long a request that may be repeated is tried again, milliseconds. */
   reconnectMs: 15_000,
+  /** How long a call whose signal has aborted waits until its task is canceled, milliseconds. */
+  cancelMs: 2000,
   /** Requests waiting for the end of a task at once; further ones queue in the SDK. */
   waitingRequests: 256,
   /** Other requests at once. */
@@ -26,8 +28,8 @@ export const LIMITS = {
   queuedRequests: 65_536,
   /** Connections kept open without a request. */
   idleConnections: 16,
-  /** Calls of one session without an answer yet. */
-  sessionCalls: 65_536,
+  /** Calls of sessions without an answer yet: as many as the daemon takes on one connection. */
+  sessionCalls: 16_384,
   /** Bytes written to a duplex that the daemon has not taken yet. */
   duplexQueueBytes: 64 << 20,
   /** Runs without host functions on the duplex at once, and characters of one; others are requests. The daemon takes 256 channels. */
@@ -37,6 +39,8 @@ export const LIMITS = {
   duplexSilenceMs: 20_000,
   /** Host functions of one task that run at once. */
   hostCalls: 1024,
+  /** Characters of the message of a failed host function; what is longer is cut. The daemon keeps as many bytes. */
+  hostErrorChars: 16 << 10,
   /** Body of one map request; larger maps travel as several. The daemon takes 32 MiB. */
   mapBodyBytes: 16 << 20,
   /** Inputs in one map request. */

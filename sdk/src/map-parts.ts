@@ -19,9 +19,10 @@ export async function* mapParts(
 ): AsyncGenerator<MapPart> {
   let texts: string[] = []
   let bytes = 0
+  let index = 0
   const encoder = new TextEncoder()
   for await (const input of inputs) {
-    const text = toJson(input, `input ${texts.length}`)
+    const text = toJson(input, `input ${index++}`)
     // Three bytes for each unit at most: only large inputs are worth measuring
     const size = text.length < 1024 ? text.length * 3 : encoder.encode(text).byteLength
     if (size > maxBytes) {

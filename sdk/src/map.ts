@@ -8,7 +8,8 @@ import { LIMITS } from './limits.ts'
 import { type Inputs, type MapPart, mapParts } from './map-parts.ts'
 import { compact, type LoadedProgram, newKey, programInput, type TaskOptions, toJson } from './program.ts'
 import { outputOf, type Tasks } from './tasks.ts'
-import { type Deferred, deferred } from './wait.ts'
+import { cancelTask, submitted } from './submitted.ts'
+import { type Deferred, deferred, unlessAborted } from './wait.ts'
 
 export interface MapOptions extends TaskOptions {
   /** A fresh isolate for every input. @default false: inputs on one node share a warm isolate */
@@ -33,7 +34,8 @@ const PARTS_AT_ONCE = 3
 const POLL_MS = 1000
 
 interface Part {
-  readonly task: TaskView
+  /** As last heard */
+  task: TaskView
   readonly count: number
   /** Counts news: progress or the end */
   readonly news: Latest<number>
@@ -42,7 +44,8 @@ interface Part {
 
 /**
  * Starts at once. Iterate it for the results in input order, as they come; a failed input is an item, not a throw. The results stay with the daemon until
- * they are read, so a slow reader holds one page. It throws when the map itself fails: refused, canceled, or past its deadline.
+ * they are read, so a slow reader holds one page. It throws when the map itself fails: refused, canceled, past its deadline, or its inputs or a callback
+ * threw; what of it still runs is then canceled.
  */
 export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> {
   readonly #client: Client
@@ -71,7 +74,7 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     this.#tasks = tasks
     this.#program = program
     this.#options = options
-    this.#finished = this.#drive(inputs).catch((error: unknown) => this.#fail(error))
+    this.#finished = this.#drive(inputs).catch((error: unknown) => this.#cancelWith(error))
     const { signal } = options
     const onAbort = (): void => this.#cancelWith(signal?.reason)
     if (signal?.aborted) onAbort()
@@ -122,10 +125,18 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   async #drive(inputs: Inputs): Promise<void> {
     const program = await this.#program
     const key = this.#options.key ?? newKey()
-    for await (const part of mapParts(inputs)) {
-      if (this.#running.size >= PARTS_AT_ONCE) await Promise.race(this.#running)
-      this.#throwIfStopped()
-      await this.#submit(program, part, `${key}:${this.#parts.length}`)
+    const parts = mapParts(inputs)
+    try {
+      for (;;) {
+        // A source may stand still for ever, which must not hold up a map that has failed
+        const next = await unlessAborted(parts.next(), this.#stop.signal)
+        if (next.done === true) break
+        if (this.#running.size >= PARTS_AT_ONCE) await Promise.race(this.#running)
+        this.#throwIfStopped()
+        await this.#submit(program, next.value, `${key}:${this.#parts.length}`)
+      }
+    } finally {
+      void parts.return(undefined).catch(() => undefined)
     }
     this.#allSubmitted = true
     this.#partAdded.resolve()
@@ -147,13 +158,15 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     })
     // The inputs are JSON text already
     const json = `${toJson(request, 'the request').slice(0, -1)},"inputs":${part.inputs}}`
-    const task = await this.#client.call('POST /v0/maps', { json, key, signal: this.#stop.signal })
+    const task = await submitted(this.#client, this.#client.call('POST /v0/maps', { json, key }), this.#stop.signal)
     const added: Part = { task, count: part.count, news: new Latest(0), end: undefined }
     this.#parts.push(added)
-    this.#showProgress()
-    const watching: Promise<void> = this.#follow(added).finally(() => this.#running.delete(watching))
-    watching.catch(() => undefined)
+    if (this.#failure) this.#canceling.push(this.#cancel(added))
+    const watching: Promise<void> = this.#follow(added)
+      .catch((error: unknown) => this.#cancelWith(error))
+      .finally(() => this.#running.delete(watching))
     this.#running.add(watching)
+    this.#showProgress()
     this.#partAdded.resolve()
     this.#partAdded = deferred()
   }
@@ -253,22 +266,24 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     if (this.#failure) throw this.#failure.error
   }
 
+  /** Fails the map, and cancels what of it has not ended. First cause wins. */
   #cancelWith(reason: unknown): void {
-    this.#fail(reason)
-    for (const part of this.#parts) {
-      // What cannot be canceled ends by its own limits
-      if (!part.end) this.#canceling.push(this.#tasks.cancel(part.task.id).catch(() => undefined))
-    }
+    if (this.#failure) return
+    this.#failure = { error: reason }
+    for (const part of this.#parts) if (!part.end) this.#canceling.push(this.#cancel(part))
     this.#stop.abort(reason)
-  }
-
-  /** First cause wins. */
-  #fail(error: unknown): void {
-    this.#failure ??= { error }
     this.#allSubmitted = true
     this.#partAdded.resolve()
     this.#progress.close()
     for (const part of this.#parts) part.news.close()
+  }
+
+  async #cancel(part: Part): Promise<void> {
+    try {
+      part.task = await cancelTask(this.#client, part.task.id)
+    } catch {
+      // What cannot be canceled ends by its own limits
+    }
   }
 }
 

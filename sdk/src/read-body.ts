@@ -4,7 +4,10 @@ import type { WireAnswer } from './transport.ts'
 
 /** @throws ManyhandsError E_TOO_LARGE, or E_PROTOCOL when it is not UTF-8 */
 export async function readBody(answer: WireAnswer, maxBytes: number): Promise<string> {
-  if (Number(answer.header('content-length') ?? 0) > maxBytes) throw tooLong(maxBytes)
+  if (Number(answer.header('content-length') ?? 0) > maxBytes) {
+    answer.leave()
+    throw tooLong(maxBytes)
+  }
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of answer.body) {

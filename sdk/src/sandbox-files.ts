@@ -1,6 +1,6 @@
 /** Files of a sandbox. Paths are absolute or relative to the workspace; a symbolic link anywhere in a path is refused (E_SYMLINK), and so is `..`. */
 import type { FileEntry, FileRequest, WatchEvent } from '../../protocol/api.ts'
-import { BoxStream } from './box-stream.ts'
+import { type BoxSource, BoxStream } from './box-stream.ts'
 import type { Client } from './client.ts'
 import { ManyhandsError } from './errors.ts'
 import type { BoxTarget } from './sandbox-process.ts'
@@ -61,27 +61,13 @@ export class SandboxFiles {
     await box.done
   }
 
-  /** Replaces the file in one step: readers see the old content or the new. Missing folders are made. */
-  async write(
-    path: string,
-    content: string | Uint8Array | AsyncIterable<Uint8Array>,
-    options: WriteOptions = {},
-  ): Promise<void> {
+  /** Replaces the file in one step: readers see the old content or the new. Missing folders are made. A source that throws leaves the file as it was. */
+  async write(path: string, content: BoxSource, options: WriteOptions = {}): Promise<void> {
     const { sandbox, duplex } = this.#target
     const { mode, signal } = options
     const open = { op: 'write' as const, sandbox, path, ...(mode === undefined ? {} : { mode }) }
     const box = new BoxStream(await duplex(signal), open, signal)
-    try {
-      if (typeof content === 'string') await box.write(new TextEncoder().encode(content))
-      else if (content instanceof Uint8Array) await box.write(content)
-      else for await (const part of content) await box.write(part)
-      box.finish()
-    } catch (error) {
-      // Why the daemon ended it says more than that it takes nothing more
-      box.cancel()
-      await box.done
-      throw error
-    }
+    void box.pump(content)
     await box.done
   }
 

@@ -1,6 +1,6 @@
 /** Commands in a sandbox: run to their end, held while they run, or left in the background. */
 import type { BoxDone, ExecEnd, ExecRequest, TerminalSize } from '../../protocol/api.ts'
-import { BoxStream } from './box-stream.ts'
+import { type BoxSource, BoxStream } from './box-stream.ts'
 import type { CallOptions } from './call-options.ts'
 import type { DuplexSource } from './duplex.ts'
 import { ManyhandsError, protocolError } from './errors.ts'
@@ -30,8 +30,8 @@ export interface ProcessOptions {
 }
 
 export interface ExecOptions extends ProcessOptions {
-  /** What it reads. @default nothing */
-  readonly stdin?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined
+  /** What it reads. A source that throws ends the command, and `exec` rejects with what it threw. @default nothing */
+  readonly stdin?: BoxSource | undefined
   /** Called with each piece as it comes; while a returned promise is open, the command waits. Then the result holds no output. @default collected */
   readonly stream?: ((piece: OutputPiece) => void | Promise<void>) | undefined
   /** It is ended beyond this many bytes of output. @default 16 MiB when collected, none when streamed */
@@ -127,31 +127,16 @@ export async function exec(target: BoxTarget, argv: readonly string[], options: 
   const maxOutputBytes = options.maxOutputBytes ?? (stream ? undefined : COLLECT_BYTES)
   const request = { ...requestOf(argv, options), stdin: stdin === undefined ? undefined : true, maxOutputBytes }
   const box = await openExec(target, compact<ExecRequest>(request), signal)
-  const feeding = stdin === undefined ? undefined : feed(box, stdin)
-  // A signal ends both: the one that is heard of second has nobody who waits for it
-  feeding?.catch(() => undefined)
+  // Input of a command that has ended is of no use to anyone, so nobody waits for it
+  if (stdin !== undefined) void box.pump(stdin)
   const collected: Record<OutputPiece['stream'], Uint8Array[]> = { stdout: [], stderr: [] }
   for await (const piece of pieces(box)) {
     if (stream) await stream(piece)
     else collected[piece.stream].push(piece.bytes)
   }
   const end = endOf(await box.done)
-  await feeding
   const exitCode = exitCodeOf(end)
   return { ok: exitCode === 0, exitCode, stdout: text(collected.stdout), stderr: text(collected.stderr), end }
-}
-
-/** Input of a command that has ended is of no use to anyone: its loss is no failure, but a source that throws is. */
-async function feed(box: BoxStream, input: string | Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
-  const source = typeof input === 'string' ? new TextEncoder().encode(input) : input
-  const write = (bytes: Uint8Array): Promise<boolean> =>
-    box.write(bytes).then(
-      () => true,
-      () => false,
-    )
-  if (source instanceof Uint8Array) await write(source)
-  else for await (const piece of source) if (!(await write(piece))) return
-  box.finish()
 }
 
 async function openExec(target: BoxTarget, request: ExecRequest, signal: AbortSignal | undefined): Promise<BoxStream> {

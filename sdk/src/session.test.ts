@@ -1,6 +1,7 @@
 /** A session whose node answers with anything: the calls it lies about fail, the others do not. */
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type Channel, type ChannelListener, type Duplex, FRAME } from './duplex.ts'
+import { ManyhandsError } from './errors.ts'
 import { Session } from './session.ts'
 
 let listener: ChannelListener
@@ -11,6 +12,13 @@ const channel: Channel = {
   sendData: () => undefined,
   sendCredit: () => undefined,
   release: () => undefined,
+}
+/** Never answers */
+const silent: Duplex = {
+  open: (_type, _body, given: ChannelListener) => {
+    listener = given
+    return channel
+  },
 }
 const duplex: Duplex = {
   open: (_type, _body, given: ChannelListener) => {
@@ -56,4 +64,40 @@ describe('SDK-07 a session on a hostile node', () => {
       expect(sent[1]).toEqual({ type: FRAME.hostResult, id: 2, text: '42' })
     },
   )
+})
+
+describe('Session.open()', () => {
+  it('rejects with the reason of its signal, also while no node has taken it, and has it canceled', async () => {
+    const stop = new AbortController()
+    const opening = Session.open(silent, program, { signal: stop.signal })
+    stop.abort(new Error('enough'))
+    await expect(opening).rejects.toThrow('enough')
+    expect(sent.map(({ type }) => type)).toEqual([FRAME.cancel])
+  })
+})
+
+describe('what a caller hands in', () => {
+  it('ends the session whose onLog throws, with what it threw, and not the connection', async () => {
+    const onLog = (): void => {
+      throw new Error('no paper')
+    }
+    const session = await Session.open(duplex, program, { onLog })
+    const call = session.call(1)
+    listener.onFrame(FRAME.log, 0, '{"type":"log","level":"info","text":"a line","node":"n1"}')
+    await expect(call).rejects.toThrow('no paper')
+    await expect(session.ended).rejects.toThrow('no paper')
+    expect(sent.map(({ type }) => type)).toEqual([FRAME.call, FRAME.cancel])
+  })
+
+  it('answers the guest also when a host function fails with more than fits in a frame', async () => {
+    const complain = (): never => {
+      throw new ManyhandsError('E_CONFLICT', 'no '.repeat(10 << 20))
+    }
+    await Session.open(duplex, program, { host: { complain } })
+    listener.onFrame(FRAME.hostCall, 1, '{"name":"complain","args":[]}')
+    await expect.poll(() => sent.length).toBe(1)
+    expect(sent[0]).toMatchObject({ type: FRAME.hostFailed, id: 1 })
+    expect(JSON.parse(sent[0]?.text ?? '')).toMatchObject({ code: 'E_CONFLICT' })
+    expect(sent[0]?.text.length).toBeLessThan(64 << 10)
+  })
 })

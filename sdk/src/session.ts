@@ -8,6 +8,7 @@ import { LIMITS } from './limits.ts'
 import { compact, type LoadedProgram, programInput, type TaskOptions, toJson } from './program.ts'
 import { jobFailure } from './replies.ts'
 import { decodeText, parseJson } from './shape.ts'
+import { unlessAborted } from './wait.ts'
 
 export interface SessionOptions extends TaskOptions {
   /** Functions of this process that the program calls as `await env.<name>(...)`. @default none */
@@ -31,7 +32,7 @@ export class Session<Input = unknown, Output = unknown> {
   readonly #locate: (failure: JobFailure) => JobFailure
   #taskId = ''
   #nextId = 1
-  #over: ManyhandsError | undefined
+  #over: Error | undefined
 
   private constructor(duplex: Duplex, program: LoadedProgram, options: SessionOptions) {
     const host = new HostServer(options.host ?? {})
@@ -72,7 +73,7 @@ export class Session<Input = unknown, Output = unknown> {
     const forget = (): void => signal?.removeEventListener('abort', onAbort)
     session.#task.ended.then(forget, forget)
     try {
-      session.#taskId = await session.#task.opened
+      session.#taskId = await unlessAborted(session.#task.opened, signal)
     } catch (error) {
       signal?.throwIfAborted()
       throw error instanceof ManyhandsError && error.failure ? failureError(session.#locate(error.failure)) : error
@@ -91,7 +92,10 @@ export class Session<Input = unknown, Output = unknown> {
     return this.#task.ended
   }
 
-  /** Calls the program. Rejects with ManyhandsError: the program's failure, E_OVERLOADED with 65,536 calls open, or the end of the session. */
+  /**
+   * Calls the program. Rejects with ManyhandsError: the program's failure, E_OVERLOADED with 16,384 calls or 64 MiB of inputs open on all
+   * sessions of the mesh, or when results are not taken, or the end of the session.
+   */
   call(input: Input): Promise<Output> {
     return new Promise<unknown>((resolve, reject) => {
       if (this.#over) return reject(this.#over)
@@ -140,7 +144,7 @@ export class Session<Input = unknown, Output = unknown> {
     }
   }
 
-  #onEnd(task: TaskView | undefined, error: ManyhandsError | undefined): void {
+  #onEnd(task: TaskView | undefined, error: Error | undefined): void {
     const reason = error ?? (task?.error ? failureError(this.#locate(task.error), task.id) : ended(task))
     this.#over = reason
     const waiting = [...this.#waiting.values()]

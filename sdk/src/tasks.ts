@@ -32,6 +32,7 @@ import {
   toJson,
 } from './program.ts'
 import { taskEvent } from './replies.ts'
+import { cancelTask, soon, submitted } from './submitted.ts'
 import { backoffMs, deferred, delay } from './wait.ts'
 
 export interface RunOptions extends TaskOptions {
@@ -73,6 +74,7 @@ export interface WaitOptions {
 
 /** Refusals that concern the duplex and not the task */
 const UNFIT: ReadonlySet<string> = new Set(['E_TOO_LARGE', 'E_OVERLOADED'])
+const ENDED: ReadonlySet<TaskState> = new Set(['completed', 'failed', 'canceled', 'rejected'])
 const NO_HOST = new HostServer({})
 
 export class Tasks {
@@ -105,7 +107,7 @@ export class Tasks {
       })
     }
     const loaded = await resolveProgram(program, this.#load)
-    return this.#submit(runRequest(loaded, options), options, true)
+    return this.#detached(runRequest(loaded, options), options)
   }
 
   /** Newest first. */
@@ -123,7 +125,7 @@ export class Tasks {
 
   /** Gives the task as it is after; ending takes a moment more, see `wait`. A task that has ended stays as it is. */
   cancel(id: string, { signal }: CallOptions = {}): Promise<TaskView> {
-    return this.#client.call('POST /v0/tasks/:id/cancel', { params: { id }, body: {}, signal })
+    return cancelTask(this.#client, id, signal)
   }
 
   /** Takes back, by new commits, what a task changed in artifacts of this node: all of it, or nothing and why. @throws ManyhandsError E_NOT_FOUND */
@@ -159,7 +161,14 @@ export class Tasks {
 
   /** The task once it has ended, whatever its state. */
   async wait(id: string, options: WaitOptions = {}): Promise<TaskView> {
-    for await (const event of this.watch(id, compact<EventOptions>({ signal: options.signal }))) {
+    const events = eventStream(
+      this.#client,
+      fillPath('/v0/tasks/:id/events', { id }),
+      taskEvent,
+      compact<EventOptions>({ signal: options.signal }),
+      () => this.#endOf(id, options),
+    )
+    for await (const event of events) {
       options.onEvent?.(event)
       if (event.type === 'log') options.onLog?.(event)
       if (event.type === 'end') return event.task
@@ -167,13 +176,24 @@ export class Tasks {
     throw protocolError('Cannot wait for the task: its events ended without an end')
   }
 
-  #submit(request: RunRequest, options: RunOptions, detach: boolean): Promise<TaskView> {
+  /** For who waits among more than there are streams for. Who wants to hear more than the end waits for a stream. */
+  async #endOf(id: string, { onLog, onEvent, signal }: WaitOptions): Promise<TaskEvent | undefined> {
+    if (onLog || onEvent) return undefined
+    const task = await this.#client.call('GET /v0/tasks/:id', { params: { id }, signal })
+    return ENDED.has(task.state) ? { type: 'end', task } : undefined
+  }
+
+  #submit(request: RunRequest, key: string, detach: boolean): Promise<TaskView> {
     return this.#client.call('POST /v0/tasks', {
       json: toJson({ ...request, detach }, 'the request'),
-      key: options.key ?? newKey(),
-      signal: options.signal,
+      key,
       waits: !detach,
     })
+  }
+
+  async #detached(request: RunRequest, { key, signal }: RunOptions): Promise<TaskView> {
+    signal?.throwIfAborted()
+    return submitted(this.#client, this.#submit(request, key ?? newKey(), true), signal)
   }
 
   async #toEnd(program: LoadedProgram, options: RunOptions): Promise<TaskView> {
@@ -181,12 +201,12 @@ export class Tasks {
     if (options.host !== undefined) return this.#withHost(request, options, new HostServer(options.host))
     // To cancel or to follow it, its id must be known before it ends
     if (options.signal === undefined && options.onLog === undefined) return this.#plain(request, options)
-    const task = await this.#submit(request, options, true)
+    const task = await this.#detached(request, options)
     try {
       return await this.wait(task.id, { onLog: options.onLog, signal: options.signal })
     } catch (error) {
-      // The caller gets the signal's reason; a cancel that fails leaves the task to its limits
-      if (options.signal?.aborted) await this.cancel(task.id).catch(() => undefined)
+      // The caller gets the signal's reason, or what its onLog threw; a cancel that fails leaves the task to its limits
+      if (options.signal?.aborted || !(error instanceof ManyhandsError)) await soon(this.#client, this.cancel(task.id))
       throw error
     }
   }
@@ -206,7 +226,7 @@ export class Tasks {
         this.#framed--
       }
     }
-    return this.#submit(request, { ...options, key }, false)
+    return this.#submit(request, key, false)
   }
 
   /** Undefined when there is no duplex, it was lost, or the request or its answer is too long for it. */
@@ -230,13 +250,17 @@ export class Tasks {
     const key = options.key ?? newKey()
     const open: RunOpen = { ...request, key, hostFunctions: host.names }
     toJson(open, 'the request')
-    const since = performance.now()
+    let since = 0
     for (let attempt = 0; ; attempt++) {
+      const began = performance.now()
       try {
         return await this.#attempt(open, options, host)
       } catch (error) {
         options.signal?.throwIfAborted()
-        if (!this.#client.mayReturn(error) || performance.now() - since > LIMITS.reconnectMs) throw error
+        const now = performance.now()
+        // It is the time without a daemon that counts, and not how long the program ran before
+        if (attempt === 0 || now - began > LIMITS.reconnectMs) since = now
+        if (!this.#client.mayReturn(error) || now - since > LIMITS.reconnectMs) throw error
         await delay(backoffMs(attempt, 1000), options.signal ?? this.#client.signal)
       }
     }

@@ -19,6 +19,8 @@ export interface WireAnswer {
   header(name: string): string | undefined
   /** Pulled: what is not read stays with the daemon. Leaving the loop early ends the connection. */
   readonly body: AsyncIterable<Uint8Array>
+  /** In place of reading the body: the connection ends, whatever it still has. Safe to call again. */
+  leave(): void
 }
 
 /**

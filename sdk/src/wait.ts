@@ -17,6 +17,20 @@ export function delay(ms: number, signal: AbortSignal): Promise<void> {
   })
 }
 
+/** `promise`, or a rejection with the signal's reason as soon as it aborts; what was waited for goes on unheard. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise
+  const aborted = deferred<never>()
+  const onAbort = (): void => aborted.reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
+  try {
+    return await Promise.race([promise, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
 /** Exponential from 50 ms to `maxMs` with full jitter, so that many clients of a restarted daemon do not return at one moment. */
 export function backoffMs(attempt: number, maxMs: number): number {
   return Math.random() * Math.min(maxMs, 50 * 2 ** Math.min(attempt, 16)) + 10

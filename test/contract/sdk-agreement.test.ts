@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { DUPLEX_LIMITS } from '../../daemon/api/duplex/limits.ts'
 import { openTokens } from '../../daemon/api/tokens.ts'
 import { EXIT } from '../../daemon/cli/exit.ts'
 import { resolvePaths } from '../../daemon/config/paths.ts'
@@ -23,6 +24,7 @@ import { sealEnvelope } from '../../protocol/receipt/dsse.ts'
 import { signerFromSeed } from '../../protocol/signing/signing.ts'
 import { verifyReceipt } from '../../sdk/src/index.ts'
 import { DUPLEX } from '../../sdk/src/duplex.ts'
+import { LIMITS } from '../../sdk/src/limits.ts'
 import { resolveDaemonPaths } from '../../sdk/src/node/paths.ts'
 import { newChallenge } from '../../sdk/src/proof.ts'
 
@@ -39,6 +41,10 @@ describe('the SDK and the daemon agree', () => {
         expect(resolveDaemonPaths(variables, uid, '/home/u')).toEqual({ socket, tokenFile })
       }),
     )
+  })
+
+  it('on how many calls may be open', () => {
+    expect(LIMITS.sessionCalls).toBe(DUPLEX_LIMITS.openCalls)
   })
 
   it('on how a daemon proves itself with each of its tokens, and with no other', async () => {

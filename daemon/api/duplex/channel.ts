@@ -81,6 +81,8 @@ export class ChannelOutput {
 
   #last(type: number, value: unknown): void {
     if (this.#closed) return
+    // It waits as the value it is: as a frame it would fill what is unsent
+    if (!this.wire.hasRoom('')) return this.wire.onceTaken(() => this.#last(type, value))
     try {
       this.json(type, value)
     } catch (error) {

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { DUPLEX } from '../../../protocol/api.ts'
+import { FrameBatch } from '../../../protocol/duplex-frame.ts'
 import { openDuplex } from '../testing/duplex-client.ts'
 import { dial, startTestApi, type TestApi, type TestApiOptions } from '../testing/test-api.ts'
 import { DUPLEX_LIMITS } from './limits.ts'
@@ -139,6 +140,18 @@ describe('the duplex', () => {
     await client.closed
   })
 
+  it('API-09 looks at nothing that came behind what ended the connection', async () => {
+    const api = await start()
+    const client = await openDuplex(api)
+    const batch = new FrameBatch()
+    batch.idText(9, type.call, 1, '1')
+    batch.text(10, type.run, '{"program":{"source":"host"},"input":"f","hostFunctions":["f"]}')
+    for (const part of batch.take()) client.socket.write(part)
+    await client.closed
+    expect(json(await client.frame(0, type.problem))).toMatchObject({ code: 'E_PROTOCOL' })
+    expect(api.tasks.callers).toEqual([])
+  })
+
   it('API-09 bounds channels, open calls and their bytes with typed refusals', async () => {
     const client = await openDuplex(await start())
     client.send(1, type.session, { program: { source: 'wait' } })
@@ -169,6 +182,29 @@ describe('the duplex', () => {
     await expect
       .poll(() => client.frames.filter((frame) => frame.type === type.reply).length, { timeout: 10_000 })
       .toBe(calls)
+    client.socket.destroy()
+  })
+
+  it('fails the calls whose results a client does not take, and ends its runs once it does, on a connection that lives on', async () => {
+    const client = await openDuplex(await start())
+    client.send(1, type.session, { program: { source: 'large' } })
+    await client.frame(1, type.opened)
+    client.socket.pause()
+    const calls = 100
+    for (let id = 0; id < calls; id++) client.sendId(1, type.call, id, '1')
+    const runs = Array.from({ length: 100 }, (_, index) => index + 2)
+    for (const channel of runs) client.send(channel, type.run, { program: { source: 'large' }, hostFunctions: [] })
+    const answers = () => client.frames.filter((frame) => frame.type === type.reply || frame.type === type.callFailed)
+    // The daemon has taken all of it long before
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    client.socket.resume()
+    await expect.poll(() => answers().length, { timeout: 10_000 }).toBe(calls)
+    const refused = answers().filter((frame) => frame.type === type.callFailed)
+    expect(refused.length).toBeLessThan(calls)
+    for (const frame of refused) expect(json(frame)).toMatchObject({ code: 'E_OVERLOADED' })
+    for (const channel of runs) expect(await client.frame(channel, type.end)).toBeDefined()
+    client.sendId(1, type.call, calls, '1')
+    await expect.poll(() => answers().at(-1)).toMatchObject({ id: calls, type: type.reply })
     client.socket.destroy()
   })
 

@@ -35,6 +35,12 @@ export class HostCalls {
             `Cannot call "${name}": ${DUPLEX_LIMITS.openHostCalls} calls wait for an answer`,
           ),
         )
+      if (!this.#wire.hasRoom(argsJson))
+        return reject(
+          new MeshError('E_OVERLOADED', `Cannot call "${name}": the client does not take what was sent before`, {
+            retryAfterMs: 1_000,
+          }),
+        )
       // Ids are u32; one that still waits after four thousand million others is not a case
       this.#last = (this.#last + 1) % 0x1_0000_0000
       const id = this.#last

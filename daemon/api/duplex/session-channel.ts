@@ -15,6 +15,13 @@ import { HostCalls } from './host-calls.ts'
 
 const { type } = DUPLEX
 
+/** One call fails rather than everything on the connection */
+const UNTAKEN: JobFailure = Object.freeze({
+  code: 'E_OVERLOADED',
+  message: 'Cannot return the result: the client does not take the results before it',
+  hint: 'Make fewer calls with large results at once, or take what comes sooner',
+})
+
 export function openSession(
   open: SessionOpen,
   subject: string,
@@ -123,6 +130,7 @@ class SessionChannel implements Channel {
 
   #reply(id: number, outputJson: string): void {
     if (!this.#settle(id) || this.#out.closed) return
+    if (!this.#out.wire.hasRoom(outputJson)) return this.#refuse(id, UNTAKEN)
     try {
       this.#out.wire.idText(this.#out.id, type.reply, id, outputJson)
     } catch {

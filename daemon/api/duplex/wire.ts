@@ -28,6 +28,8 @@ export class DuplexWire {
   #flushDue = false
   #ended = false
   #paused = false
+  /** What waits until the client has taken something */
+  #later: (() => void)[] = []
   /** Heartbeats since the client was last heard or took something */
   #silent = 0
 
@@ -35,7 +37,15 @@ export class DuplexWire {
   constructor(socket: Duplex, head: Buffer, heartbeatMs: number, events: WireEvents) {
     this.#socket = socket
     this.#events = events
-    const reader = new FrameReader(events.onFrame, events.onData)
+    // A chunk goes on behind the frame that ended the connection, and what it says there would have nobody who ends it
+    const reader = new FrameReader(
+      (channel, type, bytes, start, end) => {
+        if (!this.#ended) events.onFrame(channel, type, bytes, start, end)
+      },
+      (channel, lane, bytes) => {
+        if (!this.#ended) events.onData(channel, lane, bytes)
+      },
+    )
     const onData = (bytes: Buffer): void => {
       this.#silent = 0
       if (this.#ended) return
@@ -58,6 +68,17 @@ export class DuplexWire {
   /** Bytes the client has not taken */
   get queued(): number {
     return this.#socket.writableLength + this.#batch.bytes
+  }
+
+  /** Whether the client keeps up well enough for a text of this size. */
+  hasRoom(text: string): boolean {
+    const most = DUPLEX_LIMITS.answerBytes - this.queued
+    return text.length * 3 <= most || Buffer.byteLength(text) <= most
+  }
+
+  /** Called once, when the client has taken something. Not at all when the connection ends. */
+  onceTaken(listener: () => void): void {
+    this.#later.push(listener)
   }
 
   /** @throws MeshError E_TOO_LARGE when it does not fit in a frame */
@@ -119,6 +140,7 @@ export class DuplexWire {
 
   #resume(): void {
     this.#silent = 0
+    for (const listener of this.#later.splice(0)) listener()
     if (!this.#paused || this.#ended) return
     this.#paused = false
     this.#socket.resume()
@@ -132,6 +154,7 @@ export class DuplexWire {
   #end(error: MeshError): void {
     if (this.#ended) return
     this.#ended = true
+    this.#later = []
     clearInterval(this.#heart)
     this.#events.onEnd(error)
     this.#socket.end()

@@ -80,6 +80,8 @@ export function createFakeTasks(): FakeTasks {
     switch (source) {
       case 'echo':
         return input
+      case 'large':
+        return LARGE
       case 'fail':
         throw new MeshError('E_GUEST', 'the guest threw')
       case 'log':
@@ -165,6 +167,8 @@ export function createFakeTasks(): FakeTasks {
   }
 }
 
+const LARGE = 'x'.repeat(1 << 20)
+
 function startSession(
   entry: Entry,
   source: string,
@@ -179,6 +183,7 @@ function startSession(
     task: entry.view,
     call(id, inputJson) {
       if (source === 'wait') return
+      if (source === 'large') return callbacks.onReply(id, JSON.stringify(LARGE))
       if (source === 'fail') return callbacks.onCallFailed(id, { code: 'E_GUEST', message: 'the guest threw' })
       if (source !== 'host') return callbacks.onReply(id, inputJson)
       callbacks.onHostCall?.(String(JSON.parse(inputJson)), '[1]', entry.stop.signal).then(

@@ -5,6 +5,7 @@
 import { Client } from '../client.ts'
 import { ManyhandsError } from '../errors.ts'
 import { Mesh } from '../mesh.ts'
+import { unlessAborted } from '../wait.ts'
 import { DuplexConnection } from './duplex-connection.ts'
 import { httpTransport, type NodeTransport } from './http-transport.ts'
 import type { Endpoint } from './lane.ts'
@@ -71,18 +72,21 @@ function urlEndpoint(text: string | URL): Endpoint {
 function keptDuplex(transport: NodeTransport, closing: AbortSignal) {
   let current: Promise<DuplexConnection> | undefined
   let open: DuplexConnection | undefined
+  const make = async (): Promise<DuplexConnection> => {
+    try {
+      open = await DuplexConnection.connect(transport, closing)
+      if (closing.aborted) open.close()
+      return open
+    } finally {
+      current = undefined
+    }
+  }
   const get = async (signal?: AbortSignal): Promise<DuplexConnection> => {
     signal?.throwIfAborted()
     if (open && !open.lost) return open
     // Shared, so it does not end with the signal of the first who asked
-    current ??= DuplexConnection.connect(transport, closing)
-    try {
-      open = await current
-    } finally {
-      current = undefined
-    }
-    signal?.throwIfAborted()
-    return open
+    current ??= make()
+    return unlessAborted(current, signal)
   }
   return { get, close: () => open?.close() }
 }

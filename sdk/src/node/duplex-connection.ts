@@ -11,6 +11,8 @@ import { FrameWriter } from './frame-writer.ts'
 import type { NodeTransport } from './http-transport.ts'
 import { lostError } from './lane.ts'
 
+/** Few and small, and what is there cannot end without them: they leave also when nothing else may */
+const ALWAYS: ReadonlySet<number> = new Set([FRAME.cancel, FRAME.finish, FRAME.hostFailed])
 const WITH_ID: ReadonlySet<number> = new Set([FRAME.reply, FRAME.callFailed, FRAME.hostCall])
 
 export class DuplexConnection implements Duplex {
@@ -73,7 +75,7 @@ export class DuplexConnection implements Duplex {
         this.#writer.data(channel, FRAME.data, lane, bytes)
       },
       sendCredit: (bytes) => {
-        this.#admit(4)
+        if (this.#lost) throw this.#lost
         this.#writer.frame(channel, FRAME.credit, bytes, '')
       },
       release: () => {
@@ -90,7 +92,8 @@ export class DuplexConnection implements Duplex {
   }
 
   #send(channel: number, type: number, id: number, text: string): void {
-    this.#admit(text.length)
+    if (!ALWAYS.has(type)) this.#admit(text.length)
+    else if (this.#lost) throw this.#lost
     this.#writer.frame(channel, type, id, text)
   }
 

@@ -68,6 +68,11 @@ export function httpTransport(endpoint: Endpoint, token: string): NodeTransport 
     }
   }
 
+  const leaving = (lane: Lane, release: () => void) => (): void => {
+    lane.close()
+    release()
+  }
+
   return {
     async request(request: WireRequest): Promise<WireAnswer> {
       if (closed) throw closedError()
@@ -76,7 +81,8 @@ export function httpTransport(endpoint: Endpoint, token: string): NodeTransport 
       try {
         lane = await take(request.signal, request.fresh === true)
         const answer = await lane.request(request)
-        return { status: answer.status, header: answer.header, body: lending(lane, answer.body, release) }
+        const { status, header } = answer
+        return { status, header, body: lending(lane, answer.body, release), leave: leaving(lane, release) }
       } catch (error) {
         lane?.close()
         release()

@@ -189,6 +189,7 @@ function toAnswer(response: http.IncomingMessage): WireAnswer {
       return typeof value === 'string' ? value : value?.[0]
     },
     body: pull(response),
+    leave: () => void response.destroy(),
   }
 }
 
