@@ -10,7 +10,7 @@ function settled(rate: number): number {
   return pace.bytes
 }
 
-test('what may be on the way takes half a second, within bounds', () => {
+test('F11: what may be on the way takes half a second, within bounds', () => {
   expect(settled(100_000)).toBe(MOST)
   expect(settled(125)).toBeCloseTo(62_500, -2)
   expect(settled(8)).toBe(16 << 10)
