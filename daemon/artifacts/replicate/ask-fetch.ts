@@ -91,22 +91,27 @@ class Forked extends Error {
 
 async function attempt(order: FetchOrder, options: FetchOptions, suspects: ReadonlySet<string>): Promise<Adopted> {
   const dog = new Watchdog('Fetching an artifact', options.idleMs ?? 30_000, order.signal)
+  let intake: Promise<PackIntake> | undefined
   // Ready when the objects come; what it fails of comes up then
-  const intake = PackIntake.open(options.store, order.artifact, dog.signal)
-  intake.catch(() => undefined)
+  const openIntake = (): Promise<PackIntake> => {
+    intake ??= PackIntake.open(options.store, order.artifact, dog.signal)
+    intake.catch(() => undefined)
+    return intake
+  }
   try {
-    return await onStream(order, options, suspects, { dog, intake })
+    return await onStream(order, options, suspects, { dog, openIntake })
   } catch (error) {
     throw dog.signal.aborted ? dog.signal.reason : error
   } finally {
-    await intake.then((opened) => opened.close()).catch(() => undefined)
+    await intake?.then((opened) => opened.close()).catch(() => undefined)
     dog.stop()
   }
 }
 
 interface Means {
   readonly dog: Watchdog
-  readonly intake: Promise<PackIntake>
+  /** The first call opens it, which holds up this process for some milliseconds. */
+  readonly openIntake: () => Promise<PackIntake>
 }
 
 async function onStream(
@@ -135,7 +140,7 @@ class Fetch {
   readonly #suspects: ReadonlySet<string>
   readonly #stream: ByteStream
   readonly #dog: Watchdog
-  readonly #intake: Promise<PackIntake>
+  readonly #openIntake: () => Promise<PackIntake>
   readonly #packets: PacketReader
 
   constructor(
@@ -143,14 +148,14 @@ class Fetch {
     options: FetchOptions,
     suspects: ReadonlySet<string>,
     stream: ByteStream,
-    { dog, intake }: Means,
+    { dog, openIntake }: Means,
   ) {
     this.#order = order
     this.#options = options
     this.#suspects = suspects
     this.#stream = stream
     this.#dog = dog
-    this.#intake = intake
+    this.#openIntake = openIntake
     this.#packets = new PacketReader(alive(stream.chunks(), dog, options.transfers))
   }
 
@@ -166,6 +171,8 @@ class Fetch {
     }
     try {
       await this.#stream.write(Buffer.concat([packet(encodeMessage(header)), FLUSH]), this.#dog.signal)
+      // While the peer reads that and looks for its records
+      void this.#openIntake()
       const taken = await this.#records()
       if (taken.length === 0) {
         await this.#stream.end(this.#dog.signal)
@@ -176,6 +183,7 @@ class Fetch {
       await this.#stream.end(this.#dog.signal)
       failpoint('artifact.fetch.before-adopt')
       const texts = taken.map(({ sealed }) => sealed.text)
+
       return await store.adopt(artifact, texts, { ...pack, signal: this.#dog.signal })
     } finally {
       await this.#packets.close()
@@ -186,7 +194,7 @@ class Fetch {
     const { store } = this.#options
     // Asked for at once: what comes before the intake is ready waits on the stream
     await this.#stream.write(fetchRequest({ wants, haves }), this.#dog.signal)
-    const intake = await this.#intake
+    const intake = await this.#openIntake()
     const maxBytes = store.room(this.#order.artifact)
     return intake.take({ pack: readPack(this.#packets), wants, complete, maxBytes })
   }
