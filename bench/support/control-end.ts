@@ -14,13 +14,23 @@ export interface Round {
   readonly inFlight: number
 }
 
+const tell = (doing: Promise<unknown>): void => {
+  doing.then(
+    (value) => process.send?.(value),
+    (error: unknown) => {
+      console.error(error)
+      process.exit(1)
+    },
+  )
+}
+
+async function ready(call: () => Promise<unknown>): Promise<'ready'> {
+  process.on('message', ({ calls, inFlight }: Round) => tell(rate(calls, inFlight, call)))
+  return 'ready'
+}
+
 process.on('disconnect', () => process.exit())
-process.once('message', async ({ path, given, where }: EndOrder) => {
+process.once('message', ({ path, given, where }: EndOrder) => {
   const { answer, ask } = CONTROL_PATHS[path]
-  if (where === undefined) return process.send?.(await answer(given))
-  const call = await ask(where, given)
-  process.on('message', async ({ calls, inFlight }: Round) => {
-    process.send?.(await rate(calls, inFlight, call))
-  })
-  return process.send?.('ready')
+  tell(where === undefined ? answer(given) : ask(where, given).then(ready))
 })
