@@ -114,6 +114,14 @@ describe('the label index', () => {
 })
 
 describe('holders that come and go', () => {
+  test('two that take a copy at the same time hear of each other', async () => {
+    const [a, b, c] = await meshOf('memory', 3)
+    const { id } = await a.store.create({ name: 'notes' })
+    await commitFile(a, id, 'hello')
+    await Promise.all([b, c].map((node) => node.replication.clone(id)))
+    await eventually('each knows the other', () => b.replication.knows(id, c.id) && c.replication.knows(id, b.id))
+  })
+
   test('the copy of a lost holder is made anew elsewhere, and given up when it comes back', async () => {
     const [a, b, c, d] = await meshOf('memory', 4)
     const { id } = await a.store.create({ name: 'notes', settings: copies(3, 3) })

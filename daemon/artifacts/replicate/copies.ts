@@ -12,6 +12,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { MeshNet } from '../../net/mesh-net.ts'
 import type { ArtifactStore } from '../store/artifact-store.ts'
 import { fetchArtifact } from './ask-fetch.ts'
+import { FreshCopies } from './fresh-copies.ts'
 import { GivingUp } from './giving-up.ts'
 import type { HeldArtifacts } from './held.ts'
 import type { HoldingBook } from './holding-book.ts'
@@ -64,6 +65,7 @@ export class Copies {
   readonly #options: CopiesOptions
   readonly #taking = new Map<string, Promise<void>>()
   readonly #givingUp: GivingUp
+  readonly #fresh = new FreshCopies()
 
   constructor(options: CopiesOptions) {
     this.#options = options
@@ -87,6 +89,14 @@ export class Copies {
     handle(ARTIFACT_METHODS.find, (artifact, peer) => this.#answerFind(artifact, peer))
     handle(ARTIFACT_METHODS.hold, (artifact, peer) => this.#answerHold(artifact, peer))
     handle(ARTIFACT_METHODS.release, (artifact, peer) => this.#givingUp.answer(artifact, peer))
+  }
+
+  /** The peer knows that this node holds it. */
+  async told(artifact: string, peer: string): Promise<void> {
+    const { held, onCopy, signal } = this.#options
+    if (!this.#fresh.asks(artifact, peer)) return
+    const found = await this.#askOne(peer, artifact, AbortSignal.any([signal, AbortSignal.timeout(FIND_MS)]))
+    if (held.has(artifact)) onCopy(artifact, found, found.holders)
   }
 
   /** Asks the peer to take a copy. @throws MeshError its refusal, E_UNREACHABLE, E_TIMEOUT */
@@ -180,6 +190,7 @@ export class Copies {
       { net, store, isMember, transfers, ...(idleMs === undefined ? {} : { idleMs }) },
     )
     await book.keep(holding, text)
+    this.#fresh.came(artifact)
     onCopy(artifact, { holding, text }, holders)
   }
 

@@ -305,6 +305,7 @@ export class Replication {
   }
 
   #told(artifact: string, peer: string, told: 'known' | 'unknown' | 'lost'): void {
+    if (told === 'known') this.#background.run(() => this.#copies.told(artifact, peer))
     if (told === 'unknown') this.#background.run(() => this.#hearing.gone(artifact, peer))
     // A broken link is noticed by itself; on one that stands it is tried again when the next tick comes
     if (told === 'lost' && this.#links.link(peer) !== undefined) {
