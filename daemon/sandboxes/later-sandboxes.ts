@@ -38,7 +38,8 @@ export class LaterSandboxes {
   start(artifacts: ArtifactSource, isolates: Pick<Executor, 'run'>): void {
     this.#started = true
     this.#make(artifacts, isolates).then(this.#made.resolve, (error: unknown) => {
-      this.#options.setting.logger.error({ err: error }, 'this node has no sandboxes and no door')
+      const isOver = error instanceof MeshError && error.code === 'E_STOPPING'
+      if (!isOver) this.#options.setting.logger.error({ err: error }, 'this node has no sandboxes and no door')
       this.#made.reject(error)
     })
   }

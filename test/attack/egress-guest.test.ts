@@ -228,7 +228,7 @@ describe.skipIf(found.engine === undefined)('in a container without a network', 
     const end = Date.now() + 15_000
     while (
       kit.egress.state().restarts === restarts ||
-      !(await inside(`wget -q -O - http://web.test:${port}/`)).includes('again')
+      !(await inside(`wget -T 3 -q -O - http://web.test:${port}/`)).includes('again')
     ) {
       if (Date.now() > end) throw new Error('it did not come back')
       await new Promise((resolve) => setTimeout(resolve, 100))

@@ -206,7 +206,7 @@ async function askStatus(signal: AbortSignal): Promise<StatusView> {
   const { connect } = await import('../../../sdk/src/index.ts')
   const mesh = await connect({ signal })
   try {
-    return await mesh.status()
+    return await mesh.status({ signal })
   } finally {
     await mesh.close()
   }
