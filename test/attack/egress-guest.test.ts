@@ -228,13 +228,13 @@ describe.skipIf(found.engine === undefined)('in a container without a network', 
     const end = Date.now() + 15_000
     while (
       kit.egress.state().restarts === restarts ||
-      !(await inside(`wget -T 3 -q -O - http://web.test:${port}/`)).includes('again')
+      !(await inside(`timeout 3 wget -q -O - http://web.test:${port}/`)).includes('again')
     ) {
       if (Date.now() > end) throw new Error('it did not come back')
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
     await door.close()
-    expect(await inside(`wget -T 2 -q -O - http://web.test:${port}/ && echo reached`)).not.toContain('again')
+    expect(await inside(`timeout 3 wget -q -O - http://web.test:${port}/ && echo reached`)).not.toContain('again')
   })
 
   test('where the network cannot be entered it says so', async () => {
