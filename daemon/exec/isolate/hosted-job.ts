@@ -96,9 +96,12 @@ export class HostedJob implements GuestOwner {
     if (!this.#session) arm(this.#context.now(), 0, this.#job.input)
     try {
       await root.evaluate()
+      // Taken before it is asked: an entry that ends while the answer is on its way may be the last
+      let next = this.#nextEntry
       let state = await this.#takeMain()
       while (state === 'pending') {
-        await this.#nextEntry.promise
+        await next.promise
+        next = this.#nextEntry
         state = await this.#takeMain()
       }
       return state === '' ? undefined : { failure: failureFromRaw(state, this.#job.program) }

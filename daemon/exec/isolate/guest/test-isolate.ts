@@ -37,7 +37,8 @@ export class TestIsolate {
   #timer: NodeJS.Timeout | undefined
   #nextId = 0
   #loaded = false
-  #stepped: ((error?: { readonly thrown: unknown }) => void) | undefined
+  /** Settles with the next timer or host call */
+  #stepped = Promise.withResolvers<{ readonly thrown: unknown } | undefined>()
 
   constructor(program: Program | string, options: TestOptions = {}) {
     this.#program = typeof program === 'string' ? singleModule(program) : program
@@ -59,9 +60,13 @@ export class TestIsolate {
     const { root } = this.start
     try {
       await root.evaluate()
+      // Taken before it is asked: a step that ends while the answer is on its way may be the last
+      let next = this.#stepped
       let state = await this.#enter('main', root.namespace.derefInto())
       while (state === 'pending') {
-        await this.#nextStep()
+        const step = await next.promise
+        if (step !== undefined) throw step.thrown
+        next = this.#stepped
         state = await this.#enter('main', root.namespace.derefInto())
       }
       return state === '' ? undefined : failureFromRaw(state, this.#program)
@@ -72,23 +77,22 @@ export class TestIsolate {
     }
   }
 
-  /** The end of the next timer or host call; rejects with what the program's loading rejected with. */
-  #nextStep(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#stepped = (error) => (error === undefined ? resolve() : reject(error.thrown))
-    })
+  /** A timer or host call has ended, perhaps with what the program's loading rejected with. */
+  #ended(step?: { readonly thrown: unknown }): void {
+    this.#stepped.resolve(step)
+    this.#stepped = Promise.withResolvers()
   }
 
   /** Enters; a rejected promise that nobody waits for comes out here, and belongs to the loading while that lasts. */
   async step(kind: string, ...args: unknown[]): Promise<string> {
     try {
       const answer = await this.#enter(kind, ...args)
-      this.#stepped?.()
+      this.#ended()
       return answer
     } catch (thrown) {
       if (this.isolate.isDisposed) throw thrown
       if (this.#loaded) this.logs.push(`error: ${uncaughtLine(thrown, this.#program)}`)
-      this.#stepped?.({ thrown })
+      this.#ended({ thrown })
       return ''
     }
   }
