@@ -1,3 +1,5 @@
+import { MOST_WITHHELD_BYTES } from './withheld-credit.ts'
+
 /**
  * How much of bulk streams may be on the way to a peer. What is sent on a slow link waits behind all that was sent before: behind a full window of 2 MiB a heartbeat
  * over 1 Mbit/s takes 16 seconds, and leases end. So a writer keeps no more on the way than the peer takes in `TARGET_MS`, judged by what it took while a
@@ -8,8 +10,8 @@
 const TARGET_MS = 500
 /** On the way at first, bytes: the link is not known yet. */
 const FIRST_BYTES = 32 << 10
-/** However slow the link; more than what is withheld of credit (withheld-credit.ts), or nobody would ever go on. */
-const LEAST_BYTES = 16 << 10
+/** However slow the link. Half of it may be credit that the peer withholds, and with the other half a writer goes on. */
+const LEAST_BYTES = 2 * MOST_WITHHELD_BYTES
 /** A shorter wait says that the peer is fast, but not that it is slow: its credit comes in steps. Milliseconds */
 const TELLING_MS = 50
 

@@ -1,7 +1,8 @@
 /**
  * Looks at the headers of a yamux connection before the muxer does, and says when a peer abuses what the muxer itself allows:
  * it answers every ping and every stream beyond its limit, keeps a frame until it is complete whatever length was announced, adds up window updates
- * without bound, and ignores the end of streams that do not exist. Header, 12 bytes: version, type, flags (2), stream id (4), length (4), big endian; a data frame (type 0) is followed by `length` bytes.
+ * without bound, and ignores the end of streams that do not exist.
+ * Header, 12 bytes: version, type, flags (2), stream id (4), length (4), big endian; a data frame (type 0) is followed by `length` bytes.
  * See https://github.com/hashicorp/yamux/blob/master/spec.md
  */
 const HEADER_BYTES = 12

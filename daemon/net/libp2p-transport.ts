@@ -3,15 +3,15 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import type { Libp2p } from 'libp2p'
 import { MeshError } from '../../protocol/errors.ts'
 import { byUsefulness, resolveAddresses } from './addresses.ts'
+import { BulkPace } from './bulk-pace.ts'
+import { Libp2pByteStream } from './byte-stream.ts'
 import { LabelIndex } from './label-index.ts'
 import { Libp2pWire } from './libp2p-wire.ts'
 import { JOIN_PROTOCOL } from './mesh-core.ts'
-import { BulkPace } from './bulk-pace.ts'
 import type { ByteStream, Gate } from './mesh-net.ts'
 import { STREAM_WINDOW_BYTES } from './muxer.ts'
 import { createNode } from './node.ts'
 import type { NetConfig } from './net-config.ts'
-import { Libp2pByteStream } from './streams.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 import type { Wire } from './wire.ts'
 
@@ -36,6 +36,7 @@ export class Libp2pTransport implements Transport {
   readonly #served = new Map<string, Set<Connection>>()
   /** Open connections of peers that may only join */
   readonly #joining = new Map<string, Set<Connection>>()
+  /** How fast each connection takes bulk */
   readonly #paces = new WeakMap<Connection, BulkPace>()
   #events: TransportEvents | undefined
 

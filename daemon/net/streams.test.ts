@@ -124,3 +124,19 @@ test('waiting for room ends with the signal, and with the stream', async () => {
   stream.abort(new Error('enough'))
   await expect(stuck).rejects.toMatchObject({ code: 'E_UNREACHABLE' })
 })
+
+test('writes that are longer than may be on the way go one after the other', async () => {
+  const lengths = [300_000, 1, 0, 200_000]
+  const got: Buffer[] = []
+  const served = Promise.withResolvers<void>()
+  serve(b, async (stream) => {
+    for await (const chunk of stream.chunks()) got.push(Buffer.from(chunk))
+    served.resolve()
+  })
+  const stream = await a.openStream(b.self, PROTOCOL)
+  await Promise.all(lengths.map((length, index) => stream.write(new Uint8Array(length).fill(index + 1))))
+  await stream.end()
+  await served.promise
+  const wanted = Buffer.concat(lengths.map((length, index) => Buffer.alloc(length, index + 1)))
+  expect(Buffer.concat(got).equals(wanted)).toBe(true)
+})
