@@ -4,8 +4,8 @@
  */
 import { manyhands } from '../../proto/gen/wire.js'
 import { LIMITS } from '../../protocol/limits.ts'
-import { WritePace } from '../identity/write-pace.ts'
 import type { Journal } from '../journal/journal.ts'
+import { WritePace } from '../journal/write-pace.ts'
 
 export const DISCOVERY_RECORDS = ['node.boot', 'peer.address'] as const
 
@@ -14,7 +14,6 @@ export class AddressBook {
   readonly #addresses = new Map<string, readonly string[]>()
   /** Given by the operator or the invite: never replaced by what others say, so that no hostile answer can cut us off from them */
   readonly #pinned = new Map<string, readonly string[]>()
-
   readonly #pace: WritePace
 
   /** @param now monotonic milliseconds */

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Journal } from '../journal/journal.ts'
-import { WritePace } from './write-pace.ts'
+import { WritePace } from '../journal/write-pace.ts'
 
 export interface HelloInfo {
   readonly instance: number
@@ -26,7 +26,6 @@ export class HelloKeeper {
   readonly #heard = new Map<string, number>()
   /** Runs of each peer, the one that spoke last at the end */
   readonly #instances = new Map<string, number[]>()
-
   readonly #pace: WritePace
 
   /** @param now monotonic milliseconds */

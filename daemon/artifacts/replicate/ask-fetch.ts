@@ -183,7 +183,6 @@ class Fetch {
       await this.#stream.end(this.#dog.signal)
       failpoint('artifact.fetch.before-adopt')
       const texts = taken.map(({ sealed }) => sealed.text)
-
       return await store.adopt(artifact, texts, { ...pack, signal: this.#dog.signal })
     } finally {
       await this.#packets.close()

@@ -4,8 +4,8 @@
  */
 
 /** Of each the peers that were asked; the oldest is forgotten. */
-const MAX_COPIES = 256
-const MAX_ASKED = 64
+export const MAX_COPIES = 256
+export const MAX_ASKED = 64
 
 export class FreshCopies {
   readonly #asked = new Map<string, Set<string>>()

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { AddressBook, DISCOVERY_RECORDS } from '../discovery/address-book.ts'
-import { MemoryJournal } from '../journal/memory-journal.ts'
-import { HelloKeeper } from './hello-keeper.ts'
-import { MEMBERSHIP_RECORDS } from './membership-store.ts'
+import { HelloKeeper } from '../identity/hello-keeper.ts'
+import { MEMBERSHIP_RECORDS } from '../identity/membership-store.ts'
+import { MemoryJournal } from './memory-journal.ts'
 import { PEER_WRITE_MS } from './write-pace.ts'
 
 const newJournal = () => new MemoryJournal({ types: [...MEMBERSHIP_RECORDS, ...DISCOVERY_RECORDS] })
