@@ -109,8 +109,8 @@ async function* untilAborted(stream: Readable, signal: AbortSignal): AsyncGenera
   }
 }
 
-/** What the file system says, in words; anything else as it is. */
-function unreadable(path: string, error: unknown): unknown {
+/** What the file system says of a file that the user named, in words; anything else as it is. */
+export function unreadable(path: string, error: unknown): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EISDIR') return error
   const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : 'it is a folder'

@@ -14,6 +14,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import { failpoint } from '../../failpoint.ts'
 import type { Journal, TableWrite } from '../../journal/journal.ts'
 import { Turns } from '../store/turns.ts'
+import { FREE_ROOM } from '../store/usage.ts'
 import type { DoorStore } from './door-store.ts'
 import { type DiskFile, fileOf, incomingPath, lookAt, moveIn, names, read, receive } from './lfs-disk.ts'
 import type { DoorLimits } from './limits.ts'
@@ -71,7 +72,7 @@ export class LfsStore {
     const room = this.#store.room(artifact)
     if (size > room)
       return new MeshError('E_QUOTA', `Cannot take the file: ${size} bytes, there is room for ${room}`, {
-        hint: 'Free room with `manyhands artifact rm` and `manyhands artifact gc`, or raise the quota in artifacts.*',
+        hint: FREE_ROOM,
       })
     return undefined
   }

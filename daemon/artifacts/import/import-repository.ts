@@ -7,6 +7,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactView, NewArtifact } from '../store/artifact-store.ts'
 import { type GitCall, type GitLimits, runGit } from '../store/git-process.ts'
 import type { OpenStore } from '../store/journal-store.ts'
+import { FREE_ROOM } from '../store/usage.ts'
 import { checkUpstream, readListing, type Resolve, type Upstream } from './upstream.ts'
 
 export interface ImportParts {
@@ -93,9 +94,7 @@ async function fetchInto(
       throw new MeshError(
         'E_QUOTA',
         `Cannot import: the repository has ${bytes} bytes, and there is room for ${room}`,
-        {
-          hint: 'Free room with `manyhands artifact rm` and `manyhands artifact gc`, or raise the quota in artifacts.*',
-        },
+        { hint: FREE_ROOM },
       )
     const moves = [...(await fetched(staging.path))].map(([ref, oid]) => ({ ref, old: null, new: oid }))
     if (moves.length === 0) throw new MeshError('E_PROTOCOL', 'Cannot import: the server sent none of its refs')

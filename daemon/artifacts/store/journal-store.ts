@@ -49,7 +49,7 @@ import type { StoreOptions } from './store-options.ts'
 import { type ArtifactState, defaultBranchOf, headsOf, shownRefs, viewOf } from './state.ts'
 import { checkTips } from './tips.ts'
 import { Turns } from './turns.ts'
-import { DEFAULT_QUOTAS, Usage } from './usage.ts'
+import { DEFAULT_QUOTAS, FREE_ROOM, Usage } from './usage.ts'
 import { openWholePack, type WholePack } from './whole-pack.ts'
 
 export { ARTIFACT_RECORDS } from './rows.ts'
@@ -252,9 +252,7 @@ class JournalStore implements OpenStore {
       throw new MeshError('E_BAD_REQUEST', 'Cannot take objects: that is not the id of an artifact')
     const known = this.#catalog.row(id)
     if (this.room(id) === 0)
-      throw new MeshError('E_QUOTA', 'Cannot take objects: the quota is used up', {
-        hint: 'Free room with `manyhands artifact rm` and `manyhands artifact gc`, or raise the quota in artifacts.*',
-      })
+      throw new MeshError('E_QUOTA', 'Cannot take objects: the quota is used up', { hint: FREE_ROOM })
     return this.#stagings.open(
       id,
       known && (await this.repository(id)),

@@ -28,6 +28,10 @@ export const DEFAULT_QUOTAS: Quotas = {
   nodeArtifacts: 2_000_000,
 }
 
+/** What to do about E_QUOTA */
+export const FREE_ROOM =
+  'Free room with `manyhands artifact rm` and `manyhands artifact gc`, or raise the quota in artifacts.*'
+
 export interface Change {
   readonly agent?: string | undefined
   readonly artifacts: number
@@ -166,7 +170,7 @@ function refuseAbove(whose: string, what: string, wanted: number, most: number):
     'E_QUOTA',
     `Cannot store this: the ${whose} would hold ${wanted} ${what}, at most ${most} are allowed`,
     {
-      hint: 'Remove what is no longer needed, or raise the quota in the configuration.',
+      hint: FREE_ROOM,
       details: { quota: `${whose}.${what}`, wanted, most },
     },
   )

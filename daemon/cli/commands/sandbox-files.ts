@@ -5,7 +5,7 @@ import { basename, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type FileEntry, ManyhandsError, type Sandbox } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
-import { openFile, standardInput } from '../inputs.ts'
+import { openFile, standardInput, unreadable } from '../inputs.ts'
 import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { formatSize } from '../units.ts'
@@ -66,10 +66,7 @@ async function copyIn(box: Sandbox, from: string, to: string, context: Context, 
   const { signal } = context
   if (from === '-') return writeFile(box, standardInput(context), to, undefined, context, copied)
   const found = await stat(from).catch((cause: unknown) => {
-    throw new ManyhandsError('E_NOT_FOUND', `Cannot read ${from}: there is no such file`, {
-      hint: 'See what is there with: manyhands sandbox ls <sandbox>:<folder>',
-      cause,
-    })
+    throw unreadable(from, cause)
   })
   const place = to.endsWith('/') || to === '.' || (await isFolder(box, to)) ? join(to, basename(from)) : to
   if (!found.isDirectory()) return writeFile(box, await openFile(from), place, found.mode & 0o777, context, copied)

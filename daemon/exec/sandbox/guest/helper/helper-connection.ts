@@ -1,6 +1,6 @@
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { errnoError } from '../errno.ts'
+import { errnoError, noSuchProcess } from '../errno.ts'
 import type {
   BackgroundView,
   ByteDuplex,
@@ -93,9 +93,7 @@ export class HelperConnection implements GuestConnection {
       this.#link.open(TO_GUEST.attach, 0, u32(LIMITS.guestWindowBytes, id), handler, LIMITS.guestWindowBytes)
     const process = new HelperProcess(this.#context(open), { argv: [`process ${id}`], stdin: 'stream', passive: true })
     if (await process.opened) return process
-    throw new MeshError('E_NOT_FOUND', `There is no background process ${id} in this sandbox`, {
-      hint: 'See those there are with: manyhands sandbox ps <sandbox>',
-    })
+    throw noSuchProcess(id)
   }
 
   killAll(): Promise<void> {

@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
+import { noSuchProcess } from '../errno.ts'
 import type {
   BackgroundView,
   ByteDuplex,
@@ -110,10 +111,7 @@ export class ShellConnection implements GuestConnection {
     const { status, bytes } = await this.#lane.run(
       `{ [ -e "$D/${id}.bg" ] || (exit 2); } && wc -c <"$D/${id}.1" && wc -c <"$D/${id}.2" && { cat "$D/${id}.rc" 2>/dev/null; true; }`,
     )
-    if (status !== 0)
-      throw new MeshError('E_NOT_FOUND', `There is no background process ${id} in this sandbox`, {
-        hint: 'See those there are with: manyhands sandbox ps <sandbox>',
-      })
+    if (status !== 0) throw noSuchProcess(id)
     const [out = 0, err = 0, code] = bytes.toString().trim().split(/\s+/).map(Number)
     const from = [out, err].map((size) => Math.max(0, size - LIMITS.guestKeptBytes))
     const job = this.#follow(id, { argv: [`process ${id}`], background: true }, undefined, [from[0] ?? 0, from[1] ?? 0])
