@@ -11,7 +11,7 @@ import { backoffMs, delay, isLost } from './wait.ts'
 
 type Query = Readonly<Record<string, string | number | undefined>>
 
-export interface CallOptions<R extends JsonRoute> {
+export interface RouteOptions<R extends JsonRoute> {
   /** For `:name` in the path */
   readonly params?: Readonly<Record<string, string>>
   readonly query?: Routes[R]['query'] & Query
@@ -45,20 +45,28 @@ export class Client {
   /**
    * @throws ManyhandsError with the daemon's code; E_UNREACHABLE, E_NOT_RUNNING, E_TIMEOUT, E_UNPROVEN, E_PROTOCOL of its own; or the signal's reason
    */
-  async call<R extends JsonRoute>(route: R, options: CallOptions<R> = {}): Promise<Routes[R]['reply']> {
+  async call<R extends JsonRoute>(route: R, options: RouteOptions<R> = {}): Promise<Routes[R]['reply']> {
     const repeatable = route.startsWith('GET ') || options.key !== undefined
+    const once = (): Promise<Routes[R]['reply']> => this.#once(route, options, repeatable)
+    return repeatable ? this.repeat(once, options.signal) : once()
+  }
+
+  /**
+   * Does what may be repeated, again as long as it fails because the daemon is gone, for `LIMITS.reconnectMs`.
+   * @throws what `work` throws, or the signal's reason
+   */
+  async repeat<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     let since = performance.now()
     for (let attempt = 0; ; attempt++) {
       const began = performance.now()
       try {
-        return await this.#once(route, options, repeatable)
+        return await work()
       } catch (error) {
-        if (!repeatable || !this.mayReturn(error)) throw error
         const now = performance.now()
-        // A connection that served for a while starts the count anew
+        // It is the time without a daemon that counts, and not how long a connection served before
         if (attempt === 0 || now - began > LIMITS.reconnectMs) since = now
-        if (now - since > LIMITS.reconnectMs) throw error
-        await delay(backoffMs(attempt, 1000), this.#joined(options.signal))
+        if (!this.mayReturn(error) || now - since > LIMITS.reconnectMs) throw error
+        await delay(backoffMs(attempt, 1000), this.#joined(signal))
       }
     }
   }
@@ -103,7 +111,7 @@ export class Client {
 
   async #once<R extends JsonRoute>(
     route: R,
-    options: CallOptions<R>,
+    options: RouteOptions<R>,
     repeatable: boolean,
   ): Promise<Routes[R]['reply']> {
     const [method, template] = splitRoute(route)

@@ -33,7 +33,7 @@ import {
 } from './program.ts'
 import { taskEvent } from './replies.ts'
 import { cancelTask, soon, submitted } from './submitted.ts'
-import { backoffMs, deferred, delay } from './wait.ts'
+import { unlessAborted } from './wait.ts'
 
 export interface RunOptions extends TaskOptions {
   /** First argument of the program: any JSON value. @default undefined (the program sees null) */
@@ -250,37 +250,17 @@ export class Tasks {
     const key = options.key ?? newKey()
     const open: RunOpen = { ...request, key, hostFunctions: host.names }
     toJson(open, 'the request')
-    let since = 0
-    for (let attempt = 0; ; attempt++) {
-      const began = performance.now()
-      try {
-        return await this.#attempt(open, options, host)
-      } catch (error) {
-        options.signal?.throwIfAborted()
-        const now = performance.now()
-        // It is the time without a daemon that counts, and not how long the program ran before
-        if (attempt === 0 || now - began > LIMITS.reconnectMs) since = now
-        if (!this.#client.mayReturn(error) || now - since > LIMITS.reconnectMs) throw error
-        await delay(backoffMs(attempt, 1000), options.signal ?? this.#client.signal)
-      }
-    }
+    return this.#client.repeat(() => this.#attempt(open, options, host), options.signal)
   }
 
-  async #attempt(open: RunOpen, options: RunOptions, host: HostServer): Promise<TaskView> {
-    const { signal } = options
+  async #attempt(open: RunOpen, { signal, onLog }: RunOptions, host: HostServer): Promise<TaskView> {
     signal?.throwIfAborted()
-    const task = new ChannelTask(await this.#duplex(signal), { run: open }, { host, onLog: options.onLog })
-    if (!signal) return task.ended
-    const aborted = deferred<never>()
-    const onAbort = (): void => {
-      task.cancel()
-      aborted.reject(signal.reason)
-    }
-    signal.addEventListener('abort', onAbort, { once: true })
+    const task = new ChannelTask(await this.#duplex(signal), { run: open }, { host, onLog })
     try {
-      return await Promise.race([task.ended, aborted.promise])
-    } finally {
-      signal.removeEventListener('abort', onAbort)
+      return await unlessAborted(task.ended, signal)
+    } catch (error) {
+      if (signal?.aborted && error === signal.reason) task.cancel()
+      throw error
     }
   }
 }
