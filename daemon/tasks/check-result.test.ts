@@ -8,11 +8,7 @@ const double = { source: 'export default (n) => n * 2' }
 const open: TaskNode[] = []
 
 afterEach(async () => {
-  for (const node of open.splice(0)) {
-    node.engine.close()
-    node.peers.close()
-    await node.net.close()
-  }
+  for (const node of open.splice(0)) await node.close()
 })
 
 /** Node a delegates; of b and c, whichever is asked first lies in all it sends, and the other one is honest. */

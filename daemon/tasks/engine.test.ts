@@ -13,11 +13,7 @@ const double = { program: { source: 'export default (n) => n * 2' } }
 const open: TaskNode[] = []
 
 afterEach(async () => {
-  for (const node of open.splice(0)) {
-    node.engine.close()
-    node.peers.close()
-    await node.net.close()
-  }
+  for (const node of open.splice(0)) await node.close()
 })
 
 async function mesh(...args: Parameters<typeof taskMesh>): Promise<[TaskNode, TaskNode, TaskNode]> {

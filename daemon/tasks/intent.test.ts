@@ -13,14 +13,8 @@ const double = { program: { source: 'export default (n) => n * 2' }, input: 4 }
 const open: TaskNode[] = []
 
 afterEach(async () => {
-  for (const node of open.splice(0)) await end(node)
+  for (const node of open.splice(0)) await node.close()
 })
-
-async function end(node: TaskNode): Promise<void> {
-  node.engine.close()
-  node.peers.close()
-  await node.net.close()
-}
 
 async function held(...peers: string[]): Promise<{ nodes: TaskNode[]; journal: HeldJournal; node: TaskNode }> {
   const journal = new HeldJournal(new MemoryJournal({ types: TASK_ENGINE_RECORDS }))
@@ -39,7 +33,7 @@ async function held(...peers: string[]): Promise<{ nodes: TaskNode[]; journal: H
 
 /** The process ends and another begins with what was on disk. */
 async function restart(node: TaskNode, journal: HeldJournal): Promise<TaskNode> {
-  await end(node)
+  await node.close()
   const network = new MemoryNetwork()
   const after = taskNode({ network, name: 'a', mesh: () => [after], journal: journal.disk, leaseMs: 500 })
   open.push(after)

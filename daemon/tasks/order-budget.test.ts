@@ -5,11 +5,7 @@ import type { HandEvents } from './hand-events.ts'
 
 const open: TaskNode[] = []
 afterEach(async () => {
-  for (const node of open.splice(0)) {
-    node.engine.close()
-    node.peers.close()
-    await node.net.close()
-  }
+  for (const node of open.splice(0)) await node.close()
 })
 
 /** Nodes a and b; with the first order, b also does `extra`, and later it is honest. */

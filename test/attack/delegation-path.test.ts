@@ -22,11 +22,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
-  for (const node of nodes) {
-    node.engine.close()
-    node.peers.close()
-    await node.net.close()
-  }
+  for (const node of nodes) await node.close()
 })
 
 const codeOf = (error: unknown): string => (error instanceof MeshError ? error.code : String(error))

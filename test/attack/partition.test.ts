@@ -10,11 +10,7 @@ const double = { program: { source: 'export default (n) => n * 2' } }
 let nodes: TaskNode[] = []
 
 afterEach(async () => {
-  for (const node of nodes.splice(0)) {
-    node.engine.close()
-    node.peers.close()
-    await node.net.close()
-  }
+  for (const node of nodes.splice(0)) await node.close()
 })
 
 async function until(what: string, holds: () => boolean): Promise<void> {

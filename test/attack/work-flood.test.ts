@@ -23,9 +23,7 @@ beforeEach(() => {
 })
 
 afterEach(async () => {
-  node.engine.close()
-  node.peers.close()
-  await node.net.close()
+  await node.close()
 })
 
 function eventsFor(origin: string): HandEvents {

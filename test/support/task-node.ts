@@ -54,6 +54,7 @@ export interface TaskNode {
   readonly peers: PeerService
   /** What it noted: refused results, replays */
   readonly notes: { what: string; facts: Readonly<Record<string, unknown>> }[]
+  close(): Promise<void>
 }
 
 export function seedOf(name: string): Uint8Array {
@@ -112,7 +113,12 @@ export function taskNode(options: TaskNodeOptions): TaskNode {
     tenure: { renewMs: 3_000, marginMs: 1_000 },
     note,
   })
-  return { id, name, net, engine, hands, executor, journal, peers, notes }
+  const close = (): Promise<void> => {
+    engine.close()
+    peers.close()
+    return net.close()
+  }
+  return { id, name, net, engine, hands, executor, journal, peers, notes, close }
 }
 
 function factsOf(node: TaskNode, self: string, net: MeshNet): NodeFacts {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import { FROM_HOST, FrameReader, FrameWriter } from './frame.ts'
 import { GuestIsolate } from './guest-isolate.ts'
@@ -37,7 +38,7 @@ function hosted(source: string, session: boolean, job: Partial<HostJob> = {}) {
     onEnded: () => ended.resolve(),
     isAlone: () => true,
   })
-  return { running, frames, ended: ended.promise, flush: () => out.flush() }
+  return { running, guest, frames, ended: ended.promise, flush: () => out.flush() }
 }
 
 test('a session that is ended while it loads says nothing after its end', async () => {
@@ -71,4 +72,20 @@ test('an error of the program that sounds like the end of its isolate is an erro
   flush()
   expect(frames.find(({ type }) => type === FROM_HOST.reply)).toMatchObject({ text: '"fine"' })
   expect(frames.find(({ type }) => type === FROM_HOST.log)?.text).toMatch(/^Uncaught \(in promise\) Error: Isolate 7/)
+})
+
+test('an entry that ends while the state of the loading is on its way is not waited for', async () => {
+  const source = 'await new Promise((resolve) => setTimeout(resolve, 5))\nexport default () => 1'
+  const { running, guest, frames, flush } = hosted(source, true)
+  const { enter } = guest
+  // Slower by far than the program waits: the timer's entry, its last, ends before the answer is there
+  const apply: typeof enter.apply = async (receiver, args, ...rest) => {
+    const answer = await enter.apply(receiver, args, ...rest)
+    if (args?.[1] === 'main') await sleep(50)
+    return answer
+  }
+  Object.defineProperty(guest, 'enter', { value: { apply, applySync: enter.applySync.bind(enter) } })
+  await running.start()
+  flush()
+  expect(frames.map(({ type }) => type)).toEqual([FROM_HOST.loaded])
 })
