@@ -14,6 +14,7 @@ const stages = {
   bench: { argv: ['scripts/bench.ts'] },
   build: { argv: [], force: true, products: ['guest', 'sdk', 'bundles'] },
   check: { argv: ['scripts/check.ts'], products: ['proto', 'guest'] },
+  docs: { argv: ['scripts/docs.ts'], products: ['proto', 'guest'] },
   demo: { argv: ['examples/demo/main.ts'] },
   gen: { argv: [], force: true, products: ['proto', 'guest'] },
   pack: { argv: ['scripts/check-pack.ts'] },

@@ -18,7 +18,7 @@ function optionsIn(text: string): string[] {
 }
 
 describe('docs/CLI.md', () => {
-  test('ends with what scripts/cli-docs.ts writes: every command with every option of its --help', () => {
+  test('ends with what npm run docs writes: every command with every option of its --help', () => {
     expect(REFERENCE_MARK + reference).toBe(commandReference(program))
   })
 

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { configDocument } from '../../daemon/config/document.ts'
 import { CONFIG_KEYS } from '../../daemon/config/keys.ts'
 
-it('docs/CONFIG.md is what scripts/config-docs.ts writes', () => {
+it('docs/CONFIG.md is what npm run docs writes', () => {
   expect(readFileSync(new URL('../../docs/CONFIG.md', import.meta.url), 'utf8')).toBe(configDocument())
 })
 
