@@ -1,4 +1,3 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createIsolateExecutor, type IsolateExecutor } from '../../daemon/exec/isolate/isolate-executor.ts'
 import { codeOf, run, type SpecOptions } from './isolate-kit.ts'
@@ -6,13 +5,12 @@ import { codeOf, run, type SpecOptions } from './isolate-kit.ts'
 const MIB = 1 << 20
 
 let executor: IsolateExecutor
-let delay: ReturnType<typeof monitorEventLoopDelay>
+let began: { readonly at: number; readonly cpu: NodeJS.CpuUsage }
 
 beforeAll(async () => {
   executor = await createIsolateExecutor()
   await executor.warm()
-  delay = monitorEventLoopDelay({ resolution: 10 })
-  delay.enable()
+  began = { at: performance.now(), cpu: process.threadCpuUsage() }
 })
 afterAll(() => executor.close())
 
@@ -206,7 +204,9 @@ describe('limits hold, with one code each', () => {
   })
 
   it('RES-02 the daemon stayed responsive through all of this', () => {
-    delay.disable()
-    expect(delay.percentile(99) / 1e6).toBeLessThan(200)
+    const { user, system } = process.threadCpuUsage(began.cpu)
+    const share = (user + system) / 1000 / (performance.now() - began.at)
+    // What a guest burns on this thread counts here; what other programs take of the core does not, and only makes it less
+    expect(share).toBeLessThan(0.15)
   })
 })
