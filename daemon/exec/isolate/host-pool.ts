@@ -38,8 +38,6 @@ const LONGEST_BACKOFF_MS = 10_000
 /** Starts in a burst and then per second: programs that crash their process cannot make starting processes all that happens here. */
 const START_BURST = 40
 const STARTS_PER_SECOND = 5
-/** A domain that has used a process within this time, milliseconds, is worth a second one: one serves while the other makes isolates. */
-const HOT_MS = 250
 
 /**
  * Which host process takes which job. Invariants:
@@ -123,12 +121,12 @@ export class HostPool {
     if (place.solo) return this.#assign(place)
     const { jobsPerHost, hostsPerDomain, maxHosts } = this.#settings
     const own = [...this.#hosts].filter((host) => host.domain === place.domain && usable(host))
+    // Of idle ones the last that worked: what it needs is still in the caches of a core
     const [best] = own
       .filter((host) => host.tenants.size < jobsPerHost)
-      .sort((a, b) => a.tenants.size - b.tenants.size || a.lastLoadAt - b.lastLoadAt)
-    const rested = best !== undefined && best.tenants.size === 0 && performance.now() - best.lastLoadAt > HOT_MS
-    const isKept = best !== undefined && this.#hosts.size >= maxHosts
-    if (rested || isKept || own.length >= hostsPerDomain) return best
+      .sort((a, b) => a.tenants.size - b.tenants.size || b.lastLoadAt - a.lastLoadAt)
+    const isEnough = best !== undefined && (best.tenants.size === 0 || this.#hosts.size >= maxHosts)
+    if (isEnough || own.length >= hostsPerDomain) return best
     return this.#assign(place) ?? best
   }
 
