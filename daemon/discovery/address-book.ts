@@ -69,6 +69,8 @@ export class AddressBook {
     const write = addresses
       ? { ...row, value: manyhands.AddressBookEntry.encode({ addresses: [...addresses] }).finish() }
       : row
-    this.#journal.append({ type: 'peer.address', body: Buffer.from(peer), writes: [write] }).catch(() => undefined)
+    this.#journal
+      .append({ type: 'peer.address', body: Buffer.from(peer), writes: [write] }, 'soon')
+      .catch(() => undefined)
   }
 }

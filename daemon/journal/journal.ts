@@ -29,6 +29,9 @@ export interface JournalRecord {
   readonly hash: Uint8Array
 }
 
+/** `soon`: may wait a few milliseconds for others to share a sync with. Nobody waits for it yet, or whoever does will append something `now` */
+export type AppendWhen = 'now' | 'soon'
+
 export interface RangeOptions {
   readonly prefix?: string
   /** Start after this key (before it when reversed) */
@@ -47,11 +50,11 @@ export interface Journal {
   readonly head: number
   /**
    * Appends; resolves once the record is on disk. Appends of one turn share one sync. Order of calls is order of sequences.
-   * `body` and values must not be changed until then.
+   * `body` and values must not be changed until then. @param when default now
    * @throws MeshError E_STORAGE when it cannot be made durable (nothing of it was acknowledged; may be tried again), E_OVERLOADED when too much
    * waits for the disk already, E_BAD_REQUEST or E_TOO_LARGE for a record no version would store, E_STOPPING after close
    */
-  append(record: NewRecord): Promise<number>
+  append(record: NewRecord, when?: AppendWhen): Promise<number>
   /** Reads a table row; sees writes that are acknowledged. @throws MeshError E_JOURNAL_GAP when the row is damaged */
   get(table: string, key: string): Uint8Array | undefined
   range(table: string, options?: RangeOptions): Promise<{ key: string; value: Uint8Array }[]>

@@ -52,6 +52,35 @@ describe('group commit', () => {
     expect(await blocks()).toEqual([1, 5])
   })
 
+  it('what is appended soon goes with the next batch, in the order of the calls, or by itself after a moment', async () => {
+    const batches: number[] = []
+    const journal = await open({ onBatch: (records) => batches.push(records) })
+    const soon = journal.append(record('1'), 'soon')
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(await Promise.all([soon, journal.append(record('2'))])).toEqual([1, 2])
+    expect(batches).toEqual([2])
+    expect(await journal.append(record('3'), 'soon')).toBe(3)
+    const last = journal.append(record('4'), 'soon')
+    await journal.close()
+    expect(await last).toBe(4)
+    expect(batches).toEqual([2, 1, 1])
+  })
+
+  it('what is appended soon while a batch is written begins none after it', async () => {
+    const batches: number[] = []
+    const journal = await open({ onBatch: (records) => batches.push(records), limits: { soonMs: 60_000 } })
+    const first = journal.append(record('1'))
+    await new Promise((resolve) => setImmediate(resolve))
+    const soon = journal.append(record('2'), 'soon')
+    await first
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect(batches).toEqual([1])
+    expect(await journal.append(record('3'))).toBe(3)
+    expect(await soon).toBe(2)
+    expect(batches).toEqual([1, 2])
+    await journal.close()
+  })
+
   it('answered callers that append again at once share the next sync', async () => {
     const journal = await open()
     await Promise.all(

@@ -4,6 +4,7 @@
  * Group commit. Appends wait in one queue. While no sync is running, the queue is taken at the end of the turn of the event loop, so all appends of
  * a turn share a sync; while one is running, what arrives waits for the next. A batch is one atomic LevelDB batch: a block of records
  * (record.ts) and their table writes. It is acknowledged when LevelDB has synced its log, in the order of the calls.
+ * What is appended `soon` begins no batch by itself for 10 ms, and goes with the next that begins.
  *
  * What is noticed when it is lost. The chain covers every record up to the head that is found. The mark (mark.ts) says up to where
  * the store must reach. A write of the mark starts one pause after an acknowledgement, or one pause after the write under way then, whether the
@@ -20,7 +21,7 @@
 import { failpoint } from '../failpoint.ts'
 import { CommitQueue, type PendingAppend } from './commit-queue.ts'
 import { closedError, storageError } from './errors.ts'
-import type { Journal, JournalHealth, JournalRecord, NewRecord, RangeOptions } from './journal.ts'
+import type { AppendWhen, Journal, JournalHealth, JournalRecord, NewRecord, RangeOptions } from './journal.ts'
 import type { LevelStore, StoreOp } from './level-store.ts'
 import { JOURNAL_LIMITS, type JournalLimits } from './limits.ts'
 import { MarkKeeper } from './mark-keeper.ts'
@@ -102,6 +103,10 @@ class LevelJournal implements Journal {
   #closing: Promise<void> | undefined
   #syncSince: number | undefined
   #trimming = false
+  /** Whether something in the queue waits for no others any more */
+  #isDue = false
+  /** While all that waits in the queue came `soon` */
+  #soon: NodeJS.Timeout | undefined
 
   constructor(options: LevelJournalOptions, types: ReadonlySet<string>, opened: OpenedStore, writer: MarkWriter) {
     this.#options = options
@@ -120,7 +125,7 @@ class LevelJournal implements Journal {
     return this.#head.sequence
   }
 
-  append(record: NewRecord): Promise<number> {
+  append(record: NewRecord, when: AppendWhen = 'now'): Promise<number> {
     try {
       this.#assertWritable()
       checkRecord(record, this.#types)
@@ -128,7 +133,8 @@ class LevelJournal implements Journal {
       return Promise.reject(error)
     }
     const appended = this.#queue.push(record)
-    this.#wake()
+    if (when === 'now') this.#writeQueue()
+    else this.#soon ??= setTimeout(() => this.#writeQueue(), this.#limits.soonMs)
     return appended
   }
 
@@ -193,6 +199,7 @@ class LevelJournal implements Journal {
 
   async #close(): Promise<void> {
     this.#stop.abort()
+    this.#writeQueue()
     while (this.#draining !== undefined) await this.#draining
     await this.#recovering
     try {
@@ -209,12 +216,17 @@ class LevelJournal implements Journal {
     }
   }
 
+  #writeQueue(): void {
+    this.#isDue = this.#queue.length > 0
+    this.#wake()
+  }
+
   /** Starts writing at the end of this turn, unless it goes on already. */
   #wake(): void {
     this.#draining ??= this.#drain().finally(() => {
       this.#draining = undefined
       // appended after the last look at the queue
-      if (this.#queue.length + this.#jobs.length > 0) this.#wake()
+      if (this.#isDue || this.#jobs.length > 0) this.#wake()
     })
   }
 
@@ -225,9 +237,18 @@ class LevelJournal implements Journal {
       await endOfTurn()
       const job = this.#jobs.shift()
       if (job !== undefined) await job()
-      else if (this.#queue.length > 0) await this.#commit(this.#queue.take())
+      else if (this.#isDue) await this.#commit(this.#take())
       else return
     }
+  }
+
+  /** The next batch. What came `soon` goes with the others. */
+  #take(): PendingAppend[] {
+    const batch = this.#queue.take()
+    this.#isDue = this.#queue.length > 0
+    clearTimeout(this.#soon)
+    this.#soon = undefined
+    return batch
   }
 
   async #commit(batch: readonly PendingAppend[]): Promise<void> {
@@ -289,6 +310,7 @@ class LevelJournal implements Journal {
       this.#options.onHealth?.(this.health())
     }
     this.#queue.rejectAll(this.#storageError(error))
+    this.#isDue = false
     this.#refused ??= refused
     if (this.#closing === undefined) this.#recovering ??= this.#recover()
   }

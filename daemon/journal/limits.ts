@@ -20,6 +20,8 @@ export const JOURNAL_LIMITS = {
   /** Records and bytes that wait for a sync before further ones are refused. */
   queueBytes: 64 << 20,
   queueRecords: 65_536,
+  /** How long a record that is appended `soon` waits for others, milliseconds. */
+  soonMs: 10,
   /** Shortest pause between an acknowledgement and the start of writing a mark that covers it, milliseconds (mark-keeper.ts). */
   markDelayMs: 2,
   /** First and longest pause between two attempts to come back after an I/O error, milliseconds. */

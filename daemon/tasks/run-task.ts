@@ -80,9 +80,9 @@ export class RunTask extends ActiveTask implements DelegationOwner {
     const { intent, context } = this
     const isHere = node === context.self
     if (epoch === 1 && isHere && !intent.coversFirstEpoch()) return undefined
-    const named = context.store.granted(this.row)
-    if (epoch > 1 || !intent.coversFirstEpoch()) return Promise.all([intent.begin(), named]).then(() => undefined)
-    named.catch(() => undefined)
+    if (epoch > 1 || !intent.coversFirstEpoch())
+      return Promise.all([intent.begin(), context.store.granted(this.row)]).then(() => undefined)
+    context.store.granted(this.row, 'soon').catch(() => undefined)
     return isHere ? undefined : intent.stored.then(() => undefined)
   }
 

@@ -119,7 +119,9 @@ export class PeerService {
     }
     this.#epochs.set(key, order.epoch)
     const value = manyhands.TenureRow.encode({ epoch: order.epoch, atMs: Date.now() }).finish()
-    const durable = journal.append({ type: 'tenure.bound', body: value, writes: [{ table: 'tenure', key, value }] })
+    // Only the result waits for it, and brings a record of its own
+    const writes = [{ table: 'tenure', key, value }]
+    const durable = journal.append({ type: 'tenure.bound', body: value, writes }, 'soon')
     durable.catch(() => undefined)
     return { order, durable }
   }

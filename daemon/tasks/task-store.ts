@@ -7,7 +7,7 @@
 import { manyhands } from '../../proto/gen/wire.js'
 import type { TaskKind, TaskState } from '../../protocol/api.ts'
 import type { Limits } from '../../protocol/job.ts'
-import type { Journal, TableWrite } from '../journal/journal.ts'
+import type { AppendWhen, Journal, TableWrite } from '../journal/journal.ts'
 import type { Covers } from './intent.ts'
 import { decodeRow, encodeRow, type TaskRow } from './task-row.ts'
 import { decodeSpec, encodeSpec, type TaskSpec } from './task-spec.ts'
@@ -59,9 +59,10 @@ export class TaskStore {
     return this.#journal.append({ type: 'task.submitted', body, writes })
   }
 
-  granted(row: TaskRow): Promise<number> {
+  granted(row: TaskRow, when: AppendWhen = 'now'): Promise<number> {
     const body = encodeRow(row)
-    return this.#journal.append({ type: 'task.granted', body, writes: [{ table: 'task', key: row.id, value: body }] })
+    const writes = [{ table: 'task', key: row.id, value: body }]
+    return this.#journal.append({ type: 'task.granted', body, writes }, when)
   }
 
   ended(row: TaskRow): Promise<number> {
