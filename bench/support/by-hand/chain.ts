@@ -9,7 +9,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Message, talk } from './lines.ts'
+import { asker, type Message } from './lines.ts'
 
 export interface Chain {
   ask(message: Omit<Message, 'id'>): Promise<string>
@@ -23,19 +23,8 @@ export async function startChain(): Promise<Chain> {
   const node = await startServer(at('node'), at('node.log'), at('peer'))
   const socket = connect(at('node'))
   await once(socket, 'connect')
-  const waiting = new Map<number, (text: string) => void>()
-  let last = 0
-  const say = talk(socket, ({ id, text }) => {
-    waiting.get(id)?.(text)
-    waiting.delete(id)
-  })
   return {
-    ask: (message) =>
-      new Promise((resolve) => {
-        last += 1
-        waiting.set(last, resolve)
-        say({ ...message, id: last })
-      }),
+    ask: asker(socket),
     close() {
       socket.destroy()
       for (const child of [peer, node]) child.kill('SIGKILL')
@@ -47,6 +36,8 @@ export async function startChain(): Promise<Chain> {
 async function startServer(...args: string[]): Promise<ChildProcess> {
   const program = fileURLToPath(new URL('server.ts', import.meta.url))
   const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
-  if (child.stdout) await once(child.stdout, 'data')
+  if (child.stdout === null) throw new Error('The server has no output')
+  const ended = once(child, 'exit').then(() => Promise.reject(new Error('A server made by hand did not start')))
+  await Promise.race([once(child.stdout, 'data'), ended])
   return child
 }

@@ -27,3 +27,23 @@ export function talk(
   })
   return (message) => void stream.write(`${JSON.stringify(message)}\n`)
 }
+
+/** @returns what asks whoever is at the other end; the answers come in any order. When that end goes, all that wait fail. */
+export function asker(stream: Duplex): (message: Omit<Message, 'id'>) => Promise<string> {
+  const waiting = new Map<number, PromiseWithResolvers<string>>()
+  let last = 0
+  const say = talk(stream, ({ id, text }) => {
+    waiting.get(id)?.resolve(text)
+    waiting.delete(id)
+  })
+  stream.once('close', () => {
+    for (const { reject } of waiting.values()) reject(new Error('The other end is gone'))
+  })
+  return (message) => {
+    const answer = Promise.withResolvers<string>()
+    last += 1
+    waiting.set(last, answer)
+    say({ ...message, id: last })
+    return answer.promise
+  }
+}
