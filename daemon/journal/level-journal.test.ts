@@ -1,7 +1,7 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Journal } from './journal.ts'
 import { type LevelJournalOptions, openLevelJournal } from './level-journal.ts'
 import { LevelStore } from './level-store.ts'
@@ -78,6 +78,23 @@ describe('group commit', () => {
     expect(await journal.append(record('3'))).toBe(3)
     expect(await soon).toBe(2)
     expect(batches).toEqual([1, 2])
+    await journal.close()
+  })
+
+  it('what is appended soon is written also after a batch failed', async () => {
+    const journal = await open({ limits: { recoverFirstMs: 1, soonMs: 5 } })
+    const failing = Promise.withResolvers<void>()
+    const write = vi.spyOn(LevelStore.prototype, 'write').mockReturnValueOnce(failing.promise)
+    const first = journal.append(record('1'))
+    await expect.poll(() => write.mock.calls.length).toBe(1)
+    const soon = journal.append(record('2'), 'soon')
+    failing.reject(new Error('the disk is gone'))
+    await expect(first).rejects.toMatchObject({ code: 'E_STORAGE' })
+    await expect(soon).rejects.toMatchObject({ code: 'E_STORAGE' })
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    await expect.poll(() => journal.health().state).toBe('ok')
+    write.mockRestore()
+    expect(await journal.append(record('3'), 'soon')).toBe(1)
     await journal.close()
   })
 

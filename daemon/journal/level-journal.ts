@@ -105,7 +105,7 @@ class LevelJournal implements Journal {
   #trimming = false
   /** Whether something in the queue waits for no others any more */
   #isDue = false
-  /** While all that waits in the queue came `soon` */
+  /** Until what came `soon` is due by itself */
   #soon: NodeJS.Timeout | undefined
 
   constructor(options: LevelJournalOptions, types: ReadonlySet<string>, opened: OpenedStore, writer: MarkWriter) {
@@ -217,6 +217,8 @@ class LevelJournal implements Journal {
   }
 
   #writeQueue(): void {
+    clearTimeout(this.#soon)
+    this.#soon = undefined
     this.#isDue = this.#queue.length > 0
     this.#wake()
   }
@@ -246,8 +248,6 @@ class LevelJournal implements Journal {
   #take(): PendingAppend[] {
     const batch = this.#queue.take()
     this.#isDue = this.#queue.length > 0
-    clearTimeout(this.#soon)
-    this.#soon = undefined
     return batch
   }
 
