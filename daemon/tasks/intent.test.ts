@@ -148,6 +148,7 @@ test('D1: a peer gets its bind once a record on disk covers the epoch, and waits
   await until(() => journal.waiting.includes('task.granted'))
   await pause(30)
   expect([journal.waiting, peer.executor.runs]).toEqual([['task.submitted', 'task.granted'], 0])
+  expect(journal.hurried).toEqual(['task.submitted'])
   await journal.sync(1)
   await until(() => journal.waiting.includes('task.ended'))
   expect([journal.waiting, peer.executor.runs]).toEqual([['task.granted', 'task.ended'], 1])
@@ -173,4 +174,24 @@ test('D2: after a restart between the two records the first epoch counts as give
   while ((await after.engine.explain(task?.id ?? '')).rounds.length === 0) await pause(5)
   expect(performance.now() - began).toBeGreaterThan(450)
   expect((await after.engine.explain(task?.id ?? '')).rounds[0]?.epoch).toBe(2)
+})
+
+test('what a peer notes of a bind goes with its receipt, and the result waits for both', async () => {
+  const network = new MemoryNetwork()
+  const journal = new HeldJournal(new MemoryJournal({ types: TASK_ENGINE_RECORDS }))
+  const nodes: TaskNode[] = []
+  const peer = taskNode({ network, name: 'b', mesh: () => nodes, journal })
+  const [node] = (await taskMesh(network, ['a'], { mesh: () => nodes })) as [TaskNode]
+  nodes.push(node, peer)
+  open.push(...nodes)
+  await node.net.connect(peer.id, [`memory://${peer.id}`])
+  node.net.setReady(peer.id)
+  peer.net.setReady(node.id)
+  const { id } = await node.engine.run({ ...double, requires: { on: 'other' } }, keyed)
+  await until(() => journal.waiting.includes('receipt.issued'))
+  expect([journal.waiting, journal.hurried]).toEqual([['tenure.bound', 'receipt.issued'], ['receipt.issued']])
+  await pause(30)
+  expect(node.engine.get(id)?.state).toBe('working')
+  await journal.sync()
+  expect(await node.engine.ended(id)).toMatchObject({ output: 8, lease: { node: peer.id } })
 })

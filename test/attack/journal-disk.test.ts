@@ -133,7 +133,7 @@ describe.skipIf(straceProblem !== undefined)('F18: injected disk errors', () => 
     ['fdatasync', 'error=EIO:when=9', 'once', 600],
     ['fdatasync', 'error=EIO:when=9+40', 'again and again', 600],
     ['fdatasync', 'error=ENOSPC:when=7+1', undefined, 600],
-    // a mark, which follow each other the slower the slower the disk is; the last one, when the journal closes, must not be it
+    // Marks, which follow each other the slower the slower the disk is: the one that fails must not be the last, which closing writes
     ['pwrite64', 'error=EIO:when=3', 'once', 3_000],
   ])(
     '%s %s: nothing acknowledged is lost, nothing refused exists',

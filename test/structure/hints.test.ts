@@ -16,12 +16,13 @@ function commandsIn(text: string): string[] {
   )
 }
 
-/** A word that is no subcommand is an argument, if the command takes any. */
+/** A word that is no subcommand is an argument, where the command takes any. */
 function exists(words: string): boolean {
   const [first, second] = words.split(' ')
   const command = program.commands.find((one) => one.name() === first)
   if (command === undefined) return false
-  if (second === undefined || command.commands.length === 0) return true
+  if (second === undefined) return true
+  if (command.commands.length === 0) return command.registeredArguments.length > 0
   return command.commands.some((one) => one.name() === second)
 }
 

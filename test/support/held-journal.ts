@@ -1,8 +1,16 @@
 /** A journal whose disk syncs when a test says so: what waits for it is lost in a crash, which is a new node over `disk`. */
-import type { Journal, JournalHealth, JournalRecord, NewRecord, RangeOptions } from '../../daemon/journal/journal.ts'
+import type {
+  AppendWhen,
+  Journal,
+  JournalHealth,
+  JournalRecord,
+  NewRecord,
+  RangeOptions,
+} from '../../daemon/journal/journal.ts'
 
 interface Held {
   readonly record: NewRecord
+  readonly when: AppendWhen
   readonly done: PromiseWithResolvers<number>
 }
 
@@ -20,6 +28,11 @@ export class HeldJournal implements Journal {
     return this.#held.map(({ record }) => record.type)
   }
 
+  /** Those of them for which a disk would be asked at once. */
+  get hurried(): string[] {
+    return this.#held.filter(({ when }) => when === 'now').map(({ record }) => record.type)
+  }
+
   /** Syncs the first `count` that wait. @default all */
   async sync(count = this.#held.length): Promise<void> {
     for (const { record, done } of this.#held.splice(0, count)) done.resolve(await this.disk.append(record))
@@ -30,9 +43,9 @@ export class HeldJournal implements Journal {
     for (const { done } of this.#held.splice(0)) done.reject(error)
   }
 
-  append(record: NewRecord): Promise<number> {
+  append(record: NewRecord, when: AppendWhen = 'now'): Promise<number> {
     const done = Promise.withResolvers<number>()
-    this.#held.push({ record, done })
+    this.#held.push({ record, when, done })
     return done.promise
   }
 

@@ -40,9 +40,3 @@ export function errnoError(number: number, doing: string): MeshError {
   const hint = row.code === 'E_SYMLINK' ? { hint: 'Name the file by its real path' } : {}
   return new MeshError(row.code, `${doing}: ${row.text}`, hint)
 }
-
-export function noSuchProcess(id: number): MeshError {
-  return new MeshError('E_NOT_FOUND', `There is no background process ${id} in this sandbox`, {
-    hint: 'See those there are with: manyhands sandbox ps <sandbox>',
-  })
-}

@@ -1,6 +1,6 @@
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { errnoError, noSuchProcess } from '../errno.ts'
+import { errnoError } from '../errno.ts'
 import type {
   BackgroundView,
   ByteDuplex,
@@ -12,6 +12,7 @@ import type {
   GuestProcess,
   GuestTransport,
 } from '../guest-connection.ts'
+import { noSuchProcess } from '../no-such-process.ts'
 import { decodeJob, encodeExec } from './bodies.ts'
 import { moveToSocket } from './direct-socket.ts'
 import { HelperFiles } from './helper-files.ts'

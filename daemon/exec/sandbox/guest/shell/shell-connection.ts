@@ -1,7 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { MeshError } from '../../../../../protocol/errors.ts'
 import { LIMITS } from '../../../../../protocol/limits.ts'
-import { noSuchProcess } from '../errno.ts'
 import type {
   BackgroundView,
   ByteDuplex,
@@ -13,6 +12,7 @@ import type {
   GuestProcess,
   GuestTransport,
 } from '../guest-connection.ts'
+import { noSuchProcess } from '../no-such-process.ts'
 import { type JobEnd, ShellLane } from './lane.ts'
 import { printfFormat, quote } from './program.ts'
 import { ShellFiles } from './shell-files.ts'
