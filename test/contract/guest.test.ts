@@ -10,7 +10,8 @@ import { shellCommand } from '../../daemon/exec/sandbox/guest/shell/program.ts'
 import { startChildAgent } from '../../daemon/exec/sandbox/guest/testing/child-agent.ts'
 import { findTestEngine } from '../support/docker-engine.ts'
 import { startGuestContainer } from '../support/guest-container.ts'
-import { type GuestUnderTest, guestSuite } from './guest-suite.ts'
+import { guestSuite } from './guest-suite.ts'
+import type { GuestUnderTest } from './guest-under-test.ts'
 
 async function echoHere(): Promise<{ port: number; stop(): void }> {
   const server = createServer({ allowHalfOpen: true }, (socket) => void socket.pipe(socket))

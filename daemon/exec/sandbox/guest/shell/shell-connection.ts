@@ -35,6 +35,8 @@ export class ShellConnection implements GuestConnection {
   readonly #options: GuestOptions
   /** Those who follow a job: several may follow one in the background */
   readonly #jobs = new Set<ShellProcess>()
+  /** Those who are about to follow one, and how it ended if it did meanwhile */
+  readonly #attaching = new Set<{ readonly id: number; end?: JobEnd }>()
   #active = 0
   #lastAt = performance.now()
   #nextId = randomInt(1, 1 << 30)
@@ -48,6 +50,7 @@ export class ShellConnection implements GuestConnection {
     this.#options = options
     const onEnd = (end: JobEnd): void => {
       for (const job of this.#jobs) if (job.id === end.id) job.jobEnded(end)
+      for (const one of this.#attaching) if (one.id === end.id) one.end = end
     }
     this.#lane = new ShellLane(transport, options.token, onEnd, (error) => {
       this.#over = error
@@ -108,15 +111,23 @@ export class ShellConnection implements GuestConnection {
   async attach(id: number): Promise<GuestProcess> {
     if (!Number.isInteger(id) || id < 0) throw new MeshError('E_BAD_REQUEST', `There is no process "${id}"`)
     this.#demandRoom()
-    const { status, bytes } = await this.#lane.run(
-      `{ [ -e "$D/${id}.bg" ] || (exit 2); } && wc -c <"$D/${id}.1" && wc -c <"$D/${id}.2" && { cat "$D/${id}.rc" 2>/dev/null; true; }`,
-    )
-    if (status !== 0) throw noSuchProcess(id)
-    const [out = 0, err = 0, code] = bytes.toString().trim().split(/\s+/).map(Number)
-    const from = [out, err].map((size) => Math.max(0, size - LIMITS.guestKeptBytes))
-    const job = this.#follow(id, { argv: [`process ${id}`], background: true }, undefined, [from[0] ?? 0, from[1] ?? 0])
-    if (code !== undefined) job.jobEnded({ id, status: code, which: '12' })
-    return job
+    const meanwhile: { id: number; end?: JobEnd } = { id }
+    this.#attaching.add(meanwhile)
+    try {
+      const { status, bytes } = await this.#lane.run(
+        `{ [ -e "$D/${id}.bg" ] || (exit 2); } && wc -c <"$D/${id}.1" && wc -c <"$D/${id}.2" && { cat "$D/${id}.rc" 2>/dev/null; true; }`,
+      )
+      if (status !== 0) throw noSuchProcess(id)
+      const [out = 0, err = 0, code] = bytes.toString().trim().split(/\s+/).map(Number)
+      const from = [out, err].map((size) => Math.max(0, size - LIMITS.guestKeptBytes))
+      const attached = { argv: [`process ${id}`], background: true }
+      const job = this.#follow(id, attached, undefined, [from[0] ?? 0, from[1] ?? 0])
+      const end = code === undefined ? meanwhile.end : { id, status: code, which: '12' }
+      if (end !== undefined) job.jobEnded(end)
+      return job
+    } finally {
+      this.#attaching.delete(meanwhile)
+    }
   }
 
   async killAll(): Promise<void> {

@@ -64,7 +64,7 @@ export class ShellFiles implements GuestFiles {
     const fits = `if [ -e ${file} ]; then mh_file ${file}; fi`
     await this.#ask(
       doing,
-      `mh_path ${file} && mh_made ${folder} && ${fits} && { : >${fresh} || (exit 13); } 2>/dev/null`,
+      `mh_path ${file} && mh_made ${folder} && ${fits} && { printf '' >${fresh} || (exit 13); } 2>/dev/null`,
     )
     try {
       for await (const part of typeof content === 'string' ? [Buffer.from(content)] : pieces(content)) {

@@ -181,6 +181,7 @@ export class ShellProcess implements GuestProcess {
   async #judge({ status, which }: JobEnd): Promise<GuestEnd> {
     if (which.startsWith('E')) {
       const { code, message } = errnoError(Number(which.slice(1)), `Cannot run "${this.#options.argv[0] ?? ''}"`)
+      if (code === 'E_DISK') return { kind: 'disk' }
       return { kind: 'not-started', code: code === 'E_FORBIDDEN' ? code : 'E_NOT_FOUND', message }
     }
     // a shell says 128 + signal; only of a signal that was sent from here it is certain that it was one

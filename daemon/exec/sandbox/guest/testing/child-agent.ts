@@ -19,7 +19,8 @@ export function startChildAgent(command: readonly string[], env: Readonly<Record
     env: { PATH: '/usr/local/bin:/usr/bin:/bin', ...env },
   })
   const { stdin, stdout, stderr } = child
-  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()))
+  // not "close": what it started may hold its streams for longer
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   // what is written to an agent that died is of no interest
   stdin.on('error', () => {})
   let current: ((bytes: Buffer, fd: 1 | 2) => void) | undefined
@@ -55,6 +56,8 @@ export function startChildAgent(command: readonly string[], env: Readonly<Record
       const timer = setTimeout(() => child.kill('SIGKILL'), 2000)
       await exited
       clearTimeout(timer)
+      stdout.destroy()
+      stderr.destroy()
     },
   }
 }
