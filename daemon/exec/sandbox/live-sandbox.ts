@@ -8,6 +8,7 @@ import { disksOfRow } from './adopt.ts'
 import type { Awake, ContainerHost } from './container-host.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import type { GuestConnection } from './guest/guest-connection.ts'
+import { LastEnd } from './last-end.ts'
 import { SANDBOX_BOUNDS } from './limits.ts'
 import { WORKSPACE_PATH } from './profile.ts'
 import type { GuestEvidence, Sandbox, SandboxState, SandboxView, SnapshotView } from './sandbox.ts'
@@ -46,7 +47,7 @@ export class LiveSandbox implements Sandbox {
   #row: SandboxRow
   #state: SandboxState
   #awake: Awake | undefined
-  #lastEnd: SandboxView['lastEnd']
+  readonly #lastEnd = new LastEnd()
   #removed = false
   /** An end that we bring about ourselves is no news */
   #ending = false
@@ -72,6 +73,7 @@ export class LiveSandbox implements Sandbox {
 
   view(): SandboxView {
     const { id, name, owner, profile, grade, runtime, image, limits, workspace, rootQuota, env } = this.#row
+    const { reason: lastEnd } = this.#lastEnd
     return {
       ...{ id, name, owner, state: this.#state, profile, grade, runtime, image, limits, env },
       workspace: {
@@ -84,7 +86,7 @@ export class LiveSandbox implements Sandbox {
       sleepAfterMs: this.#row.sleepAfterMs,
       createdAt: this.#row.createdAt,
       snapshots: this.#row.snapshots.map(({ name, createdAt, bytes }) => ({ name, createdAt, bytes })),
-      ...(this.#lastEnd === undefined ? {} : { lastEnd: this.#lastEnd }),
+      ...(lastEnd === undefined ? {} : { lastEnd }),
     }
   }
 
@@ -267,19 +269,24 @@ export class LiveSandbox implements Sandbox {
   endFor(reason: 'disk'): Promise<void> {
     return this.#inTurn(async () => {
       await this.#end(this.#row.container)
-      this.#lastEnd = reason
+      this.#lastEnd.endedFor(reason)
       this.#changed('stopped')
     })
   }
 
   /** The engine says that its container ended. */
-  died(oom: boolean, exitCode: number): void {
-    if (this.#ending || this.#removed) return
+  died(outOfMemory: boolean, code: number): void {
+    // what was stopped by us may be told only now
+    if (this.#ending || this.#removed || this.#state === 'stopped') return
     this.#awake = undefined
     this.#standstill.forget()
-    // gVisor ends with all its guests when it has no memory (137) or no thread (2) left.
-    this.#lastEnd = oom ? 'memory' : this.#row.grade === 'gvisor' && exitCode === 2 ? 'pids' : 'exit'
+    this.#lastEnd.died({ gvisor: this.#row.grade === 'gvisor', outOfMemory, code })
     this.#changed('stopped')
+  }
+
+  /** The engine says that the kernel ended a process of it for memory; that may come after the end it explains. */
+  memoryRanOut(): void {
+    this.#lastEnd.memoryRanOut()
   }
 
   engineLost(): void {
@@ -291,7 +298,7 @@ export class LiveSandbox implements Sandbox {
   found(state: SandboxState): void {
     if (state === 'running' && this.#state === 'paused' && this.#standstill.unknownToEngine) return
     this.#standstill.forget()
-    if (this.#state === 'running' && state === 'stopped') this.#lastEnd = 'engine'
+    if (this.#state === 'running' && state === 'stopped') this.#lastEnd.endedFor('engine')
     this.#changed(state)
   }
 
@@ -404,6 +411,7 @@ export class LiveSandbox implements Sandbox {
 
   #isAwake(awake: Awake): void {
     this.#awake = awake
+    this.#lastEnd.begin()
     void awake.guest.closed.then(() => {
       if (this.#awake !== awake) return
       // The container may go on without its agent being heard: the next use looks.

@@ -377,10 +377,10 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   }
 
   #engineEvent({ action, container }: EngineEvent): void {
-    if (action !== 'die') return
-    this.#pool.died(container)
+    if (action === 'die') this.#pool.died(container)
     const sandbox = [...this.#sandboxes.values()].find(({ row }) => row.container === container)
-    if (!sandbox) return
+    if (action === 'oom') sandbox?.memoryRanOut()
+    if (!sandbox || action !== 'die') return
     this.#inBackground(
       this.#link
         .client()
