@@ -2,6 +2,7 @@
 import { ManyhandsError } from './errors.ts'
 import { LIMITS } from './limits.ts'
 import { toJson } from './program.ts'
+import { PAUSE, withPauses } from './with-pauses.ts'
 
 export interface MapPart {
   /** JSON text of the array of inputs */
@@ -11,17 +12,35 @@ export interface MapPart {
 
 export type Inputs = Iterable<unknown> | AsyncIterable<unknown>
 
-/** At most `maxBytes` (UTF-8) and `maxInputs` each; a single input may exceed no limit. Pulls no more inputs than a part needs. */
+export interface PartBounds {
+  /** UTF-8 */
+  readonly maxBytes?: number
+  readonly maxInputs?: number
+  /** What has come of an asynchronous source is sent when it pauses for this long, until the signal aborts. @default only full parts */
+  readonly pauses?: { readonly ms: number; readonly signal: AbortSignal }
+}
+
+/** Parts within the bounds; a single input may exceed none. Pulls no more inputs than a part needs. */
 export async function* mapParts(
   inputs: Inputs,
-  maxBytes: number = LIMITS.mapBodyBytes,
-  maxInputs: number = LIMITS.mapInputs,
+  { maxBytes = LIMITS.mapBodyBytes, maxInputs = LIMITS.mapInputs, pauses }: PartBounds = {},
 ): AsyncGenerator<MapPart> {
   let texts: string[] = []
   let bytes = 0
   let index = 0
   const encoder = new TextEncoder()
-  for await (const input of inputs) {
+  const take = (): MapPart => {
+    const part = { inputs: `[${texts.join(',')}]`, count: texts.length }
+    texts = []
+    bytes = 0
+    return part
+  }
+  const paused = pauses !== undefined && Symbol.asyncIterator in inputs
+  for await (const input of paused ? withPauses(inputs, pauses.ms, pauses.signal) : inputs) {
+    if (input === PAUSE) {
+      if (texts.length > 0) yield take()
+      continue
+    }
     const text = toJson(input, `input ${index++}`)
     // Three bytes for each unit at most: only large inputs are worth measuring
     const size = text.length < 1024 ? text.length * 3 : encoder.encode(text).byteLength
@@ -30,13 +49,9 @@ export async function* mapParts(
         hint: 'Split it',
       })
     }
-    if (texts.length > 0 && (bytes + size + 1 > maxBytes || texts.length >= maxInputs)) {
-      yield { inputs: `[${texts.join(',')}]`, count: texts.length }
-      texts = []
-      bytes = 0
-    }
+    if (texts.length > 0 && (bytes + size + 1 > maxBytes || texts.length >= maxInputs)) yield take()
     texts.push(text)
     bytes += size + 1
   }
-  if (texts.length > 0) yield { inputs: `[${texts.join(',')}]`, count: texts.length }
+  if (texts.length > 0) yield take()
 }

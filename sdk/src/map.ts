@@ -18,7 +18,10 @@ export interface MapOptions extends TaskOptions {
   readonly pieceSize?: number | undefined
   /** For the whole map, milliseconds. @default none */
   readonly deadlineMs?: number | undefined
-  /** Idempotency key. @default a new random key */
+  /**
+   * Idempotency key. With one, inputs of a slow source are sent only when a request is full or the source ends, so that asking again sends the same.
+   * @default a new random key
+   */
   readonly key?: string | undefined
   readonly onProgress?: ((progress: MapProgress) => void) | undefined
   readonly onLog?: OnLog | undefined
@@ -32,6 +35,8 @@ export type MapItem<Output> =
 const PARTS_AT_ONCE = 3
 /** How long a result that should be there is waited for before asking again, milliseconds */
 const POLL_MS = 1000
+/** A source that gives no input for this long has what it gave worked on, milliseconds */
+const PAUSE_MS = 50
 
 interface Part {
   /** As last heard */
@@ -125,7 +130,9 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   async #drive(inputs: Inputs): Promise<void> {
     const program = await this.#program
     const key = this.#options.key ?? newKey()
-    const parts = mapParts(inputs)
+    // Who asks again with a key must have cut the inputs alike, whenever they came
+    const pauses = this.#options.key === undefined ? { ms: PAUSE_MS, signal: this.#stop.signal } : undefined
+    const parts = mapParts(inputs, compact({ pauses }))
     try {
       for (;;) {
         // A source may stand still for ever, which must not hold up a map that has failed

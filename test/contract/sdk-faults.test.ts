@@ -240,14 +240,22 @@ describe('a map whose caller fails', () => {
 
   it('ends when it is canceled, though its inputs stand still', async () => {
     const { client, tasks } = endless()
-    async function* inputs() {
-      yield 1
+    async function* inputs(...first: number[]) {
+      yield* first
       await new Promise(() => undefined)
     }
-    const map = new MapRun(client, tasks, { source: '' }, inputs(), {})
-    await vi.advanceTimersByTimeAsync(100)
+    const map = new MapRun(client, tasks, { source: '' }, inputs(1), {})
+    const items = map[Symbol.asyncIterator]()
+    await vi.advanceTimersByTimeAsync(200)
     map.cancel()
-    await expect(map.tasks()).rejects.toMatchObject({ code: 'E_CANCELED' })
+    // what had come was sent when the source paused
+    expect(await map.tasks()).toMatchObject([{ kind: 'map', state: 'canceled' }])
+    await expect(items.next()).rejects.toMatchObject({ code: 'E_CANCELED' })
+
+    const empty = new MapRun(client, tasks, { source: '' }, inputs(), {})
+    await vi.advanceTimersByTimeAsync(200)
+    empty.cancel()
+    await expect(empty.tasks()).rejects.toMatchObject({ code: 'E_CANCELED' })
   })
 })
 

@@ -166,6 +166,23 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
       expect(seen.at(-1)).toBe(1300)
     })
 
+    it('gives results of a map while its inputs are still coming', async () => {
+      const more = Promise.withResolvers<void>()
+      const source = async function* () {
+        yield 1
+        yield 2
+        await more.promise
+        yield 3
+      }
+      const outputs: unknown[] = []
+      for await (const item of mesh.map<number>(DOUBLE, source())) {
+        outputs.push(item.ok ? item.output : item.error)
+        // nothing more comes before these two have been worked on
+        if (outputs.length === 2) more.resolve()
+      }
+      expect(outputs).toEqual([2, 4, 6])
+    })
+
     it('gives failed inputs of a map as items, and the first of them from all()', async () => {
       const source = 'export default (n) => { if (n % 2) throw new Error("odd " + n); return n }'
       const items = await collect(mesh.map<number>(source, [0, 1, 2, 3]))
