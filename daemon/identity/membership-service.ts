@@ -60,7 +60,7 @@ export interface MembershipOptions {
   readonly wallMs?: () => number
 }
 
-const TICK_MS = 250
+const TICK_MS = 500
 /** Between two tries to write what could not be written, milliseconds. */
 const RETRY_MS = 1_000
 /** A node that was put out stays connected no longer than this until that is durable, and may be told, milliseconds. */

@@ -15,8 +15,8 @@ export interface EventLoopMonitor {
 }
 
 const NANOSECONDS = 1e6
-/** Each sample wakes an idle daemon, which shall use next to nothing: ten a second still see every delay that anybody would feel. */
-const RESOLUTION_MS = 100
+/** Each sample wakes an idle daemon, which shall use next to nothing: five a second still show what happens again and again. */
+const RESOLUTION_MS = 200
 
 export function watchEventLoop(): EventLoopMonitor {
   const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS })

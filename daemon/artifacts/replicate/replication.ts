@@ -68,7 +68,7 @@ export interface ReplicationFigures extends TransferFigures {
   readonly heard: number
 }
 
-const TICK_MS = 250
+const TICK_MS = 500
 const CHECK_MS = 30_000
 
 export class Replication {
