@@ -361,6 +361,12 @@ export interface MissingPart {
   readonly name: string
 }
 
+/** A rule as it was just kept. */
+export interface KeptRule extends PolicyRule {
+  /** What it names and the node does not have; left out when it has all */
+  readonly missing?: readonly MissingPart[]
+}
+
 export interface PolicyAnswer {
   readonly decision: 'allow' | 'deny'
   readonly reason: 'allowed' | 'denied' | 'no-rule'
@@ -451,7 +457,7 @@ export interface SandboxRoutes {
   'POST /v0/secrets/:name/remove': Rule<{}, { removed: true }>
   'GET /v0/policy': Read<{ rules: readonly PolicyRule[] }>
   /** With the id of a rule that is there: in its place */
-  'POST /v0/policy': Rule<PolicyRuleInput & { readonly id?: string }, PolicyRule>
+  'POST /v0/policy': Rule<PolicyRuleInput & { readonly id?: string }, KeptRule>
   'POST /v0/policy/:id/remove': Rule<{}, { removed: true }>
   'POST /v0/policy/explain': Row<'POST', 'read', {}, PolicyQuestion, PolicyAnswer>
   'GET /v0/services': Read<{ services: readonly ServiceView[] }>

@@ -1,5 +1,11 @@
 /** The rows of the door to the outside: rules, secrets, private services and the log of decisions. A secret goes in and never comes out. */
-import type { EgressEvent, PolicyRuleInput, SandboxRoutes } from '../../protocol/api-sandboxes.ts'
+import type {
+  EgressEvent,
+  KeptRule,
+  MissingPart,
+  PolicyRuleInput,
+  SandboxRoutes,
+} from '../../protocol/api-sandboxes.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { Target } from '../../protocol/egress/evaluate.ts'
 import { canonicalHost } from '../../protocol/egress/host.ts'
@@ -60,10 +66,11 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
       summary: 'Adds a rule, or replaces the one with its id; in force for open connections too',
       body: shape.policyRequest,
       maxBodyBytes: SMALL,
-      reply: shape.policyRule,
+      reply: shape.keptRuleReply,
       handle: async ({ body }) => {
-        const rule = await (await egress()).policy.put(keptForm(body))
-        return check(shape.policyRule, plain(rule), 'a rule')
+        const door = await egress()
+        const rule = await door.policy.put(keptForm(body))
+        return check(shape.keptRuleReply, plain(withMissing(rule, await door.missing(rule))), 'a rule')
       },
     },
     'POST /v0/policy/:id/remove': {
@@ -84,8 +91,7 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
         const door = await egress()
         const answer = door.policy.explain({ ...body.subject }, targetOf(body.url, body.method))
         const missing = answer.rule === undefined ? [] : await door.missing(answer.rule)
-        const whole = missing.length === 0 ? answer : { ...answer, missing }
-        return check(shape.policyAnswer, plain(whole), 'an explanation')
+        return check(shape.policyAnswer, plain(withMissing(answer, missing)), 'an explanation')
       },
     },
     'GET /v0/services': {
@@ -125,6 +131,10 @@ export function egressRoutes({ egress }: Pick<ApiServices, 'egress'>): Pick<Rout
       handle: async ({ lastEventId }) => auditEvents((await egress()).audit, ids, lastEventId),
     },
   }
+}
+
+function withMissing<T extends object>(about: T, missing: readonly MissingPart[]): T & Pick<KeptRule, 'missing'> {
+  return missing.length === 0 ? about : { ...about, missing }
 }
 
 /** Without the fields that are undefined: the keeper's types know them, JSON does not. */

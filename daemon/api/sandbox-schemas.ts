@@ -5,6 +5,7 @@ import type {
   EgressSubject,
   FileEntry,
   ImageView,
+  KeptRule,
   PolicyAnswer,
   PolicyQuestion,
   PolicyRule,
@@ -162,6 +163,8 @@ export const processesReply = z.object({ processes: z.array(process) })
 const image = describes<ImageView>()(z.object({ names: texts, digest: text, bytes: number, createdAt: text }))
 export const imagesReply = z.object({ images: z.array(image) })
 export const policyRule = describes<PolicyRule>()(z.object({ ...ruleFields(), id: text }))
+const missing = z.array(z.object({ kind: z.enum(['secret', 'handler']), name: text })).exactOptional()
+export const keptRuleReply = describes<KeptRule>()(z.object({ ...ruleFields(), id: text, missing }))
 export const policyReply = z.object({ rules: z.array(policyRule) })
 export const policyAnswer = describes<PolicyAnswer>()(
   z.object({
@@ -169,7 +172,7 @@ export const policyAnswer = describes<PolicyAnswer>()(
     reason: z.enum(['allowed', 'denied', 'no-rule']),
     rule: policyRule.exactOptional(),
     tunnel: z.enum(['pass', 'inspect', 'opaque']).exactOptional(),
-    missing: z.array(z.object({ kind: z.enum(['secret', 'handler']), name: text })).exactOptional(),
+    missing,
     considered: z.array(z.object({ rule: text, effect: z.enum(['allow', 'deny']), matched: z.boolean(), why: text })),
   }),
 )

@@ -1,6 +1,7 @@
 /** The door to the outside for sandboxes and isolates: rules, secrets, private services, and the log of every decision. */
 import type {
   EgressEvent,
+  KeptRule,
   PolicyAnswer,
   PolicyQuestion,
   PolicyRule,
@@ -48,18 +49,18 @@ export class Policy {
     return (await this.#client.call('GET /v0/policy', options)).rules
   }
 
-  /** Admins only. */
-  allow(rule: Omit<PolicyRuleInput, 'effect'>, options: CallOptions = {}): Promise<PolicyRule> {
+  /** Admins only. `missing` of the answer is what the rule names and the node does not have. */
+  allow(rule: Omit<PolicyRuleInput, 'effect'>, options: CallOptions = {}): Promise<KeptRule> {
     return this.put({ ...rule, effect: 'allow' }, options)
   }
 
   /** Admins only. */
-  deny(rule: Omit<PolicyRuleInput, 'effect'>, options: CallOptions = {}): Promise<PolicyRule> {
+  deny(rule: Omit<PolicyRuleInput, 'effect'>, options: CallOptions = {}): Promise<KeptRule> {
     return this.put({ ...rule, effect: 'deny' }, options)
   }
 
   /** Adds a rule or, with the id of one, replaces it. Admins only. */
-  put(rule: PolicyRuleInput & { readonly id?: string }, options: CallOptions = {}): Promise<PolicyRule> {
+  put(rule: PolicyRuleInput & { readonly id?: string }, options: CallOptions = {}): Promise<KeptRule> {
     return this.#client.call('POST /v0/policy', { body: rule, ...options })
   }
 

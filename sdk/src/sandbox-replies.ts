@@ -9,6 +9,7 @@ import type {
   FileReply,
   ImageProgress,
   ImageView,
+  KeptRule,
   MissingPart,
   PolicyAnswer,
   PolicyRule,
@@ -108,7 +109,7 @@ const subject = object<EgressSubject>({
   sandbox: optional(text),
   node: optional(text),
 })
-const rule = object<PolicyRule>({
+const ruleFields = {
   id: text,
   for: list(text),
   effect: oneOf('allow', 'deny'),
@@ -146,13 +147,16 @@ const rule = object<PolicyRule>({
   opaque: optional(flag),
   plain: optional(flag),
   note: optional(text),
-})
+}
+const missing = optional(list(object<MissingPart>({ kind: oneOf('secret', 'handler'), name: text })))
+const rule = object<PolicyRule>(ruleFields)
+const keptRule = object<KeptRule>({ ...ruleFields, missing })
 const answer = object<PolicyAnswer>({
   decision: oneOf('allow', 'deny'),
   reason: oneOf('allowed', 'denied', 'no-rule'),
   rule: optional(rule),
   tunnel: optional(oneOf('pass', 'inspect', 'opaque')),
-  missing: optional(list(object<MissingPart>({ kind: oneOf('secret', 'handler'), name: text }))),
+  missing,
   considered: list(
     object<PolicyAnswer['considered'][number]>({
       rule: text,
@@ -207,7 +211,7 @@ export const SANDBOX_REPLIES: { readonly [R in Exclude<keyof SandboxRoutes, Stre
   'POST /v0/secrets': secret,
   'POST /v0/secrets/:name/remove': removed,
   'GET /v0/policy': object<Reply<'GET /v0/policy'>>({ rules: list(rule) }),
-  'POST /v0/policy': rule,
+  'POST /v0/policy': keptRule,
   'POST /v0/policy/:id/remove': removed,
   'POST /v0/policy/explain': answer,
   'GET /v0/egress/recent': object<Reply<'GET /v0/egress/recent'>>({ events: list(egressEvent) }),

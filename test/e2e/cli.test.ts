@@ -132,6 +132,21 @@ describe('bin/manyhands.mjs', () => {
         stderr: expect.stringMatching(new RegExp(`^error: .* \\[${code}\\]\\nhint: \\S`)) as unknown,
       })
 
+    const lacking = [
+      'policy',
+      'allow',
+      '--host',
+      'example.com',
+      '--inject',
+      'Authorization=none',
+      '--handler',
+      'nobody',
+    ]
+    expect(run(...lacking)).toMatchObject({
+      status: 0,
+      stderr: expect.stringMatching(/^missing: secret none: .*\nmissing: handler nobody: /) as unknown,
+    })
+
     const inputs = join(home, 'inputs.jsonl')
     // One that is told at the end of the file, and one that is told while results come
     for (const count of [1, 20_000]) {

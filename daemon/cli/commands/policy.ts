@@ -55,14 +55,9 @@ export async function deny(context: Context, flags: DenyFlags): Promise<undefine
 }
 
 async function put({ mesh, output }: Context, rule: Rule): Promise<undefined> {
-  const { policy, secrets } = await mesh()
-  const kept = await policy.put(rule)
+  const kept = await (await mesh()).policy.put(rule)
   await output.answer(kept, () => `${safeLine(kept.id)}  ${safeLine(ruleText(kept))}`)
-  const wanted = [...(rule.inject ?? []), ...(rule.replace ?? [])].map(({ secret }) => secret)
-  const known = new Set(wanted.length === 0 ? [] : (await secrets.list()).map(({ name }) => name))
-  for (const name of new Set(wanted))
-    if (!known.has(name))
-      output.note(`There is no secret "${safeLine(name)}" yet: manyhands secret set ${safeLine(name)}`)
+  for (const part of kept.missing ?? []) output.note(`missing: ${missingText(part)}`)
 }
 
 function common({ host, for: subjects = ['any'], port, method, path, id, note }: DenyFlags): Omit<Rule, 'effect'> {
