@@ -43,10 +43,10 @@ describe('mapParts()', () => {
     await parts.return(undefined)
   })
 
-  describe('with pauses', () => {
+  describe('of a slow source', () => {
     const never = new AbortController().signal
 
-    it('gives what has come when the source stands still, and nothing twice', async () => {
+    it('give what has come when the source stands still, and nothing twice', async () => {
       const more = Promise.withResolvers<void>()
       const source = async function* () {
         yield 1
@@ -54,7 +54,7 @@ describe('mapParts()', () => {
         await more.promise
         yield 3
       }
-      const parts = mapParts(source(), { pauses: { ms: 5, signal: never } })
+      const parts = mapParts(source(), { soon: { ms: 5, signal: never } })
       expect((await parts.next()).value).toEqual({ inputs: '[1,2]', count: 2 })
       const rest = parts.next()
       await new Promise((resolve) => setTimeout(resolve, 30))
@@ -63,24 +63,46 @@ describe('mapParts()', () => {
       expect(await parts.next()).toEqual({ done: true, value: undefined })
     })
 
-    it('throws what the source threw, also after a pause', async () => {
+    it('do not wait for a source that never stands still, and get longer', async () => {
+      vi.useFakeTimers()
+      try {
+        const steady = async function* () {
+          for (let n = 0; n < 2_000; n++) yield await new Promise((resolve) => setTimeout(resolve, 10, n))
+        }
+        const counts: number[] = []
+        const reading = (async () => {
+          for await (const part of mapParts(steady(), { soon: { ms: 50, signal: never } })) counts.push(part.count)
+        })()
+        await vi.advanceTimersByTimeAsync(20_100)
+        await reading
+        expect(counts.reduce((sum, count) => sum + count)).toBe(2_000)
+        expect(counts[0]).toBeLessThanOrEqual(5)
+        // of half a second each in the end
+        expect(counts.at(-2)).toBeGreaterThan(40)
+        expect(counts.length).toBeLessThan(120)
+      } finally {
+        vi.useRealTimers()
+      }
+    })
+
+    it('end with what the source threw, also long after the last input', async () => {
       const source = async function* () {
         yield 1
         await new Promise((resolve) => setTimeout(resolve, 30))
         throw new Error('the source failed')
       }
-      const parts = mapParts(source(), { pauses: { ms: 5, signal: never } })
+      const parts = mapParts(source(), { soon: { ms: 5, signal: never } })
       expect(await parts.next()).toMatchObject({ value: { count: 1 } })
       await expect(parts.next()).rejects.toThrow('the source failed')
     })
 
-    it('ends with the signal though the source stands still for ever, and tells a source that can hear it', async () => {
+    it('end with the signal though it stands still for ever, and tell a source that can hear it', async () => {
       const stop = new AbortController()
       const parts = mapParts(
         (async function* () {
           yield await new Promise(() => undefined)
         })(),
-        { pauses: { ms: 5, signal: stop.signal } },
+        { soon: { ms: 5, signal: stop.signal } },
       )
       const next = parts.next()
       stop.abort()
@@ -94,14 +116,14 @@ describe('mapParts()', () => {
           told = true
         }
       })()
-      const cut = mapParts(counting, { maxInputs: 3, pauses: { ms: 5, signal: never } })
+      const cut = mapParts(counting, { maxInputs: 3, soon: { ms: 5, signal: never } })
       expect(await cut.next()).toMatchObject({ value: { count: 3 } })
       await cut.return(undefined)
       await vi.waitFor(() => expect(told).toBe(true))
     })
 
-    it('are no matter for a source that does not wait', async () => {
-      const parts = mapParts([1, 2, 3], { maxInputs: 2, pauses: { ms: 1, signal: never } })
+    it('are full where it does not wait', async () => {
+      const parts = mapParts([1, 2, 3], { maxInputs: 2, soon: { ms: 1, signal: never } })
       expect(await parts.next()).toMatchObject({ value: { count: 2 } })
       await new Promise((resolve) => setTimeout(resolve, 10))
       expect(await parts.next()).toMatchObject({ value: { count: 1 } })

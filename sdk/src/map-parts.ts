@@ -2,7 +2,7 @@
 import { ManyhandsError } from './errors.ts'
 import { LIMITS } from './limits.ts'
 import { toJson } from './program.ts'
-import { PAUSE, withPauses } from './with-pauses.ts'
+import { TICK, withTicks } from './with-ticks.ts'
 
 export interface MapPart {
   /** JSON text of the array of inputs */
@@ -16,29 +16,40 @@ export interface PartBounds {
   /** UTF-8 */
   readonly maxBytes?: number
   readonly maxInputs?: number
-  /** What has come of an asynchronous source is sent when it pauses for this long, until the signal aborts. @default only full parts */
-  readonly pauses?: { readonly ms: number; readonly signal: AbortSignal }
+  /**
+   * What has come of an asynchronous source is sent after `ms`, and after up to ten times that once there are many parts; until the signal aborts.
+   * @default only full parts
+   */
+  readonly soon?: { readonly ms: number; readonly signal: AbortSignal }
 }
+
+/** So many parts later one may wait for `ms` more: who maps a stream without end is not to have a task for every few inputs. */
+const PARTS_PER_STEP = 10
+const MOST_STEPS = 10
 
 /** Parts within the bounds; a single input may exceed none. Pulls no more inputs than a part needs. */
 export async function* mapParts(
   inputs: Inputs,
-  { maxBytes = LIMITS.mapBodyBytes, maxInputs = LIMITS.mapInputs, pauses }: PartBounds = {},
+  { maxBytes = LIMITS.mapBodyBytes, maxInputs = LIMITS.mapInputs, soon }: PartBounds = {},
 ): AsyncGenerator<MapPart> {
   let texts: string[] = []
   let bytes = 0
   let index = 0
   const encoder = new TextEncoder()
+  let ticks = 0
+  let parts = 0
   const take = (): MapPart => {
+    ticks = 0
+    parts++
     const part = { inputs: `[${texts.join(',')}]`, count: texts.length }
     texts = []
     bytes = 0
     return part
   }
-  const paused = pauses !== undefined && Symbol.asyncIterator in inputs
-  for await (const input of paused ? withPauses(inputs, pauses.ms, pauses.signal) : inputs) {
-    if (input === PAUSE) {
-      if (texts.length > 0) yield take()
+  const ticking = soon !== undefined && Symbol.asyncIterator in inputs
+  for await (const input of ticking ? withTicks(inputs, soon.ms, soon.signal) : inputs) {
+    if (input === TICK) {
+      if (texts.length > 0 && ++ticks > Math.min(MOST_STEPS - 1, parts / PARTS_PER_STEP)) yield take()
       continue
     }
     const text = toJson(input, `input ${index++}`)

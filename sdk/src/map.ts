@@ -35,8 +35,8 @@ export type MapItem<Output> =
 const PARTS_AT_ONCE = 3
 /** How long a result that should be there is waited for before asking again, milliseconds */
 const POLL_MS = 1000
-/** A source that gives no input for this long has what it gave worked on, milliseconds */
-const PAUSE_MS = 50
+/** After this long what a slow source gave is worked on, milliseconds */
+const SOON_MS = 50
 
 interface Part {
   /** As last heard */
@@ -131,8 +131,8 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     const program = await this.#program
     const key = this.#options.key ?? newKey()
     // Who asks again with a key must have cut the inputs alike, whenever they came
-    const pauses = this.#options.key === undefined ? { ms: PAUSE_MS, signal: this.#stop.signal } : undefined
-    const parts = mapParts(inputs, compact({ pauses }))
+    const soon = this.#options.key === undefined ? { ms: SOON_MS, signal: this.#stop.signal } : undefined
+    const parts = mapParts(inputs, compact({ soon }))
     try {
       for (;;) {
         // A source may stand still for ever, which must not hold up a map that has failed
