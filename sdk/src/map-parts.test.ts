@@ -122,6 +122,19 @@ describe('mapParts()', () => {
       await vi.waitFor(() => expect(told).toBe(true))
     })
 
+    it('cost nothing more for each moment that it stands still', async () => {
+      const still = new Promise<IteratorResult<number>>(() => undefined)
+      const waits = vi.spyOn(still, 'then')
+      const source = { [Symbol.asyncIterator]: () => ({ next: () => still }) }
+      const stop = new AbortController()
+      const parts = mapParts(source, { soon: { ms: 1, signal: stop.signal } })
+      const next = parts.next()
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      expect(waits.mock.calls.length).toBe(1)
+      stop.abort()
+      expect((await next).done).toBe(true)
+    })
+
     it('are full where it does not wait', async () => {
       const parts = mapParts([1, 2, 3], { maxInputs: 2, soon: { ms: 1, signal: never } })
       expect(await parts.next()).toMatchObject({ value: { count: 2 } })

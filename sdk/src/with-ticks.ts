@@ -11,24 +11,27 @@ export async function* withTicks<T>(
 ): AsyncGenerator<T | typeof TICK> {
   const items = source[Symbol.asyncIterator]()
   // one timer for all items, of which there may be a million
-  let tick = deferred<typeof TICK>()
+  let ticked = false
+  let wake = deferred<void>()
   const timer = setInterval(() => {
-    tick.resolve(TICK)
-    tick = deferred()
+    ticked = true
+    wake.resolve()
   }, ms)
   let ended = false
   try {
     while (!ended) {
-      const next = items.next()
-      // it may fail while nobody is at it
-      next.catch(() => undefined)
-      let got = await Promise.race([next, tick.promise])
-      for (; got === TICK; got = await Promise.race([next, tick.promise])) {
+      const next = heard(items.next(), () => wake.resolve())
+      while (next.result === undefined) {
+        await wake.promise
+        wake = deferred()
         if (signal.aborted) return
+        if (next.result !== undefined || !ticked) continue
+        ticked = false
         yield TICK
       }
-      ended = got.done === true
-      if (got.done !== true) yield got.value
+      const item = await next.result
+      ended = item.done === true
+      if (item.done !== true) yield item.value
     }
   } catch (error) {
     ended = true
@@ -38,4 +41,15 @@ export async function* withTicks<T>(
     // one that stands still would not end by being asked to
     if (!ended) items.return?.().catch(() => undefined)
   }
+}
+
+/** Listens once, however often it is looked at: what stands still for hours keeps nothing for each look. `result` is there, settled, when `done` is called. */
+function heard<T>(promise: Promise<T>, done: () => void): { result: Promise<T> | undefined } {
+  const found: { result: Promise<T> | undefined } = { result: undefined }
+  const settle = (): void => {
+    found.result = promise
+    done()
+  }
+  promise.then(settle, settle)
+  return found
 }
