@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest'
 import { orderBy } from '../../test/support/orders.ts'
-import { DELEGATION_DEFAULTS } from '../../protocol/task/delegation.ts'
+import { NO_USAGE } from '../../protocol/job.ts'
+import { DELEGATION_DEFAULTS, type Ending } from '../../protocol/task/delegation.ts'
 import { DelegationDriver, type DelegationOwner } from './delegation-driver.ts'
 import { NOTHING_PLACED } from './local-worker.ts'
-import type { OrderHooks } from './worker.ts'
+import type { OrderHooks, OrderResult } from './worker.ts'
 
 function ignore(): void {}
 
@@ -56,4 +57,32 @@ test('host calls of a node that lost its lease, and of any node after the end, a
   driver.feed({ type: 'cancel' })
   await expect(call(1, 'after-the-end')).rejects.toMatchObject({ code: 'E_STALE_LEASE' })
   expect(served).toEqual(['while-held', 'by-the-second'])
+})
+
+const GIVEN_BACK: OrderResult = {
+  again: true,
+  output: undefined,
+  error: undefined,
+  pieces: [],
+  usage: NO_USAGE,
+  receipt: '',
+  durable: Promise.resolve(),
+}
+
+test('work that is given back for the last time ends, and its owner is told', async () => {
+  const places: OrderHooks[] = []
+  const endings: Ending[] = []
+  const owner: DelegationOwner = {
+    ...ownerOf(places, []),
+    config: { ...DELEGATION_DEFAULTS, maxEpochs: 2 },
+    onEnding: (ending) => endings.push(ending),
+  }
+  const driver = new DelegationDriver(owner)
+  for (const place of [0, 1]) {
+    await new Promise(setImmediate)
+    places[place]?.onBound()
+    places[place]?.onResult(GIVEN_BACK)
+  }
+  expect(driver.ended).toBe(true)
+  expect(endings).toMatchObject([{ state: 'failed', code: 'E_EXECUTOR_LOST' }])
 })

@@ -235,7 +235,8 @@ export class DelegationDriver {
     if (fault !== undefined) return this.#refuse(node, epoch, fault)
     if (result.again && this.#state.epoch === epoch && this.#givesUp()) return
     const verdict = result.again ? 'again' : result.error === undefined ? 'completed' : 'failed'
-    this.#result = result
+    // Work that is given back is no result: an end that comes of it is one without a result, and the owner must be told
+    this.#result = result.again ? undefined : result
     this.feed({ type: 'result', node, epoch, verdict })
     this.#result = undefined
   }
