@@ -86,3 +86,38 @@ test('work that is given back for the last time ends, and its owner is told', as
   expect(driver.ended).toBe(true)
   expect(endings).toMatchObject([{ state: 'failed', code: 'E_EXECUTOR_LOST' }])
 })
+
+test('a result of a node that never had the work does not take it from the one that has', async () => {
+  const withdrawn: string[] = []
+  const stale: string[] = []
+  const places: OrderHooks[] = []
+  const owner = ownerOf(places, [])
+  const driver = new DelegationDriver({
+    ...owner,
+    worker: (node) => ({
+      node,
+      place: (order, hooks) => {
+        owner.worker(node).place(order, hooks)
+        return { ...NOTHING_PLACED, withdraw: () => withdrawn.push(node) }
+      },
+    }),
+    onStale: (node) => stale.push(node),
+  })
+  await new Promise(setImmediate)
+  places[0]?.onBound()
+  expect(await driver.deliver({ ...GIVEN_BACK, again: false, output: '2' }, 'stranger', 1)).toBe(false)
+  expect(stale).toEqual(['stranger'])
+  expect(withdrawn).toEqual([])
+  driver.feed({ type: 'cancel' })
+  expect(withdrawn).toEqual(['first'])
+})
+
+test('a node that confirms its lease again and again is heard once', async () => {
+  const places: OrderHooks[] = []
+  const bound: string[] = []
+  const driver = new DelegationDriver({ ...ownerOf(places, []), onBound: (node) => bound.push(node) })
+  await new Promise(setImmediate)
+  for (let time = 0; time < 3; time++) places[0]?.onBound()
+  expect(bound).toEqual(['first'])
+  driver.feed({ type: 'cancel' })
+})

@@ -60,7 +60,8 @@ export interface DelegationOwner {
 
 export class DelegationDriver {
   readonly #owner: DelegationOwner
-  readonly #placed = new Map<number, Placed>()
+  /** By epoch: what was placed, and where */
+  readonly #placed = new Map<number, { readonly node: string; readonly work: Placed }>()
   #state: Delegation
   #timer: NodeJS.Timeout | undefined
   #round = new Map<string, Candidate>()
@@ -98,7 +99,7 @@ export class DelegationDriver {
 
   /** What the current holder does: calls and the finish of a session. */
   get placed(): Placed | undefined {
-    return this.#placed.get(this.#state.epoch)
+    return this.#placed.get(this.#state.epoch)?.work
   }
 
   /** A result that came by another way than its channel. Resolves with whether it is the accepted one. */
@@ -126,14 +127,13 @@ export class DelegationDriver {
       case 'bind':
         return this.#bind(effect.node, effect.epoch)
       case 'renewed':
-        return this.#placed.get(effect.epoch)?.renewed(effect.number)
+        return this.#placed.get(effect.epoch)?.work.renewed(effect.number)
       case 'withdraw':
-        return this.#placed.get(effect.epoch)?.withdraw('E_CANCELED')
+        return this.#placed.get(effect.epoch)?.work.withdraw('E_CANCELED')
       case 'accept':
         return this.#accept(effect.node, effect.epoch)
       case 'refuse':
-        this.#owner.onStale(effect.node, effect.epoch, effect.code)
-        return this.#placed.get(effect.epoch)?.withdraw(effect.code)
+        return this.#onStale(effect.node, effect.epoch, effect.code)
       case 'settle':
         if (this.#result === undefined) this.#owner.onEnding(effect.ending)
         return
@@ -186,14 +186,19 @@ export class DelegationDriver {
   #bind(node: string, epoch: number): void {
     this.#mark(node, { outcome: 'chosen' })
     this.#endRound(epoch, '')
-    this.#placed.set(epoch, this.#owner.worker(node).place(this.#owner.order(epoch), this.#hooks(node, epoch)))
+    const work = this.#owner.worker(node).place(this.#owner.order(epoch), this.#hooks(node, epoch))
+    this.#placed.set(epoch, { node, work })
   }
 
   #hooks(node: string, epoch: number): OrderHooks {
     const owner = this.#owner
     const current = (): boolean => this.#state.epoch === epoch && !this.ended
+    let isBound = false
     return {
       onBound: () => {
+        // Each time would be one more event of the task, kept for those who watch it late
+        if (isBound) return
+        isBound = true
         this.feed({ type: 'bound', node, epoch })
         if (!current()) return
         this.#wasBound = true
@@ -241,9 +246,16 @@ export class DelegationDriver {
     this.#result = undefined
   }
 
+  /** Any member can send a result of any epoch: what it says ends its own work, not that of who has the lease. */
+  #onStale(node: string, epoch: number, code: string): void {
+    this.#owner.onStale(node, epoch, code)
+    const placed = this.#placed.get(epoch)
+    if (placed?.node === node) placed.work.withdraw(code)
+  }
+
   /** The node has done what it does and it is not what was asked: the work goes to another. */
   #refuse(node: string, epoch: number, fault: string): void {
-    const placed = this.#placed.get(epoch)
+    const placed = this.#placed.get(epoch)?.work
     this.#owner.onStale(node, epoch, `E_PROTOCOL: ${fault}`)
     if (!this.#givesUp()) this.feed({ type: 'result', node, epoch, verdict: 'again' })
     placed?.withdraw('E_PROTOCOL')
@@ -258,7 +270,7 @@ export class DelegationDriver {
   #accept(node: string, epoch: number): void {
     const result = this.#result
     if (result === undefined) return
-    const placed = this.#placed.get(epoch)
+    const placed = this.#placed.get(epoch)?.work
     this.#stored = this.#owner.onAccepted(result, node, epoch)
     this.#stored.then(
       () => placed?.accepted(),
