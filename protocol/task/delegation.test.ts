@@ -155,6 +155,18 @@ describe('delegation', () => {
     expect(run.of('settle')).toMatchObject([{ ending: { state: 'failed', code: 'E_EXECUTOR_LOST' } }])
   })
 
+  test('nodes that had no room have not lost the work, nor have the pieces before it', () => {
+    const run = new Harness({ epoch: 20 })
+    for (let epoch = 21; epoch <= 30; epoch++) {
+      run.feed({ type: 'candidates', nodes: [], bindNow: 'a' }, { type: 'refused', node: 'a', epoch })
+      run.at(run.now + 1_000).feed({ type: 'tick' })
+    }
+    run.feed({ type: 'candidates', nodes: [], bindNow: 'a' }, { type: 'bound', node: 'a', epoch: 31 })
+    run.feed({ type: 'result', node: 'a', epoch: 31, verdict: 'again' })
+    expect(run.of('settle')).toEqual([])
+    expect(run.state.phase.kind).toBe('finding')
+  })
+
   test('after a restart the lease that may be held elsewhere is waited for', () => {
     const run = new Harness({ epoch: 3, heldUntil: 10_000, holder: 'a' })
     expect(run.of('find')).toEqual([])

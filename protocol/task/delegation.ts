@@ -26,7 +26,7 @@ export interface DelegationConfig {
   readonly patienceMs: number
   /** First pause after all nodes refused; doubles up to 16 times that */
   readonly restMs: number
-  /** Leases given before the task fails with E_EXECUTOR_LOST */
+  /** Leases lost before the task fails with E_EXECUTOR_LOST */
   readonly maxEpochs: number
 }
 
@@ -72,6 +72,8 @@ export interface Delegation {
   readonly phase: Phase
   /** Of the last lease given; 0 before the first */
   readonly epoch: number
+  /** Leases that came to nothing. Fewer than epochs: a node that refused had none, and the pieces of a map count their epochs together */
+  readonly losses: number
   /** Bids not chosen, best first: tried next if the chosen node refuses */
   readonly reserve: readonly ScoredBid[]
   /** Nodes that refused or were lost since candidates were last asked for */
@@ -134,7 +136,10 @@ export interface Step {
   readonly effects: readonly DelegationEffect[]
 }
 
-/** A new task, or one recovered after a restart: then `epoch` is the last that may have been given and `heldUntil` when its holder must have stopped. */
+/**
+ * A new task, or one recovered after a restart: then `epoch` is the last that may have been given and `heldUntil` when its holder must have stopped. How many
+ * leases were lost before the restart is not known: all count, so that work that ends its delegator does not do so for ever.
+ */
 export function startDelegation(
   now: number,
   options: {
@@ -147,6 +152,7 @@ export function startDelegation(
   const base: Delegation = {
     phase: { kind: 'finding' },
     epoch: options.epoch ?? 0,
+    losses: options.heldUntil === undefined ? 0 : Math.max(0, (options.epoch ?? 0) - 1),
     reserve: [],
     avoid: [],
     rests: 0,
@@ -352,11 +358,12 @@ function onTick(state: Delegation, now: number, config: DelegationConfig): Step 
 
 /** The work is free again: search anew, unless it has been lost too often to be chance. */
 function again(state: Delegation, now: number, config: DelegationConfig): Step {
-  if (state.epoch >= config.maxEpochs) {
-    const message = `The task was lost by ${state.epoch} nodes in a row`
+  const losses = state.losses + 1
+  if (losses >= config.maxEpochs) {
+    const message = `The task was lost by ${losses} nodes in a row`
     return end({ ...state, phase: { kind: 'finding' } }, { state: 'failed', code: 'E_EXECUTOR_LOST', message })
   }
-  const free: Delegation = { ...state, phase: { kind: 'finding' }, reserve: [], searchingSince: now, rests: 0 }
+  const free: Delegation = { ...state, losses, phase: { kind: 'finding' }, reserve: [], searchingSince: now, rests: 0 }
   return { state: free, effects: [{ type: 'find', avoid: free.avoid }] }
 }
 
