@@ -71,3 +71,13 @@ test('what waits is bounded: the sender can ask, and one that does not ask loses
   for (let i = 0; i < 8; i++) channel.send({ reply: { id: 1, output } })
   expect(await narrow.ended).toMatchObject({ code: 'E_OVERLOADED' })
 })
+
+test('a message in parts comes in parts of their size: a peer cannot send it byte by byte', async () => {
+  for (const bytes of [0, 1]) {
+    const narrow = new NarrowChannel()
+    void new TaskChannel(narrow, () => undefined)
+    narrow.send(Uint8Array.of(1, ...new Uint8Array(bytes)))
+    narrow.close()
+    expect(await narrow.ended).toMatchObject({ code: 'E_PROTOCOL' })
+  }
+})

@@ -156,6 +156,9 @@ export class TaskChannel {
     if (kind === WHOLE) return body
     if (kind !== MORE && kind !== LAST)
       throw new MeshError('E_PROTOCOL', `Cannot read a task message: unknown kind ${kind}`)
+    // Parts are of one size. Smaller ones would cost many times their bytes while they are kept, and empty ones would never come to an end.
+    if (kind === MORE && body.byteLength < PART_BYTES)
+      throw new MeshError('E_PROTOCOL', `Cannot read a task message: a part of ${body.byteLength} bytes`)
     this.#partBytes += body.byteLength
     if (this.#partBytes > MESSAGE_BYTES)
       throw new MeshError('E_PROTOCOL', `Cannot read a task message: above ${MESSAGE_BYTES} bytes`)
