@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { orderBy } from '../../test/support/orders.ts'
 import { type JobFailure, NO_USAGE } from '../../protocol/job.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import type { Executor, ExecutorSession } from '../exec/executor.ts'
 import { serveSession, type SessionFacts } from './order-session.ts'
 import type { OrderResult } from './worker.ts'
@@ -40,4 +41,26 @@ test('a call that comes after the isolate died disturbs neither the result nor t
   expect(() => held.call(2, '2')).not.toThrow()
   held.finish()
   expect(failed).toEqual([])
+})
+
+test('calls that wait for the session to open are bounded in bytes too', () => {
+  const failed: string[] = []
+  const executor: Pick<Executor, 'open'> = { open: () => new Promise(() => undefined) }
+  const held = serveSession(
+    executor as Executor,
+    orderBy('delegator', 'task', { kind: 'session', inputs: [] }),
+    {
+      onLog: () => undefined,
+      onHostCall: async () => '',
+      onReady: () => undefined,
+      onReply: () => undefined,
+      onCallFailed: (_, { code }) => failed.push(code),
+      onResult: () => undefined,
+    },
+    { finished: () => ({}) as OrderResult, ended: () => undefined },
+  )
+  const input = JSON.stringify('x'.repeat(LIMITS.inputBytes - 2))
+  for (let id = 1; id <= 10; id++) held.call(id, input)
+  expect(failed.length).toBeGreaterThan(0)
+  expect(new Set(failed)).toEqual(new Set(['E_OVERLOADED']))
 })

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { MeshError } from '../../protocol/errors.ts'
 import { type JobFailure, NO_USAGE, type Usage } from '../../protocol/job.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import type { Executor, ExecutorSession } from '../exec/executor.ts'
 import { addText } from './digest.ts'
 import { failureOf, isNoFault } from './failure.ts'
@@ -21,8 +22,9 @@ export interface SessionOwner {
   ended(): void
 }
 
-/** Calls that may wait for the isolate to be ready. */
+/** Calls that may wait for the isolate to be ready, and characters of their inputs. */
 const EARLY_CALLS = 10_000
+const EARLY_CHARS = 4 * LIMITS.inputBytes
 
 export function serveSession(executor: Executor, order: Order, events: HandEvents, owner: SessionOwner): Held {
   return new OrderSession(executor, order, events, owner)
@@ -36,6 +38,7 @@ class OrderSession implements Held {
   readonly #outputs = createHash('sha256')
   #session: ExecutorSession | undefined
   #early: [number, string][] = []
+  #earlyChars = 0
   #open = 0
   #finishing = false
   /** The receipt is made of what came before: a call after it fails by the end of the session, which is on its way to the delegator. */
@@ -52,8 +55,10 @@ class OrderSession implements Held {
     addText(this.#inputs, inputJson)
     this.#open += 1
     if (this.#session !== undefined) this.#session.call(id, inputJson)
-    else if (this.#early.length < EARLY_CALLS) this.#early.push([id, inputJson])
-    else this.#failed(id, { code: 'E_OVERLOADED', message: 'Too many calls wait for the session to open' })
+    else if (this.#early.length < EARLY_CALLS && this.#earlyChars + inputJson.length <= EARLY_CHARS) {
+      this.#early.push([id, inputJson])
+      this.#earlyChars += inputJson.length
+    } else this.#failed(id, { code: 'E_OVERLOADED', message: 'Too many calls wait for the session to open' })
   }
 
   finish = (): void => {
