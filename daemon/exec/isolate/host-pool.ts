@@ -158,7 +158,13 @@ export class HostPool {
     if (this.#hosts.size >= this.#settings.maxHosts && !this.#makeRoom()) return
     const wait = this.#restarts.take(performance.now())
     if (wait > 0) return this.#retry(wait)
-    const host = this.#start()
+    let host: HostProcess
+    try {
+      host = this.#start()
+    } catch {
+      // Without a descriptor, a process or memory to spare, starting one fails before there is one
+      return this.#startFailed()
+    }
     this.#hosts.add(host)
     this.#starting += 1
     void host.ready.then((up) => this.#started(host, up))
@@ -173,6 +179,10 @@ export class HostPool {
       return
     }
     this.#hosts.delete(host)
+    this.#startFailed()
+  }
+
+  #startFailed(): void {
     this.#failures += 1
     if (this.#failures >= FAILURES_TOLD) {
       const error = new MeshError('E_EXECUTOR_LOST', 'No process to run jobs can be started here', {
