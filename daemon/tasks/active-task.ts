@@ -78,9 +78,9 @@ export abstract class ActiveTask {
     this.events.add({ type: 'state', state: row.state })
   }
 
-  /** @throws MeshError E_STORAGE when the end cannot be stored now; the task goes on trying */
+  /** @throws MeshError E_STORAGE when the end cannot be stored now; the task goes on trying, and whoever asks once it is stored gets it */
   get ended(): Promise<TaskView> {
-    return this.#ended.promise
+    return this.#final === undefined ? this.#ended.promise : Promise.resolve(this.#final)
   }
 
   get view(): TaskView {

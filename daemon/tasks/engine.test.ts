@@ -195,6 +195,25 @@ describe('faults', () => {
     expect((await after.engine.run({ ...double, input: 8 }, { ...caller, key: 'again' })).id).toBe(task.id)
   })
 
+  test('a task that ended while the disk was full can be waited for once its end is stored', async () => {
+    const journal = new MemoryJournal({ types: TASK_ENGINE_RECORDS })
+    const node = taskNode({ network: new MemoryNetwork(), name: 'a', mesh: () => [node], journal })
+    open.push(node)
+    const gate = Promise.withResolvers<void>()
+    node.executor.gate = gate.promise
+    const keyed = { ...caller, key: 'full' }
+    const { id } = await node.engine.run({ ...double, input: 4 }, keyed)
+    const waiting = node.engine.ended(id)
+    journal.setFailing('its disk is full')
+    node.engine.cancel(id).catch(() => undefined)
+    await expect(waiting).rejects.toMatchObject({ code: 'E_STORAGE' })
+    journal.setFailing(undefined)
+    await expect.poll(() => node.engine.get(id)?.state, { timeout: 5_000 }).toBe('canceled')
+    expect((await node.engine.run({ ...double, input: 4 }, keyed)).id).toBe(id)
+    expect(await node.engine.ended(id)).toMatchObject({ state: 'canceled' })
+    gate.resolve()
+  })
+
   test('P2P-10: a replayed bind is refused', async () => {
     const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
     const { RemoteWorker } = await import('./remote-worker.ts')
