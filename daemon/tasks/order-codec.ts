@@ -71,6 +71,8 @@ export function orderOf(bind: manyhands.Bind.$Properties, context: OrderContext)
   const kind = kindOf(bind.kind)
   if (kind === 'run' && inputs.length !== 1)
     throw new MeshError('E_PROTOCOL', 'Cannot accept the task: a run takes one input')
+  if (kind === 'batch' && inputs.length === 0)
+    throw new MeshError('E_PROTOCOL', 'Cannot accept the task: a batch takes at least one input')
   const grade = bind.requires?.grade
   if (grade && !isGrade(grade))
     throw new MeshError('E_GRADE', 'Cannot accept the task: it demands a grade unknown here')

@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest'
+import { orderBy } from '../../test/support/orders.ts'
+import { type TaskNode, taskMesh } from '../../test/support/task-node.ts'
+import { MemoryNetwork } from '../net/memory-net.ts'
+import { RemoteWorker } from './remote-worker.ts'
+import type { OrderHooks } from './worker.ts'
+
+function ignore(): void {}
+
+test('a batch without inputs is refused: nothing would end it, and it would keep its slot', async () => {
+  const nodes = await taskMesh(new MemoryNetwork(), ['a', 'b'])
+  const [a, b] = nodes as [TaskNode, TaskNode]
+  const answer = Promise.withResolvers<string>()
+  const hooks: OrderHooks = {
+    onBound: () => answer.resolve('bound'),
+    onRefused: ({ code }) => answer.resolve(code),
+    onLog: ignore,
+    onHostCall: async () => 'null',
+    onReady: ignore,
+    onReply: ignore,
+    onCallFailed: ignore,
+    onRenew: ignore,
+    onResult: ignore,
+    onLost: ignore,
+  }
+  new RemoteWorker(b.id, a.net).place(orderBy(a.id, 'task', { kind: 'batch', inputs: [] }), hooks)
+  expect(await answer.promise).toBe('E_PROTOCOL')
+  expect(b.hands.state().busy).toBe(0)
+  for (const node of nodes) await node.close()
+})
