@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { afterEach, describe, expect, test } from 'vitest'
 import { DEFAULT_LIMITS, type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import type { TaskView } from '../../protocol/api.ts'
@@ -110,6 +111,22 @@ describe('runs', () => {
       return JSON.stringify(name === 'add' ? numbers.reduce((sum, n) => sum + n) : null)
     }
     expect(await run(a, request, { hostFunctions: ['add'], onHostCall })).toMatchObject({ output: 10 })
+  })
+
+  test('host calls that were answered leave nothing on the signal of their job', async () => {
+    const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'])
+    const take = b.hands.take.bind(b.hands)
+    const { signal } = new AbortController()
+    const onHostCall = async (): Promise<string> => '1'
+    b.hands.take = (order, events) =>
+      take(order, { ...events, onHostCall: (name, args) => events.onHostCall(name, args, signal) })
+    const request = {
+      program: { source: 'export default async (n, env) => { for (let i = 0; i < n; i++) await env.one(); return n }' },
+      input: 5,
+      requires: { on: 'other' },
+    }
+    expect(await run(a, request, { hostFunctions: ['one'], onHostCall })).toMatchObject({ output: 5 })
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
   })
 
   test('work that a node gives back goes on elsewhere at the next epoch', async () => {

@@ -139,9 +139,14 @@ export class ServedOrder {
     const id = this.#nextHostCall++
     const pending = Promise.withResolvers<string>()
     this.#hostCalls.set(id, pending)
-    signal.addEventListener('abort', () => pending.reject(signal.reason), { once: true })
+    const onAbort = (): void => pending.reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
     this.#channel.send({ hostCall: { id, name, args: Buffer.from(args) } })
-    return pending.promise.finally(() => this.#hostCalls.delete(id))
+    return pending.promise.finally(() => {
+      this.#hostCalls.delete(id)
+      // The signal lives as long as the job, and would keep the answers of all its calls
+      signal.removeEventListener('abort', onAbort)
+    })
   }
 
   #onHostResult(answer: manyhands.HostResult.$Properties): void {
