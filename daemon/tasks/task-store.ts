@@ -31,6 +31,8 @@ export type PieceRow = manyhands.PieceRow
 const EMPTY = new Uint8Array(0)
 /** Rows looked at for one page of a filtered listing before it is returned short. */
 const SCAN_ROWS = 5_000
+/** Pieces of a map dropped by one record, which holds a bounded number of writes. */
+const DROPPED_AT_ONCE = 1_000
 
 export class TaskStore {
   readonly #journal: Journal
@@ -172,12 +174,15 @@ export class TaskStore {
 
   /** Drops a task that ended long ago, with its pieces. Its idempotency key stays: it then says that the task is gone. @param more rows that go with it */
   async drop(row: TaskRow, more: readonly TableWrite[] = []): Promise<void> {
-    const writes: TableWrite[] = [{ table: 'task', key: row.id }, ...more]
-    if (row.map !== undefined) {
-      const pieces = Math.ceil(row.map.total / row.map.pieceSize)
-      for (let piece = 0; piece < pieces; piece++) writes.push({ table: 'piece', key: pieceKey(row.id, piece) })
+    const drop = (writes: readonly TableWrite[]): Promise<number> =>
+      this.#journal.append({ type: 'task.dropped', body: Buffer.from(row.id), writes })
+    const pieces = row.map === undefined ? 0 : Math.ceil(row.map.total / row.map.pieceSize)
+    // Its row last: until that is gone, what a crash left of the others is found again
+    for (let piece = 0; piece < pieces; piece += DROPPED_AT_ONCE) {
+      const count = Math.min(DROPPED_AT_ONCE, pieces - piece)
+      await drop(Array.from({ length: count }, (_, index) => ({ table: 'piece', key: pieceKey(row.id, piece + index) })))
     }
-    await this.#journal.append({ type: 'task.dropped', body: Buffer.from(row.id), writes })
+    await drop([{ table: 'task', key: row.id }, ...more])
   }
 }
 
