@@ -346,6 +346,16 @@ describe('maps', () => {
     expect(items.every((item, index) => item?.ok === true && item.output === index * 2)).toBe(true)
   })
 
+  test('a map whose only node is lost for good ends after its patience, as a run does', async () => {
+    const [a, b] = await mesh(new MemoryNetwork(), ['a', 'b'], { leaseMs: 500, patienceMs: 500 })
+    b.executor.gate = new Promise(() => undefined)
+    const request = { ...double, inputs: [1, 2, 3, 4], pieceSize: 1, fresh: true, requires: { on: b.id } }
+    const task = await a.engine.map(request, caller)
+    await expect.poll(() => a.engine.get(task.id)?.state).toBe('working')
+    await b.net.close()
+    expect(await a.engine.ended(task.id)).toMatchObject({ state: 'failed', error: { code: 'E_NO_CANDIDATE' } })
+  })
+
   test('canceled while it waits for the leases of before a restart, a map stays ended and writes nothing more', async () => {
     const network = new MemoryNetwork()
     const journal = new MemoryJournal({ types: TASK_ENGINE_RECORDS })

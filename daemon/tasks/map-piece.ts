@@ -41,6 +41,11 @@ export class MapPiece implements DelegationOwner {
     this.#driver = new DelegationDriver(this, { epoch: options.epoch })
   }
 
+  /** A node has it, or may have it. Else it waits to be assigned. */
+  get isWithNode(): boolean {
+    return this.#node !== undefined
+  }
+
   feed(input: DelegationInput): void {
     this.#driver.feed(input)
   }

@@ -105,7 +105,8 @@ export class MapTask extends ActiveTask {
     const { nodes, candidates } = await this.context.placer.able(this.spec.requires)
     this.#plan.setNodes(nodes)
     this.round(this.row.epoch + 1, candidates, nodes.length === 0 ? 'no node can take a piece now' : '')
-    if (nodes.length > 0 || this.#pieces.size > 0) this.#searchingSince = performance.now()
+    // Pieces that came back and wait are no reason to wait longer: there may be nobody left who takes them
+    if (nodes.length > 0 || this.#isUnderWay) this.#searchingSince = performance.now()
     else if (performance.now() - this.#searchingSince > this.context.delegation.patienceMs) {
       return this.#end({
         state: 'failed',
@@ -115,6 +116,10 @@ export class MapTask extends ActiveTask {
       })
     }
     this.#assign()
+  }
+
+  get #isUnderWay(): boolean {
+    return [...this.#pieces.values()].some((piece) => piece.isWithNode)
   }
 
   #assign(): void {

@@ -37,6 +37,7 @@ export interface TaskNodeOptions {
   /** Ids of all nodes of the mesh, this one included */
   readonly mesh: () => readonly TaskNode[]
   readonly leaseMs?: number
+  readonly patienceMs?: number
   readonly executor?: Executor & Partial<ScriptedExecutor>
   readonly journal?: Journal
   readonly slots?: number
@@ -94,7 +95,11 @@ export function taskNode(options: TaskNodeOptions): TaskNode {
       self: id,
       store,
       placer,
-      delegation: { ...DELEGATION_DEFAULTS, leaseMs: options.leaseMs ?? 2_000 },
+      delegation: {
+        ...DELEGATION_DEFAULTS,
+        leaseMs: options.leaseMs ?? 2_000,
+        patienceMs: options.patienceMs ?? DELEGATION_DEFAULTS.patienceMs,
+      },
       worker: (node) => (node === id ? local : new RemoteWorker(node, net)),
       note,
     },
