@@ -52,6 +52,8 @@ export class Settler {
   }
 
   #schedule(id: string): void {
+    // a change that ends after the store was closed still notes what it wrote
+    if (this.#closed) return
     this.#due.add(id)
     while (this.#working < WORKERS && this.#due.size > 0) {
       this.#working++
