@@ -56,6 +56,26 @@ test('what a ref moved away from stays for two weeks, then goes; nothing of it i
   expect(git(path, 'fsck', '--strict', '--unreachable')).toBe('')
 })
 
+test('what a quarantine sees while garbage is collected does not go', async () => {
+  const { id } = await store.create({ name: 'n' })
+  const one = testCommit('one')
+  await store.transact(id, [{ ref: main, old: null, new: one.oid }], { by: {}, objects: one.objects })
+  await store.transact(id, [{ ref: main, old: one.oid, new: null }], { by: {} })
+  await store.repository(id)
+  const collecting = store.collect(id)
+  const staging = await store.stage(id)
+  // Git writes no object that it finds in the repository
+  for (const { type, content } of one.objects) {
+    const file = join(fixture.root, 'pushed')
+    writeFileSync(file, content)
+    git(staging.path, 'hash-object', '-w', '-t', type, file)
+  }
+  await collecting
+  const moves = [{ ref: main, old: null, new: one.oid }]
+  await store.transact(id, moves, { by: {}, staging, checked: true })
+  expect(git(await store.repository(id), 'log', '--format=%s', 'main')).toBe('one\n')
+})
+
 test('a collection that is ended leaves all there was', async () => {
   const { id } = await store.create({ name: 'n' })
   const one = testCommit('one')

@@ -94,6 +94,8 @@ class JournalStore implements OpenStore {
   readonly #housekeeping: Housekeeping
   readonly #listeners = new Set<(event: ArtifactEvent) => void>()
   readonly #names: Names
+  /** Artifacts that lose objects now */
+  readonly #collecting = new Set<string>()
   #afterCollection: (id: string, options: CollectOptions) => Promise<void> = () => Promise.resolve()
   #closed = false
 
@@ -253,11 +255,10 @@ class JournalStore implements OpenStore {
     const known = this.#catalog.row(id)
     if (this.room(id) === 0)
       throw new MeshError('E_QUOTA', 'Cannot take objects: the quota is used up', { hint: FREE_ROOM })
-    return this.#stagings.open(
-      id,
-      known && (await this.repository(id)),
-      known === undefined ? 'main' : defaultBranchOf(known),
-    )
+    const repository = known && (await this.repository(id))
+    // What it sees must stay: Git leaves out of a quarantine what is there already
+    while (this.#collecting.has(id)) await this.#turns.run(id, () => Promise.resolve())
+    return this.#stagings.open(id, repository, known === undefined ? 'main' : defaultBranchOf(known))
   }
 
   usage(): { readonly artifacts: number; readonly bytes: number } {
@@ -351,7 +352,12 @@ class JournalStore implements OpenStore {
         throw new MeshError('E_CONFLICT', 'Cannot collect garbage now: objects are coming in', { retryAfterMs: 5_000 })
       const parts = { journal: this.#journal, repositories: this.#repositories, committer: this.#committer }
       const more = { chain: this.#chain, reader: this.reader, now: this.#now }
-      return collectArtifact({ ...parts, ...more }, this.#state(id), options)
+      this.#collecting.add(id)
+      try {
+        return await collectArtifact({ ...parts, ...more }, this.#state(id), options)
+      } finally {
+        this.#collecting.delete(id)
+      }
     })
     await this.#afterCollection(id, options).catch((error: unknown) =>
       this.#onFault('large files that nothing names stay until the next collection', error),
