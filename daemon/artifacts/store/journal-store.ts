@@ -191,14 +191,15 @@ class JournalStore implements OpenStore {
   }
 
   async update(id: string, patch: SettingsPatch, by: Attribution): Promise<ArtifactView> {
-    const { settings, owner } = this.require(id)
+    const { name, settings, owner } = this.require(id)
     if (owner !== this.writer)
       throw new MeshError('E_FORBIDDEN', 'Cannot change settings: only the node that owns the artifact can', {
         hint: 'Do it on that node (manyhands artifact show), or take a copy of your own: manyhands artifact fork',
       })
     const wanted = checkedSettings({ ...settings, ...patch })
     const change = (): Promise<Transacted> => this.#turns.run(id, () => this.#transact(id, [], { by }, patch))
-    await (wanted.name === settings.name ? change() : this.#names.during(wanted.name, change))
+    const isRenamed = patch.name !== undefined && wanted.name !== name
+    await (isRenamed ? this.#names.during(wanted.name, change) : change())
     return this.require(id)
   }
 
@@ -293,11 +294,12 @@ class JournalStore implements OpenStore {
       this.#assertOpen()
       const parts = { committer: this.#committer, repositories: this.#repositories, catalog: this.#catalog }
       const more = { chain: this.#chain, offers: this.#offers, isMember: this.#isMember, reader: this.reader }
-      const nameFor = (name: string, of: string): string => this.#names.free(name, of)
-      const context = { ...parts, ...more, self: this.writer, nameFor }
+      const context = { ...parts, ...more, self: this.writer }
       const take = async (): Promise<Adopted> => {
         if (this.#repositories.isGone(id)) await this.#clear(id)
-        const { adopted, events } = await adoptRecords(context, id, envelopes, options)
+        const { adopted, events } = await this.#names.duringFree((nameFor) =>
+          adoptRecords({ ...context, nameFor }, id, envelopes, options),
+        )
         for (const event of events) this.#emit(event)
         await this.#follow(id)
         return adopted
@@ -414,7 +416,9 @@ class JournalStore implements OpenStore {
     }
     const objects: GitObject[] = [...(options.objects ?? []), commit, ...(sequence === 1 ? [EMPTY_TREE] : [])]
     const votes = (): Promise<string> => this.#whereVotesAreSeen(state, objects, options.staging)
-    const next = await this.#committer.withHeads(state, new Map([[this.writer, head]]), settings, votes, settings?.name)
+    // Here it may have another name than its settings say, which somebody else has
+    const name = patch?.name === undefined ? state.row.name : settings?.name
+    const next = await this.#committer.withHeads(state, new Map([[this.writer, head]]), settings, votes, name)
     if (options.staging !== undefined) await where()
     await this.#committer.commit(state, next, {
       type: 'artifact.moved',

@@ -26,10 +26,21 @@ export class Names {
     }
   }
 
-  /** The owner's name where it is free here, else one with the id's beginning. */
-  free(name: string, id: string): string {
-    const holder = this.#catalog.idOf(name)
-    if (holder === id || (holder === undefined && !this.#giving.has(name))) return name
-    return `${name.slice(0, 48)}-${id.slice(1, 13)}`
+  /** Holds the names that `work` asks for, until it has made them somebody's: the owner's name where it is free here, else one with the id's beginning. */
+  async duringFree<T>(work: (free: (name: string, id: string) => string) => Promise<T>): Promise<T> {
+    const held: string[] = []
+    const free = (name: string, id: string): string => {
+      const holder = this.#catalog.idOf(name)
+      if (holder === id) return name
+      if (holder !== undefined || this.#giving.has(name)) return `${name.slice(0, 48)}-${id.slice(1, 13)}`
+      this.#giving.add(name)
+      held.push(name)
+      return name
+    }
+    try {
+      return await work(free)
+    } finally {
+      for (const name of held) this.#giving.delete(name)
+    }
   }
 }
