@@ -28,6 +28,9 @@ export const MAX_REQUEST_OBJECTS = 16_384
 
 const CAPABILITIES = ['command=fetch\n', 'agent=manyhands\n', 'object-format=sha1\n']
 const OPTIONS = ['thin-pack\n', 'no-progress\n', 'ofs-delta\n']
+/** All lines but those that name objects */
+const PLAIN = [...CAPABILITIES, 'delimiter', ...OPTIONS, 'done'].map((line) => line.trimEnd())
+const OTHER = 'it is another than this version makes'
 
 /** `haves` that the other side does not know are ignored by it; beyond what a request holds they are left out. */
 export function fetchRequest({ wants, haves }: Wanted): Buffer {
@@ -60,10 +63,10 @@ export async function readFetchRequest(packets: PacketReader): Promise<Wanted | 
     const [word, oid] = line.split(' ')
     if (word === 'want' && isObjectId(oid)) wants.push(oid)
     else if (word === 'have' && isObjectId(oid)) haves.push(oid)
-    else lines.push(`${line}`)
+    // One by one: a line may be long, and there may be many
+    else if (lines.push(line) > PLAIN.length || line !== PLAIN[lines.length - 1]) throw broken(OTHER)
   }
-  const plain = [...CAPABILITIES, 'delimiter', ...OPTIONS, 'done'].map((line) => line.trimEnd())
-  if (wants.length === 0 || lines.join('\n') !== plain.join('\n')) throw broken('it is another than this version makes')
+  if (wants.length === 0 || lines.join('\n') !== PLAIN.join('\n')) throw broken(OTHER)
   return { wants, haves }
 }
 

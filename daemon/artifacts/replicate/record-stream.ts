@@ -30,7 +30,7 @@ export async function readRecords(packets: PacketReader): Promise<string[]> {
       if (texts.length > RECORDS_PER_FETCH) throw broken('too many')
       parts = []
       length = 0
-    } else if (next?.kind === 'data') {
+    } else if (next?.kind === 'data' && next.payload.length > 0) {
       if (texts.length === 0 && parts.length === 0) throwIfError(next.payload)
       length += next.payload.length
       total += next.payload.length
