@@ -38,7 +38,10 @@ export interface FilesGot {
 /** @throws MeshError E_UNREACHABLE, E_TIMEOUT, E_PROTOCOL when there is no stream to begin with; the reason of `signal` */
 export async function askFiles({ peer, artifact, wanted }: FilesOrder, options: AskOptions): Promise<FilesGot> {
   const dog = new Watchdog('Fetching large files', options.idleMs ?? 30_000, options.signal)
-  const stream = await options.net.openStream(peer, FILES_STREAM, dog.signal)
+  const stream = await options.net.openStream(peer, FILES_STREAM, dog.signal).catch((error: unknown) => {
+    dog.stop()
+    throw error
+  })
   const onAbort = (): void => stream.abort(new MeshError('E_TIMEOUT', 'Fetching large files was given up'))
   dog.signal.addEventListener('abort', onAbort, { once: true })
   const packets = new PacketReader(alive(stream.chunks(), dog))
