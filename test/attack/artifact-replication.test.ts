@@ -1,5 +1,8 @@
 /** What hostile nodes and bad objects must not do to replication. */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { gitObject, type GitObject } from '../../daemon/artifacts/store/git-object.ts'
 import { makePack } from '../../daemon/artifacts/store/pack-file.ts'
@@ -285,6 +288,25 @@ describe('P2P-17 what is not for everyone', () => {
     }
     expect(await wants(oid)).toBe('packfile')
     expect(await wants(first.oid)).toBe('ERR E_FORBIDDEN')
+  })
+
+  test('a fetch is refused when the Git that was started ahead for it is gone before it is asked', async () => {
+    const { id } = await a.store.create({ name: 'notes' })
+    const { oid } = await commitFile(a, id, randomBytes(2 << 20).toString('hex'))
+    const repository = await a.store.repository(id)
+    // Read once, records are in memory
+    await a.store.envelopes(id, a.id)
+    await rm(join(repository, 'HEAD'))
+    const peer = await rogue()
+    const stream = await peer.net.openStream(a.id, GIT_STREAM)
+    await stream.write(Buffer.concat([packet(JSON.stringify({ v: 1, artifact: id, have: {} })), FLUSH]))
+    const packets = new PacketReader(stream.chunks())
+    await readRecords(packets)
+    await sleep(500)
+    await stream.write(fetchRequest({ wants: [oid], haves: [] }))
+    const answer = await packets.next()
+    expect(answer?.kind === 'data' && answer.payload.toString()).toBe('ERR E_INTERNAL')
+    await eventually('it is over', () => a.replication.figures().running.serve === 0)
   })
 
   test('who is no longer a reader hears no more of it', async () => {

@@ -198,7 +198,8 @@ async function* together(packets: AsyncIterable<Buffer>): AsyncGenerator<Buffer>
 /** What Git has written since, as one piece: it writes packets of some kilobytes, and each piece on the stream has its price. */
 async function* gathered({ stdout }: GitChild): AsyncGenerator<Uint8Array> {
   let wake = (): void => {}
-  let isOver = false
+  // Started ahead, it may have ended before anybody looks
+  let isOver = stdout.readableEnded || stdout.destroyed
   const onReadable = (): void => wake()
   const onEnd = (): void => {
     isOver = true
