@@ -325,3 +325,20 @@ test('another signer on the same journal writes in a namespace of its own', asyn
     await other.close()
   }
 })
+
+test('what a removed artifact left and cannot be cleared keeps no other one from being opened', async () => {
+  const faults: string[] = []
+  const failing = await storeFixture({
+    forget: () => Promise.reject(new MeshError('E_STORAGE', 'the disk refuses')),
+    onFault: (what) => void faults.push(what),
+  })
+  try {
+    const { id } = await failing.store.create({ name: 'gone' })
+    const kept = await failing.store.create({ name: 'kept' })
+    await failing.store.remove(id, {})
+    await failing.reopen()
+    expect([failing.store.get('kept')?.id, failing.store.get(id), faults.length]).toEqual([kept.id, undefined, 2])
+  } finally {
+    await failing.close()
+  }
+})

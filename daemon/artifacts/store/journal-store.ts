@@ -66,6 +66,8 @@ export interface OpenStore extends ArtifactStore {
   wholePack(id: string): Promise<WholePack | undefined>
 }
 
+const NOT_CLEARED = 'files of a removed artifact stay until the next start, or until it comes again'
+
 /** Opens the store and finishes what a crash left. @throws MeshError E_STORAGE, E_JOURNAL_VERSION */
 export async function openArtifactStore(options: StoreOptions): Promise<OpenStore> {
   const store = new JournalStore(options)
@@ -127,7 +129,10 @@ class JournalStore implements OpenStore {
 
   async recover(): Promise<void> {
     await this.#repositories.sweep()
-    for (const id of await this.#repositories.gone()) await this.#clear(id)
+    for (const id of await this.#repositories.gone()) {
+      // before anything comes under its id it is tried again; the others need not wait for that
+      await this.#clear(id).catch((error: unknown) => this.#onFault(NOT_CLEARED, error))
+    }
     for (const id of await this.#repositories.unsettled()) {
       // one that cannot be written now is brought up to date when it is used
       await this.#settle(id).catch((error: unknown) => this.#onFault('an artifact could not be recovered', error))
@@ -213,9 +218,7 @@ class JournalStore implements OpenStore {
       await this.#usage.during(change, 0, (usage) => this.#journal.append({ ...fact, writes: [...writes, ...usage()] }))
       this.#catalog.drop(id)
       failpoint('artifact.remove.after-append')
-      await this.#clear(id).catch((error: unknown) =>
-        this.#onFault('files of a removed artifact stay until the next start, or until it comes again', error),
-      )
+      await this.#clear(id).catch((error: unknown) => this.#onFault(NOT_CLEARED, error))
       return state
     })
     this.#emit({
