@@ -127,3 +127,20 @@ describe('a git process', () => {
     })
   })
 })
+
+it('where too many files are open for another process the call fails, and nothing else does', () => {
+  const program = `
+    import { closeSync, openSync } from 'node:fs'
+    import { runGit } from ${JSON.stringify(new URL('git-process.ts', import.meta.url).href)}
+    const call = { args: ['--version'], foreign: false }
+    await runGit(call)
+    const open = []
+    try { for (;;) open.push(openSync('/dev/null')) } catch {}
+    for (const file of open.slice(-4)) closeSync(file)
+    const failed = await runGit(call).catch((error) => error)
+    for (const file of open.slice(0, -4)) closeSync(file)
+    await new Promise(setImmediate)
+    console.log(failed.code, (await runGit(call)).code)`
+  const args = ['-c', 'ulimit -n 256; exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', program]
+  expect(execFileSync('/bin/sh', args, { encoding: 'utf8' })).toBe('E_OVERLOADED 0\n')
+})

@@ -183,8 +183,7 @@ class RunningGit implements GitChild {
       detached: true,
     })
     const { stdin, stdout, stderr } = this.#child
-    if (stdin === null || stdout === null || stderr === null)
-      throw new MeshError('E_INTERNAL', 'A process has no pipes')
+    if (!(stdin instanceof Socket && stdout instanceof Socket && stderr instanceof Socket)) throw this.#withoutPipes()
     this.pid = this.#child.pid ?? 0
     this.stdin = stdin.on('error', () => {})
     this.stdout = stdout.on('error', () => {})
@@ -194,6 +193,12 @@ class RunningGit implements GitChild {
     const pipe = this.#child.stdio[3]
     if (pipe instanceof Socket) pipe.on('error', () => {}).end(filter ?? '')
     this.ended = this.#watch(call)
+  }
+
+  /** Where no file can be opened any more there are none, and the error is told later. */
+  #withoutPipes(): MeshError {
+    this.#child.on('error', () => {})
+    return new MeshError('E_OVERLOADED', 'Cannot run git now: too many files are open', { retryAfterMs: 1_000 })
   }
 
   kill(): void {
