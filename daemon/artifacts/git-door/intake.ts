@@ -51,14 +51,14 @@ const CONFIG = { 'core.fsync': 'none' }
 const WARM_MS = 3_000
 
 export class Intakes {
-  readonly #store: DoorStore
+  readonly #store: Pick<DoorStore, 'repository' | 'stage'>
   readonly #limits: DoorLimits
   readonly #onFault: (error: unknown) => void
   readonly #warm = new Map<string, { readonly made: Promise<Intake>; readonly timer: NodeJS.Timeout }>()
   readonly #ending = new Set<Promise<void>>()
   #closed = false
 
-  constructor(store: DoorStore, limits: DoorLimits, onFault: (error: unknown) => void) {
+  constructor(store: Pick<DoorStore, 'repository' | 'stage'>, limits: DoorLimits, onFault: (error: unknown) => void) {
     this.#store = store
     this.#limits = limits
     this.#onFault = onFault
@@ -81,9 +81,15 @@ export class Intakes {
     clearTimeout(ready.timer)
     this.#warm.delete(view.id)
     const intake = await ready.made
-    // The repository may have been changed by others meanwhile
-    await keepUntouched(intake.repository, view.defaultBranch)
-    return intake
+    try {
+      // The repository may have been changed by others meanwhile
+      await keepUntouched(intake.repository, view.defaultBranch)
+      return intake
+    } catch (error) {
+      await intake.end()
+      await intake.staging.discard()
+      throw error
+    }
   }
 
   async close(): Promise<void> {
@@ -108,8 +114,9 @@ export class Intakes {
   }
 
   async #make(view: ArtifactView): Promise<Intake> {
-    const [repository, staging] = await Promise.all([this.#store.repository(view.id), this.#store.stage(view.id)])
+    const staging = await this.#store.stage(view.id)
     try {
+      const repository = await this.#store.repository(view.id)
       const folder = join(staging.path, 'incoming')
       await Promise.all([
         mkdir(join(folder, 'pack'), { recursive: true }),
