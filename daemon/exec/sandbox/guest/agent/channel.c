@@ -144,12 +144,18 @@ void take_data(struct channel *channel, const u8 *data, u32 length, int over) {
   }
   if (over) target->input_over = 1;
   consumed(target, done);
+  if (target->kind == SOCKET && target->in == NOFD) return socket_check_over(target);
   if (target->input_over && target->length == 0 && target->in != NOFD) input_done(target);
 }
 
 void pump_input(struct channel *channel) {
   u32 done = push_bytes(channel, channel->buffer + channel->start, channel->length);
-  if (channel->in == NOFD) return consumed(channel, done);
+  if (channel->in == NOFD) {
+    consumed(channel, done);
+    /* who hung up takes nothing more, so this may have been the last that it waited for */
+    if (channel->kind == SOCKET) socket_check_over(channel);
+    return;
+  }
   channel->start += done;
   channel->length -= done;
   if (channel->length == 0) channel->start = 0;

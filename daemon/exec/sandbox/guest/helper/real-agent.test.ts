@@ -1,0 +1,44 @@
+/** The agent itself, as a child process. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, it } from 'vitest'
+import { installHelper, newAgentToken } from '../agent-command.ts'
+import { startChildAgent } from '../testing/child-agent.ts'
+import { HelperConnection } from './helper-connection.ts'
+
+const undo: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const one of undo.splice(0).reverse()) await one()
+})
+
+async function open(): Promise<HelperConnection> {
+  const folder = mkdtempSync(join(tmpdir(), 'mh-agent-'))
+  undo.push(() => rmSync(folder, { recursive: true, force: true }))
+  const path = await installHelper(folder, process.arch)
+  if (path === undefined) throw new Error(`There is no agent for ${process.arch}`)
+  const token = newAgentToken()
+  const agent = startChildAgent([path, token])
+  undo.push(() => agent.stop())
+  return HelperConnection.open(agent.transport, { token, cwd: '/' }, AbortSignal.timeout(10_000))
+}
+
+it('a connection is over when the program hung up, also when it was written to after that', async () => {
+  const accepted = Promise.withResolvers<Socket>()
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    accepted.resolve(socket)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  undo.push(() => void server.close())
+  const address = server.address()
+  const connection = await (await open()).dial(typeof address === 'object' && address !== null ? address.port : 0)
+  const socket = await accepted.promise
+  socket.resetAndDestroy()
+  for await (const _ of connection.readable);
+  await connection.write(Buffer.from('nobody reads this'))
+  connection.end()
+  const late = new Promise((resolve) => setTimeout(resolve, 2000, 'still open'))
+  expect(await Promise.race([connection.closed, late])).toBeUndefined()
+})
