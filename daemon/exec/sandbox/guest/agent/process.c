@@ -255,8 +255,9 @@ static void tell_end(struct channel *channel, struct channel *process) {
 /* Once a turn, for what has exited. */
 void finish_process(struct channel *channel) {
   if (channel->kind == WORKER) {
-    int code = (channel->status >> 8) & 255;
-    return end_channel(channel, code == 0 ? DONE : FAILED, channel->status & 127 ? EIO : code);
+    /* one that was killed has no code */
+    int code = channel->status & 127 ? EIO : (channel->status >> 8) & 255;
+    return end_channel(channel, code == 0 ? DONE : FAILED, code);
   }
   if (channel->kind == READER) {
     struct channel *job = channel->job;

@@ -1,5 +1,5 @@
 /** The agent itself, as a child process. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -41,4 +41,17 @@ it('a connection is over when the program hung up, also when it was written to a
   connection.end()
   const late = new Promise((resolve) => setTimeout(resolve, 2000, 'still open'))
   expect(await Promise.race([connection.closed, late])).toBeUndefined()
+})
+
+it('a removal that is ended before it is done is no success', async () => {
+  const box = await open()
+  const folder = mkdtempSync(join(tmpdir(), 'mh-many-'))
+  undo.push(() => rmSync(folder, { recursive: true, force: true }))
+  for (let n = 0; n < 5000; n++) writeFileSync(join(folder, `${n}`), '')
+  const removed = box.files.remove(folder, { recursive: true }).then(
+    () => 'removed',
+    () => 'failed',
+  )
+  await box.killAll()
+  expect([await removed, existsSync(folder)]).toEqual(['failed', true])
 })
