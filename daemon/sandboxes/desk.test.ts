@@ -31,6 +31,7 @@ async function start() {
   const warn = (_facts: object, message: string): void => void warnings.push(message)
   const none = (): Promise<never> => Promise.reject(new MeshError('E_NO_ARTIFACTS', 'There are none'))
   const asked: string[] = []
+  const canceled: string[] = []
   /** Doors that were lent, and not closed since, by the node they were lent to */
   const open: string[] = []
   const answers = new Map<string, Answer>()
@@ -43,10 +44,13 @@ async function start() {
   const place = (node: string): OpPlace => ({
     run: async (op, link) => {
       asked.push(`${node} ${op.op}`)
-      const canceled = new Promise<never>((_resolve, reject) =>
-        link.signal.addEventListener('abort', () => reject(link.signal.reason)),
+      const gone = new Promise<never>((_resolve, reject) =>
+        link.signal.addEventListener('abort', () => {
+          canceled.push(`${node} ${op.op}`)
+          reject(link.signal.reason)
+        }),
       )
-      return Promise.race([canceled, (answers.get(`${node} ${op.op}`) ?? ((one) => usual(node, one)))(op)])
+      return Promise.race([gone, (answers.get(`${node} ${op.op}`) ?? ((one) => usual(node, one)))(op)])
     },
   })
   /** What a lending waits for */
@@ -74,7 +78,7 @@ async function start() {
     warn,
     ownOpMs: 20,
   })
-  return { desk, asked, open, lending, answers, warnings }
+  return { desk, asked, canceled, open, lending, answers, warnings }
 }
 
 const { signal } = new AbortController()
@@ -110,6 +114,20 @@ describe('the way out of a sandbox that moves', () => {
     resolve()
     await back
     expect(open).toEqual([])
+  })
+})
+
+describe('a move that fails at one end', () => {
+  it.each([
+    ['bob export', 'carol import'],
+    ['carol import', 'bob export'],
+  ])('of %s ends %s', async (failing, other) => {
+    const { desk, answers, canceled } = await start()
+    const { id } = await desk.create({ on: 'bob' }, undefined, signal)
+    answers.set(failing, () => Promise.reject(new MeshError('E_OVERLOADED', 'There is no room')))
+    answers.set(other, () => new Promise(() => undefined))
+    await expect(desk.move(id, 'carol', signal)).rejects.toMatchObject({ code: 'E_OVERLOADED' })
+    expect(canceled).toContain(other)
   })
 })
 

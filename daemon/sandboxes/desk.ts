@@ -261,6 +261,7 @@ export class SandboxDesk {
       },
       pipe.taker,
     )
+    for (const half of [exported, imported]) half.catch((error: unknown) => pipe.fail(error))
     const [, { view }] = await Promise.all([exported, imported])
     if (!view) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it names no sandbox')
     const kept = await this.#keepAway(found.id, node, view, agent)

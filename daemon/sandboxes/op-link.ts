@@ -59,9 +59,19 @@ export async function runOwn(place: OpPlace, op: SandboxOp, withinMs: number = O
   }
 }
 
+interface LinkPipe {
+  readonly giver: OpLink
+  readonly taker: OpLink
+  end(): void
+  /** One of the two failed: the other would wait for it for ever. */
+  fail(error: unknown): void
+}
+
 /** Joins what an op gives to what another op takes, a piece at a time: the taker's link receives what is sent on the giver's. */
-export function pipeLinks(signal: AbortSignal): { readonly giver: OpLink; readonly taker: OpLink; end(): void } {
+export function pipeLinks(asker: AbortSignal): LinkPipe {
   const taking = Promise.withResolvers<OpSink>()
+  const failed = new AbortController()
+  const signal = AbortSignal.any([asker, failed.signal])
   let over = false
   const end = (): void => {
     if (over) return
@@ -84,5 +94,6 @@ export function pipeLinks(signal: AbortSignal): { readonly giver: OpLink; readon
     },
     taker: { send: async () => undefined, finish: () => undefined, receive: (sink) => taking.resolve(sink), signal },
     end,
+    fail: (error) => failed.abort(error),
   }
 }
