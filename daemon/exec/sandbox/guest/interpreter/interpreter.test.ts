@@ -52,6 +52,16 @@ describe('marked output', () => {
     )
   })
 
+  it('costs no more for a long answer that comes in small pieces', () => {
+    const bytes = 2 << 20
+    const split = new MarkedOutput(MARK, true, bytes)
+    const began = performance.now()
+    const pieces = [...split.push(Buffer.from(`\0${MARK}${bytes}\n`))]
+    for (let at = 0; at < bytes; at += 16) pieces.push(...split.push(Buffer.alloc(16, 97)))
+    expect(pieces).toEqual([{ answer: Buffer.alloc(bytes, 97) }])
+    expect(performance.now() - began).toBeLessThan(2000)
+  })
+
   it('of a guest that lies about its answer is an error', () => {
     const read = (text: string): unknown => [...new MarkedOutput(MARK, true, 100).push(Buffer.from(`\0${MARK}${text}`))]
     expect(() => read('101\n')).toThrow(expect.objectContaining({ code: 'E_OUTPUT' }))

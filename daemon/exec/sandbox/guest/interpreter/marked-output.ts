@@ -1,5 +1,6 @@
 /** Takes apart what an interpreter writes: output of the code, and after the mark the answer. Pure; holds little but the answer. */
 import { MeshError } from '../../../../../protocol/errors.ts'
+import { collectBytes } from '../byte-queue.ts'
 
 export interface MarkedPiece {
   /** What the code wrote */
@@ -15,6 +16,9 @@ export class MarkedOutput {
   readonly #answers: boolean
   readonly #maxAnswer: number
   #kept: Buffer = Buffer.alloc(0)
+  /** Of an answer, which may be long and come in many pieces: joined once, when all of it is there */
+  #pieces: Uint8Array[] = []
+  #have = 0
   /** Bytes of the answer; -1: not in one, -2: its length is being read */
   #length = -1
 
@@ -27,7 +31,10 @@ export class MarkedOutput {
 
   /** @throws MeshError E_OUTPUT for an answer over its limit, E_PROTOCOL for one that is none */
   *push(bytes: Uint8Array): Generator<MarkedPiece, void, undefined> {
-    this.#kept = Buffer.concat([this.#kept, bytes])
+    if (this.#length >= 0) {
+      this.#collect(bytes)
+      if (this.#have < this.#length) return
+    } else this.#kept = Buffer.concat([this.#kept, bytes])
     for (;;) {
       if (this.#length === -1) {
         const at = this.#kept.indexOf(this.#mark)
@@ -41,14 +48,22 @@ export class MarkedOutput {
         const at = this.#kept.indexOf(10)
         if (at < 0 && this.#kept.length <= LENGTH_DIGITS) return
         this.#length = this.#readLength(at)
-        this.#kept = this.#kept.subarray(at + 1)
+        this.#collect(this.#kept.subarray(at + 1))
       } else {
-        if (this.#kept.length < this.#length) return
-        yield { answer: this.#kept.subarray(0, this.#length) }
-        this.#kept = this.#kept.subarray(this.#length)
+        if (this.#have < this.#length) return
+        const all = Buffer.concat(this.#pieces, this.#have)
+        yield { answer: all.subarray(0, this.#length) }
+        this.#kept = all.subarray(this.#length)
+        this.#pieces = []
+        this.#have = 0
         this.#length = -1
       }
     }
+  }
+
+  #collect(bytes: Uint8Array): void {
+    collectBytes(this.#pieces, bytes)
+    this.#have += bytes.length
   }
 
   #readLength(at: number): number {
