@@ -9,6 +9,8 @@ const MAX_ANSWER = 1 << 20
 const MAX_STALE = 64 << 20
 /** A line of standard error; longer ones are none of ours. */
 const MAX_EVENT = 512
+/** The status of an answer, with room to spare. */
+const STATUS_BYTES = 16
 /** Requests that wait. */
 const MAX_WAITING = 4096
 
@@ -39,8 +41,11 @@ export class ShellLane {
   readonly #onEnd: (end: JobEnd) => void
   readonly #onOver: (error: Error) => void
   #steps: Step[] = []
-  #kept: Buffer[] = []
+  /** What came and is no answer yet: the first `#have` bytes of it */
+  #kept: Buffer = Buffer.alloc(0)
   #have = 0
+  /** Up to here no mark of the next answer begins */
+  #looked = 0
   #stale = 0
   #begun = false
   #events = ''
@@ -120,21 +125,38 @@ export class ShellLane {
   }
 
   #takeOutput(bytes: Uint8Array): void {
-    this.#kept.push(Buffer.from(bytes))
-    this.#have += bytes.length
-    let all = Buffer.concat(this.#kept, this.#have)
+    this.#keep(bytes)
+    let all = this.#kept.subarray(0, this.#have)
     for (let step = this.#steps[0]; step !== undefined; step = this.#steps[0]) {
       const mark = Buffer.from(`\0${this.#token} ${step.id} `)
-      const at = all.indexOf(mark)
+      const at = all.indexOf(mark, this.#looked)
       const end = at < 0 ? -1 : all.indexOf(10, at + mark.length)
-      if (end < 0) break
+      if (at >= 0 && end < 0 && all.length > at + mark.length + STATUS_BYTES)
+        throw new Error('An answer of the guest does not end')
+      if (end < 0) {
+        this.#looked = Math.max(0, at < 0 ? all.length - mark.length + 1 : at)
+        break
+      }
       const status = Number(all.toString('latin1', at + mark.length, end))
       const answer = all.subarray(this.#begun ? this.#afterStale(all, at) : Math.max(0, at - 3), at)
       all = all.subarray(end + 1)
+      this.#looked = 0
       this.#steps.shift()
       step.resolve({ status: Number.isInteger(status) ? status : 5, bytes: answer })
     }
     this.#bound(all)
+  }
+
+  /** With room for as much again, so that many small pieces are not copied for each of them. */
+  #keep(bytes: Uint8Array): void {
+    const have = this.#have + bytes.length
+    if (have > this.#kept.length) {
+      const larger = Buffer.allocUnsafe(2 * have)
+      larger.set(this.#kept.subarray(0, this.#have))
+      this.#kept = larger
+    }
+    this.#kept.set(bytes, this.#have)
+    this.#have = have
   }
 
   /** Where the answer begins: an earlier conversation's last request may have been answered meanwhile. */
@@ -144,15 +166,20 @@ export class ShellLane {
   }
 
   #bound(rest: Buffer): void {
-    this.#kept = rest.length > 0 ? [rest] : []
-    this.#have = rest.length
+    // What was answered is its asker's
+    if (rest.length < this.#have) this.#only(rest)
     if (this.#begun && this.#have > MAX_ANSWER + 256) throw new Error('An answer of the guest is too long')
     if (this.#begun || this.#have < 4096) return
     // only its end can hold the beginning of the first answer
     this.#stale += this.#have - 256
     if (this.#stale > MAX_STALE) throw new Error('The agent does not answer')
-    this.#kept = [Buffer.from(rest.subarray(-256))]
-    this.#have = 256
+    this.#only(rest.subarray(-256))
+  }
+
+  #only(rest: Buffer): void {
+    this.#kept = Buffer.from(rest)
+    this.#have = rest.length
+    this.#looked = 0
   }
 
   #takeEvents(bytes: Uint8Array): void {

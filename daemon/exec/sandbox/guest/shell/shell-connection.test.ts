@@ -69,6 +69,11 @@ class ScriptedAgent implements GuestTransport {
     this.#tell = listener
   }
 
+  /** On standard output, unasked */
+  say(bytes: Buffer): void {
+    this.#tell(bytes, 1)
+  }
+
   onDrain(): void {}
   onEnd(): void {}
   pause(): void {}
@@ -86,4 +91,16 @@ it('follows a process to its end also when that comes together with the answer t
   const process = await connection.attach(7)
   const late = new Promise((resolve) => setTimeout(resolve, 2000, 'no end'))
   expect(await Promise.race([process.ended, late])).toEqual({ kind: 'exit', code: 3 })
+})
+
+it('takes what a guest says in little pieces for no more work than in large ones', async () => {
+  const token = newAgentToken()
+  const agent = new ScriptedAgent(token, () => ({ text: '' }))
+  const connection = await ShellConnection.open(agent, { token, cwd: '/' }, soon())
+  const began = performance.now()
+  const asked = connection.ping()
+  for (let at = 0; at < 1 << 20; at += 4) agent.say(Buffer.from('lie\n'))
+  await asked
+  expect(performance.now() - began).toBeLessThan(2000)
+  await connection.ping()
 })
