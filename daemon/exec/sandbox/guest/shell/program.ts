@@ -31,7 +31,8 @@ export function shellCommand(token: string): string[] {
 }
 
 /**
- * Said at the beginning of each conversation: its own folder, what it needs, and an end to the jobs of the last.
+ * Said at the beginning of each conversation: its own folder, what it needs, and an end to the jobs of the last. That folder is removed in the end, so it has
+ * a name that no image gives a variable.
  *
  * A shell ends at an arithmetic expression that it cannot read, and where `:` cannot open the file it is to write to. So sums have a default for each
  * part, and files are made by `printf`.
@@ -42,21 +43,22 @@ export const PRELUDE = [
   'mh_file() { mh_path "$1" || return 40; [ -e "$1" ] || return 2; [ -d "$1" ] && return 21; [ -f "$1" ] || return 22; [ -r "$1" ] || return 13; }',
   'mh_made() { mh_path "$1" || return 40; mkdir -p -- "$1" 2>/dev/null && return 0; [ -e "$1" ] && return 17; return 13; }',
   // what is listed as a job has its outputs already
-  'mh_outputs() { { printf "" >"$D/$i.1" && printf "" >"$D/$i.2" && printf "" >"$D/$i.$k"; } 2>/dev/null; }',
+  'mh_outputs() { { printf "" >"$mh_dir/$i.1" && printf "" >"$mh_dir/$i.2" && printf "" >"$mh_dir/$i.$k"; } 2>/dev/null; }',
   // id, kind (fg or bg), input, folder, number of variables, variables, program and arguments
-  'mh_job() { i=$1; k=$2; in=$3; f=$4; v=$5; shift 5; mh_outputs || { rm -f "$D/$i".*; printf \'\\000%s end %s 127 E28\\n\' "$T" "$i" >&2; return 0; }; { ( mh_start "$@" ) <"$in" >"$D/$i.1" 2>"$D/$i.2" & p=$!; echo $p >"$D/$i.pid"; wait $p; s=$?; w=; [ -s "$D/$i.1" ] && w=${w}1; [ -s "$D/$i.2" ] && w=${w}2; [ -s "$D/$i.why" ] && read -r w <"$D/$i.why"; echo $s >"$D/$i.rc"; printf \'\\000%s end %s %s %s\\n\' "$T" "$i" "$s" "${w:--}" >&2; } & }',
-  'mh_start() { cd -- "$f" 2>/dev/null || { echo E20 >"$D/$i.why"; exit 127; }; while [ $v -gt 0 ]; do export "$1"; shift; v=$((v-1)); done; case $1 in */*) [ -f "$1" ] && [ -x "$1" ];; *) command -v -- "$1" >/dev/null;; esac || { echo E2 >"$D/$i.why"; [ -e "$1" ] && echo E13 >"$D/$i.why"; exit 127; }; [ -n "$S" ] && exec setsid "$@"; exec "$@"; }',
-  'mh_pid() { p=; t=0; while [ ! -s "$D/$1.pid" ] && [ $t -lt 50 ]; do sleep 0.02; t=$((t+1)); done; read -r p <"$D/$1.pid"; }',
-  'mh_kill() { mh_pid $1; [ -e "$D/$1.rc" ] && return 0; [ -n "$p" ] && { kill -s $2 -- -$p 2>/dev/null || kill -s $2 $p 2>/dev/null; }; return 0; }',
-  'mh_end() { for o in "$D"/*.pid; do [ -e "$o" ] || continue; o=${o##*/}; mh_kill ${o%.pid} KILL; done; rm -rf "$D"; }',
-  'mh_old() { for o in "$D"/*.fg; do [ -e "$o" ] || continue; o=${o##*/}; o=${o%.fg}; mh_kill $o KILL; rm -f "$D/$o".*; done; }',
-  'mh_jobs() { for o in "$D"/*.bg; do [ -e "$o" ] || continue; o=${o##*/}; o=${o%.bg}; mh_pid $o; [ -e "$D/$o.rc" ] && e=0 || e=1; a=$(wc -c <"$D/$o.1"); b=$(wc -c <"$D/$o.2"); echo "$o ${p:-0} $e $((${a:-0}+${b:-0}))"; cat "$D/$o.bg"; echo; done; }',
+  'mh_job() { i=$1; k=$2; in=$3; f=$4; v=$5; shift 5; mh_outputs || { rm -f "$mh_dir/$i".*; printf \'\\000%s end %s 127 E28\\n\' "$T" "$i" >&2; return 0; }; { ( mh_start "$@" ) <"$in" >"$mh_dir/$i.1" 2>"$mh_dir/$i.2" & p=$!; echo $p >"$mh_dir/$i.pid"; wait $p; s=$?; w=; [ -s "$mh_dir/$i.1" ] && w=${w}1; [ -s "$mh_dir/$i.2" ] && w=${w}2; [ -s "$mh_dir/$i.why" ] && read -r w <"$mh_dir/$i.why"; echo $s >"$mh_dir/$i.rc"; printf \'\\000%s end %s %s %s\\n\' "$T" "$i" "$s" "${w:--}" >&2; } & }',
+  // the command's own variables may have any name but those that begin with mh_
+  'mh_start() { cd -- "$f" 2>/dev/null || { echo E20 >"$mh_dir/$i.why"; exit 127; }; mh_why=$mh_dir/$i.why; mh_left=$v; mh_set=$S; while [ $mh_left -gt 0 ]; do export "$1"; shift; mh_left=$((mh_left-1)); done; case $1 in */*) [ -f "$1" ] && [ -x "$1" ];; *) command -v -- "$1" >/dev/null;; esac || { echo E2 >"$mh_why"; [ -e "$1" ] && echo E13 >"$mh_why"; exit 127; }; [ -n "$mh_set" ] && exec setsid "$@"; exec "$@"; }',
+  'mh_pid() { p=; t=0; while [ ! -s "$mh_dir/$1.pid" ] && [ $t -lt 50 ]; do sleep 0.02; t=$((t+1)); done; read -r p <"$mh_dir/$1.pid"; }',
+  'mh_kill() { mh_pid $1; [ -e "$mh_dir/$1.rc" ] && return 0; [ -n "$p" ] && { kill -s $2 -- -$p 2>/dev/null || kill -s $2 $p 2>/dev/null; }; return 0; }',
+  'mh_end() { for o in "$mh_dir"/*.pid; do [ -e "$o" ] || continue; o=${o##*/}; mh_kill ${o%.pid} KILL; done; rm -rf "$mh_dir"; }',
+  'mh_old() { for o in "$mh_dir"/*.fg; do [ -e "$o" ] || continue; o=${o##*/}; o=${o%.fg}; mh_kill $o KILL; rm -f "$mh_dir/$o".*; done; }',
+  'mh_jobs() { for o in "$mh_dir"/*.bg; do [ -e "$o" ] || continue; o=${o##*/}; o=${o%.bg}; mh_pid $o; [ -e "$mh_dir/$o.rc" ] && e=0 || e=1; a=$(wc -c <"$mh_dir/$o.1"); b=$(wc -c <"$mh_dir/$o.2"); echo "$o ${p:-0} $e $((${a:-0}+${b:-0}))"; cat "$mh_dir/$o.bg"; echo; done; }',
   `L=$(printf '\\nx'); L=\${L%x}`,
   'S=; command -v setsid >/dev/null 2>&1 && S=1',
-  'if [ -z "$D" ]; then for d in "$TMPDIR" /tmp "$HOME" "$PWD" /dev/shm; do [ -n "$d" ] && mkdir -m 700 "$d/.manyhands-$T" 2>/dev/null && D=$d/.manyhands-$T && break; done; fi',
+  'if [ -z "$mh_dir" ]; then for d in "$TMPDIR" /tmp "$HOME" "$PWD" /dev/shm; do [ -n "$d" ] && mkdir -m 700 "$d/.manyhands-$T" 2>/dev/null && mh_dir=$d/.manyhands-$T && break; done; fi',
   // whether bytes can follow a request: then the answer holds "abc"
   'printf abc | dd bs=3 count=1 iflag=fullblock 2>/dev/null',
-  'mh_old; [ -n "$D" ]',
+  'mh_old; [ -n "$mh_dir" ]',
 ].join('; ')
 
 /** Bytes that may follow a request. So many line ends begin a conversation, in case the last one ended before that. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, it } from 'vitest'
@@ -16,13 +16,16 @@ afterEach(async () => {
 const soon = (): AbortSignal => AbortSignal.timeout(10_000)
 
 /** A real shell, with its own folder in `folder`. */
-async function open(): Promise<{ connection: ShellConnection; folder: string }> {
+async function open(
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ connection: ShellConnection; folder: string; stop(): Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'mh-shell-'))
   undo.push(() => rmSync(folder, { recursive: true, force: true }))
   const token = newAgentToken()
-  const agent = startChildAgent(shellCommand(token), { TMPDIR: folder })
+  const agent = startChildAgent(shellCommand(token), { TMPDIR: folder, ...env })
   undo.push(() => agent.stop())
-  return { connection: await ShellConnection.open(agent.transport, { token, cwd: '/' }, soon()), folder }
+  const connection = await ShellConnection.open(agent.transport, { token, cwd: '/' }, soon())
+  return { connection, folder, stop: () => agent.stop() }
 }
 
 it('says that there is no room where it can keep no output, and goes on', async () => {
@@ -40,6 +43,22 @@ it('lists its processes also while what they wrote is not there', async () => {
     if (/\.[12]$/.test(name)) rmSync(join(folder, name))
   }
   expect(await connection.processes()).toMatchObject([{ id: process.id, name: 'early', outputBytes: 0 }])
+})
+
+it('keeps its hands off a folder that a variable of the image names', async () => {
+  const data = mkdtempSync(join(tmpdir(), 'mh-data-'))
+  undo.push(() => rmSync(data, { recursive: true, force: true }))
+  const { connection, stop } = await open({ D: data })
+  expect(await connection.exec({ argv: ['sh', '-c', `[ "$D" = ${data} ]`] }).ended).toEqual({ kind: 'exit', code: 0 })
+  await stop()
+  expect(existsSync(data)).toBe(true)
+})
+
+it.each(['D', 'S', 'f', 'i', 'v'])('runs a command whose variable %s has any value', async (name) => {
+  const { connection } = await open()
+  const options = { argv: ['sh', '-c', `[ "$${name}" = 5 ]`], env: { [name]: '5', OTHER: 'x' } }
+  expect(await connection.exec(options).ended).toEqual({ kind: 'exit', code: 0 })
+  expect(await connection.exec({ ...options, argv: ['/nowhere'] }).ended).toMatchObject({ kind: 'not-started' })
 })
 
 /** An agent that answers every request as it is told. */

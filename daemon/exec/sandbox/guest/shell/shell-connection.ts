@@ -115,7 +115,7 @@ export class ShellConnection implements GuestConnection {
     this.#attaching.add(meanwhile)
     try {
       const { status, bytes } = await this.#lane.run(
-        `{ [ -e "$D/${id}.bg" ] || (exit 2); } && wc -c <"$D/${id}.1" && wc -c <"$D/${id}.2" && { cat "$D/${id}.rc" 2>/dev/null; true; }`,
+        `{ [ -e "$mh_dir/${id}.bg" ] || (exit 2); } && wc -c <"$mh_dir/${id}.1" && wc -c <"$mh_dir/${id}.2" && { cat "$mh_dir/${id}.rc" 2>/dev/null; true; }`,
       )
       if (status !== 0) throw noSuchProcess(id)
       const [out = 0, err = 0, code] = bytes.toString().trim().split(/\s+/).map(Number)
@@ -133,7 +133,7 @@ export class ShellConnection implements GuestConnection {
   async killAll(): Promise<void> {
     // everything but the shell itself, whose only child at that moment is none
     await this.#lane.run(
-      `for o in "$D"/*.pid; do [ -e "$o" ] || continue; o=\${o##*/}; mh_kill \${o%.pid} KILL; done; for o in /proc/[0-9]*; do o=\${o#/proc/}; [ "$o" = 1 ] || [ "$o" = $$ ] || [ $$ -ne 1 ] || kill -s KILL "$o" 2>/dev/null; done; true`,
+      `for o in "$mh_dir"/*.pid; do [ -e "$o" ] || continue; o=\${o##*/}; mh_kill \${o%.pid} KILL; done; for o in /proc/[0-9]*; do o=\${o#/proc/}; [ "$o" = 1 ] || [ "$o" = $$ ] || [ $$ -ne 1 ] || kill -s KILL "$o" 2>/dev/null; done; true`,
     )
   }
 
@@ -194,12 +194,12 @@ export class ShellConnection implements GuestConnection {
     return (id) => {
       const parts: string[] = []
       for (let at = 0; input !== undefined && at < input.length; at += INPUT_PIECE) {
-        parts.push(`printf ${printfFormat(input.subarray(at, at + INPUT_PIECE))} >>"$D/${id}.in"`)
+        parts.push(`printf ${printfFormat(input.subarray(at, at + INPUT_PIECE))} >>"$mh_dir/${id}.in"`)
       }
       parts.push(
-        `mh_job ${id} ${kind} ${parts.length > 0 ? `"$D/${id}.in"` : '/dev/null'} ${words.map(quote).join(' ')}`,
+        `mh_job ${id} ${kind} ${parts.length > 0 ? `"$mh_dir/${id}.in"` : '/dev/null'} ${words.map(quote).join(' ')}`,
       )
-      if (kind === 'bg') parts.push(`printf %s ${quote(name)} >"$D/${id}.bg"`)
+      if (kind === 'bg') parts.push(`printf %s ${quote(name)} >"$mh_dir/${id}.bg"`)
       return parts.join('; ')
     }
   }
@@ -220,7 +220,7 @@ export class ShellConnection implements GuestConnection {
       forget: () => {
         this.#jobs.delete(job)
         release()
-        if (options.background !== true) this.#lane.run(`rm -f "$D/${id}".*`).catch(() => undefined)
+        if (options.background !== true) this.#lane.run(`rm -f "$mh_dir/${id}".*`).catch(() => undefined)
       },
     }
     const job = new ShellProcess(id, context, options)

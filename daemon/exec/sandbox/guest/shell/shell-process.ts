@@ -135,7 +135,7 @@ export class ShellProcess implements GuestProcess {
     }
     const offset = this.#offsets[fd - 1] ?? 0
     const { bytes } = await this.#context.lane.run(
-      `tail -c +${offset + 1} "$D/${this.id}.${fd}" 2>/dev/null | head -c ${FETCH_BYTES}`,
+      `tail -c +${offset + 1} "$mh_dir/${this.id}.${fd}" 2>/dev/null | head -c ${FETCH_BYTES}`,
     )
     this.#offsets[fd - 1] = offset + bytes.length
     this.#deliver(fd, bytes)
