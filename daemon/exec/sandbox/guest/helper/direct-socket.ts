@@ -21,13 +21,14 @@ export interface SharedFolder {
 /**
  * Asks the helper to come over a unix socket, which only exists until it came or not. Whoever connects must still show the token; a guest that takes
  * the helper's place only speaks for itself.
- * @returns undefined where that cannot be: no such sockets in this runtime, the folder's path is too long
+ * @returns undefined where that cannot be: no such sockets in this runtime, the folder's path is too long; then all stays as it was. "late" when it did not
+ * come in time: it may have left the standard streams all the same, so the conversation begins anew there
  */
 export async function moveToSocket(
   link: Link,
   standby: GuestTransport,
   folder: SharedFolder,
-): Promise<GuestTransport | undefined> {
+): Promise<GuestTransport | 'late' | undefined> {
   const name = `${randomBytes(4).toString('hex')}.sock`
   const path = join(folder.host, name)
   if (Buffer.byteLength(path) >= MAX_SOCKET_PATH) return undefined
@@ -37,7 +38,7 @@ export async function moveToSocket(
     const socket = await connected(server, link, join(folder.guest, name))
     if (socket === undefined) return undefined
     link.leave()
-    return socketTransport(socket, standby)
+    return socket === 'late' ? socket : socketTransport(socket, standby)
   } catch {
     return undefined
   } finally {
@@ -54,13 +55,17 @@ function listen(server: Server, path: string): Promise<void> {
   })
 }
 
-function connected(server: Server, link: Link, guestPath: string): Promise<Socket | undefined> {
+function connected(server: Server, link: Link, guestPath: string): Promise<Socket | 'late' | undefined> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(undefined), CONNECT_MS)
-    const done = (socket: Socket | undefined): void => {
+    let over = false
+    const done = (result: Socket | 'late' | undefined): void => {
       clearTimeout(timer)
-      resolve(socket)
+      // whoever comes too late finds nobody
+      if (over && typeof result === 'object') result.destroy()
+      over = true
+      resolve(result)
     }
+    const timer = setTimeout(() => done('late'), CONNECT_MS)
     server.once('connection', done)
     server.maxConnections = 1
     link.open(TO_GUEST.move, 0, Buffer.from(`${guestPath}\0`), { onEnd: () => done(undefined) })

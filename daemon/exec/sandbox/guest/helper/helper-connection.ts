@@ -46,7 +46,10 @@ export class HelperConnection implements GuestConnection {
     let link = await Link.start(transport, options.token, (error) => over(error), signal)
     const direct =
       options.sharedFolder === undefined ? undefined : await moveToSocket(link, transport, options.sharedFolder)
-    if (direct !== undefined) link = await Link.start(direct, options.token, (error) => over(error), signal)
+    if (direct !== undefined) {
+      const next = direct === 'late' ? transport : direct
+      link = await Link.start(next, options.token, (error) => over(error), signal)
+    }
     const connection = new HelperConnection(link, closed, options)
     connection.#evidence = await options.evidence?.()
     return connection

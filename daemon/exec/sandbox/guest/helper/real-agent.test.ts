@@ -5,15 +5,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, it } from 'vitest'
 import { installHelper, newAgentToken } from '../agent-command.ts'
+import type { GuestTransport } from '../guest-connection.ts'
 import { startChildAgent } from '../testing/child-agent.ts'
 import { HelperConnection } from './helper-connection.ts'
+import { TO_GUEST } from './wire.ts'
 
 const undo: (() => Promise<void> | void)[] = []
 afterEach(async () => {
   for (const one of undo.splice(0).reverse()) await one()
 })
 
-async function open(): Promise<HelperConnection> {
+/** @param wrap what its transport is replaced by */
+async function open(
+  options: { readonly shared?: boolean; wrap?(transport: GuestTransport): GuestTransport } = {},
+): Promise<HelperConnection> {
   const folder = mkdtempSync(join(tmpdir(), 'mh-agent-'))
   undo.push(() => rmSync(folder, { recursive: true, force: true }))
   const path = await installHelper(folder, process.arch)
@@ -21,7 +26,9 @@ async function open(): Promise<HelperConnection> {
   const token = newAgentToken()
   const agent = startChildAgent([path, token])
   undo.push(() => agent.stop())
-  return HelperConnection.open(agent.transport, { token, cwd: '/' }, AbortSignal.timeout(10_000))
+  const transport = options.wrap?.(agent.transport) ?? agent.transport
+  const sharedFolder = options.shared === true ? { sharedFolder: { host: folder, guest: folder } } : {}
+  return HelperConnection.open(transport, { token, cwd: '/', ...sharedFolder }, AbortSignal.timeout(10_000))
 }
 
 it('a connection is over when the program hung up, also when it was written to after that', async () => {
@@ -54,4 +61,18 @@ it('a removal that is ended before it is done is no success', async () => {
   )
   await box.killAll()
   expect([await removed, existsSync(folder)]).toEqual(['failed', true])
+})
+
+it('is heard also when it came over the socket and was noticed too late', async () => {
+  const stall = (): unknown => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2200)
+  const wrap = (transport: GuestTransport): GuestTransport => ({
+    ...transport,
+    write(...parts) {
+      if (parts[0]?.[8] === TO_GUEST.move && parts[0].length < 200) setImmediate(stall)
+      return transport.write(...parts)
+    },
+  })
+  const box = await open({ shared: true, wrap })
+  const late = new Promise((resolve) => setTimeout(resolve, 2000, 'no answer'))
+  expect(await Promise.race([box.ping(), late])).toBeUndefined()
 })
