@@ -74,11 +74,11 @@ function connected(server: Server, link: Link, guestPath: string): Promise<Socke
 
 /** Bytes over the socket; the standard streams are kept, because their end is the container's. */
 function socketTransport(socket: Socket, standby: GuestTransport): GuestTransport {
-  let ended = false
+  let ended: { readonly error: Error | undefined } | undefined
   let onEnd = (_error?: Error): void => {}
   const end = (error?: Error): void => {
     if (ended) return
-    ended = true
+    ended = { error }
     onEnd(error)
   }
   socket.on('error', end)
@@ -91,6 +91,8 @@ function socketTransport(socket: Socket, standby: GuestTransport): GuestTranspor
     onData: (listener) => void socket.on('data', (bytes: Buffer) => listener(bytes, 1)),
     onEnd(listener) {
       onEnd = listener
+      // it may have ended before anyone listened
+      if (ended) queueMicrotask(() => listener(ended?.error))
     },
     pause: () => void socket.pause(),
     resume: () => void socket.resume(),

@@ -76,3 +76,16 @@ it('is heard also when it came over the socket and was noticed too late', async 
   const late = new Promise((resolve) => setTimeout(resolve, 2000, 'no answer'))
   expect(await Promise.race([box.ping(), late])).toBeUndefined()
 })
+
+it('is lost with its standard streams also when these end while it comes over the socket', async () => {
+  let listeners = 0
+  const wrap = (transport: GuestTransport): GuestTransport => ({
+    ...transport,
+    onEnd(listener) {
+      listeners += 1
+      if (listeners === 2) queueMicrotask(() => listener(new Error('The container is gone')))
+      else transport.onEnd(listener)
+    },
+  })
+  await expect(open({ shared: true, wrap })).rejects.toMatchObject({ code: 'E_SANDBOX_LOST' })
+})
