@@ -52,6 +52,8 @@ export class LiveSandbox implements Sandbox {
   /** An end that we bring about ourselves is no news */
   #ending = false
   #uses = 0
+  /** How often it came up */
+  #lives = 0
   /** Since when nobody uses it, monotonic milliseconds */
   #idleSince = performance.now()
 
@@ -274,8 +276,18 @@ export class LiveSandbox implements Sandbox {
     })
   }
 
-  /** The engine says that its container ended. */
-  died(outOfMemory: boolean, code: number): void {
+  /**
+   * The engine says that its container ended.
+   * @returns tells how, once the engine was asked; that may be so late that it is up again, and then it is no news
+   */
+  dying(): (outOfMemory: boolean, code: number) => void {
+    const life = this.#lives
+    return (outOfMemory, code) => {
+      if (life === this.#lives) this.#died(outOfMemory, code)
+    }
+  }
+
+  #died(outOfMemory: boolean, code: number): void {
     // what was stopped by us may be told only now
     if (this.#ending || this.#removed || this.#state === 'stopped') return
     this.#awake = undefined
@@ -411,6 +423,7 @@ export class LiveSandbox implements Sandbox {
 
   #isAwake(awake: Awake): void {
     this.#awake = awake
+    this.#lives++
     this.#lastEnd.begin()
     void awake.guest.closed.then(() => {
       if (this.#awake !== awake) return

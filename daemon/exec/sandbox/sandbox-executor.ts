@@ -381,15 +381,16 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     const sandbox = [...this.#sandboxes.values()].find(({ row }) => row.container === container)
     if (action === 'oom') sandbox?.memoryRanOut()
     if (!sandbox || action !== 'die') return
+    const died = sandbox.dying()
     this.#inBackground(
       this.#link
         .client()
         .inspect(container)
         .then(
           ({ running, oomKilled, exitCode }) => {
-            if (!running) sandbox.died(oomKilled, exitCode)
+            if (!running) died(oomKilled, exitCode)
           },
-          () => sandbox.died(false, 0),
+          () => died(false, 0),
         ),
     )
   }
