@@ -24,6 +24,8 @@ export interface WarmPoolOptions {
 interface Kind {
   readonly recipe: Recipe
   readonly ready: Prepared[]
+  /** No more could be made; asked for again, it is tried again */
+  failed: boolean
 }
 
 export class WarmPool {
@@ -83,7 +85,8 @@ export class WarmPool {
   #kindOf(recipe: Recipe): Kind | undefined {
     if (this.#options.each === 0 || this.#options.kinds === 0 || this.#closed) return undefined
     const key = recipeKey(recipe)
-    const kind = this.#kinds.get(key) ?? { recipe, ready: [] }
+    const kind = this.#kinds.get(key) ?? { recipe, ready: [], failed: false }
+    kind.failed = false
     this.#kinds.delete(key)
     this.#kinds.set(key, kind)
     for (const [old, { ready }] of this.#kinds) {
@@ -116,15 +119,16 @@ export class WarmPool {
         if (this.#closed || this.#kinds.get(recipeKey(kind.recipe)) !== kind) await this.#discard(prepared)
         else kind.ready.push(prepared)
       } catch (error) {
-        // Asked for again, the kind is tried again.
-        this.#kinds.delete(recipeKey(kind.recipe))
+        kind.failed = true
+        const key = recipeKey(kind.recipe)
+        if (kind.ready.length === 0 && this.#kinds.get(key) === kind) this.#kinds.delete(key)
         this.#options.trouble(error)
       }
     }
   }
 
   #lacking(): Kind | undefined {
-    return [...this.#kinds.values()].reverse().find(({ ready }) => ready.length < this.#options.each)
+    return [...this.#kinds.values()].reverse().find(({ ready, failed }) => !failed && ready.length < this.#options.each)
   }
 
   async #discard({ made, awake }: Prepared): Promise<void> {
