@@ -144,7 +144,11 @@ export class ContainerHost {
     await agent.install(made.id, made.token)
     const mounted = made.workspace === 'loop' ? mountDisk(this.diskOf(made)) : undefined
     mounted?.catch(() => {})
-    const stream = await client.attach(made.container)
+    const stream = await client.attach(made.container).catch(async (error: unknown) => {
+      // Else it is mounted behind the clean-up, or a second time by the next start
+      await mounted?.catch(() => {})
+      throw error
+    })
     try {
       await mounted
       await client.start(made.container)
