@@ -11,8 +11,15 @@ export function joinSockets(a: Duplex, b: Duplex, ended: () => void): void {
     else if (other.writableFinished || other.destroyed) other.destroy()
     else other.once('finish', () => other.destroy()).end()
   }
-  a.on('error', () => b.destroy()).once('close', follow(b))
-  b.on('error', () => a.destroy()).once('close', follow(a))
+  for (const [socket, other] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    socket.on('error', () => other.destroy())
+    // One that closed while the other was dialed will not say so again
+    if (socket.closed) queueMicrotask(follow(other))
+    else socket.once('close', follow(other))
+  }
   if (a.destroyed || b.destroyed) {
     a.destroy()
     b.destroy()
