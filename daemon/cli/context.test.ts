@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { expect, test } from 'vitest'
 import { runCommand } from './context.ts'
+import { standardInput } from './inputs.ts'
 import type { Io } from './io.ts'
 
 const silent: Io = {
@@ -27,4 +28,15 @@ test('a Ctrl-C that arrives twice at once interrupts once: the command can still
   })
   expect(interruptions).toBe(1)
   expect(code).toBe(130)
+})
+
+test('standard input that stands still does not outlive the command that read it', async () => {
+  const stdin = new PassThrough()
+  const code = await runCommand({ ...silent, stdin }, false, async (context) => {
+    // As the client does with the source of what has ended: the piece that was asked for is not waited for
+    void standardInput(context)[Symbol.asyncIterator]().next().catch(() => undefined)
+    throw new Error('the sandbox is gone')
+  })
+  expect(code).toBe(70)
+  expect(stdin.destroyed).toBe(true)
 })

@@ -51,6 +51,8 @@ export async function runCommand(io: Io, json: boolean, command: Run): Promise<n
   } finally {
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)
+    // Whoever reads of it what nobody needs any more would keep the process alive until somebody types
+    io.stdin.destroy()
     // A connection that never came needs no closing
     const open = await mesh?.catch(() => undefined)
     await open?.close()
