@@ -56,10 +56,19 @@ export class TunnelHost {
   async dialLocal(name: string, subject: EgressSubject): Promise<{ socket: Socket } | undefined> {
     const target = this.#services.granted(name, subject)
     if (target === undefined) return undefined
-    const socket = await dial(target)
+    // Known before it is dialed, so that a change of grants meanwhile is not missed
     const flow = this.#track(name, subject)
+    const forget = () => void this.#flows.delete(flow)
+    const socket = await dial(target).catch((error: unknown) => {
+      forget()
+      throw error
+    })
+    socket.once('close', forget)
+    if (flow.abort.signal.aborted) {
+      socket.destroy()
+      return undefined
+    }
     flow.abort.signal.addEventListener('abort', () => socket.destroy(), { once: true })
-    socket.once('close', () => this.#flows.delete(flow))
     return { socket }
   }
 
