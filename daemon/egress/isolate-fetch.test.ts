@@ -123,6 +123,17 @@ test('redirects are judged one by one, and credentials of the program stay with 
     ).toBe(code)
 })
 
+test('a response that breaks off is a lost connection, and no fault of the daemon', async () => {
+  const port = await kit.http((_request, response) => {
+    response.writeHead(200, { 'content-length': '100' }).write('a part')
+    setTimeout(() => response.destroy(), 50)
+  })
+  await kit.allow({ host: kit.name('a.test'), ports: [port] })
+  const args = [{ method: 'GET', url: `http://a.test:${port}/`, headers: [], redirect: 'follow' }]
+  const signal = new AbortController().signal
+  await expect(fetches.fetch({}, JSON.stringify(args), signal)).rejects.toMatchObject({ code: 'E_UNREACHABLE' })
+})
+
 test.each([
   '',
   'null',

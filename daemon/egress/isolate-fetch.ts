@@ -143,7 +143,7 @@ async function follow(socketPath: string, asked: Step & { redirect: string }, si
         ? URL.parse(headers.location, step.url.href)
         : null
     if (next === null || asked.redirect === 'manual')
-      return { ...(await read(answer)), url: step.url.href, redirected: hops > 0 }
+      return { ...(await read(answer, step.url)), url: step.url.href, redirected: hops > 0 }
     answer.destroy()
     if (asked.redirect === 'error' || hops >= MOST_REDIRECTS)
       throw new MeshError(
@@ -184,17 +184,14 @@ function ask(socketPath: string, { method, url, headers, body }: Step, signal: A
       agent: false,
       timeout: EGRESS_LIMITS.idleMs,
     })
+    // Whoever reads the answer hears only what the answer itself ended with
+    let begun: IncomingMessage | undefined
     request.once('timeout', () =>
-      request.destroy(new MeshError('E_TIMEOUT', `fetch ${url.origin}: no answer came in time`)),
+      (begun ?? request).destroy(new MeshError('E_TIMEOUT', `fetch ${url.origin}: no answer came in time`)),
     )
-    request.once('error', (cause) =>
-      reject(
-        cause instanceof MeshError
-          ? cause
-          : new MeshError('E_UNREACHABLE', `fetch ${url.origin}: the connection was lost`, { cause }),
-      ),
-    )
+    request.once('error', (cause) => reject(lost(url, cause)))
     request.once('response', (answer) => {
+      begun = answer
       const reason = answer.headers['x-manyhands-egress']
       if (typeof reason !== 'string') return resolve(answer)
       answer.resume()
@@ -202,6 +199,12 @@ function ask(socketPath: string, { method, url, headers, body }: Step, signal: A
     })
     request.end(body)
   })
+}
+
+function lost({ origin }: URL, cause: unknown): MeshError {
+  return cause instanceof MeshError
+    ? cause
+    : new MeshError('E_UNREACHABLE', `fetch ${origin}: the connection was lost`, { cause })
 }
 
 function refusal(url: URL, status: number, reason: string): MeshError {
@@ -216,16 +219,25 @@ function refusal(url: URL, status: number, reason: string): MeshError {
   )
 }
 
-async function read(answer: IncomingMessage) {
+async function bodyOf(answer: IncomingMessage, url: URL): Promise<Buffer> {
   const parts: Buffer[] = []
   let bytes = 0
-  for await (const part of answer) {
-    if (!(part instanceof Buffer)) continue
-    bytes += part.length
-    if (bytes > EGRESS_LIMITS.fetchBodyBytes)
-      throw new MeshError('E_TOO_LARGE', `fetch: the response has more than ${EGRESS_LIMITS.fetchBodyBytes} bytes`)
-    parts.push(part)
+  try {
+    for await (const part of answer) {
+      if (!(part instanceof Buffer)) continue
+      bytes += part.length
+      if (bytes > EGRESS_LIMITS.fetchBodyBytes)
+        throw new MeshError('E_TOO_LARGE', `fetch: the response has more than ${EGRESS_LIMITS.fetchBodyBytes} bytes`)
+      parts.push(part)
+    }
+  } catch (error) {
+    throw lost(url, error)
   }
+  return Buffer.concat(parts)
+}
+
+async function read(answer: IncomingMessage, url: URL) {
+  const body = await bodyOf(answer, url)
   const raw = answer.rawHeaders
   const headers = Array.from({ length: raw.length / 2 }, (_, index) => [raw[index * 2] ?? '', raw[index * 2 + 1] ?? ''])
   return {
@@ -234,6 +246,6 @@ async function read(answer: IncomingMessage) {
     headers: headers.filter(
       ([name]) => !['connection', 'keep-alive', 'transfer-encoding'].includes(name?.toLowerCase() ?? ''),
     ),
-    body: Buffer.concat(parts).toString('base64'),
+    body: body.toString('base64'),
   }
 }
