@@ -3,6 +3,7 @@ import { connect, type Server } from 'node:net'
 import type { DoorPlace, GuestListener } from './egress.ts'
 import { DOOR_PORT } from './kit.ts'
 import { listenInside } from './lead-inside.ts'
+import { room } from './tunnel-stream.ts'
 
 export interface LeadInit {
   /** The door */
@@ -35,7 +36,7 @@ async function carry(
   }
   const outward = async () => {
     for await (const chunk of connection.readable) {
-      if (!socket.write(chunk)) await new Promise((resolve) => socket.once('drain', resolve).once('close', resolve))
+      if (!socket.write(chunk)) await room(socket)
     }
     socket.end()
   }

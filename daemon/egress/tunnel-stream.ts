@@ -145,7 +145,8 @@ async function fromStream(rest: AsyncIterator<Uint8Array>, socket: Socket): Prom
   socket.end()
 }
 
-function room(socket: Socket): Promise<void> {
+/** @throws Error when it closes first */
+export function room(socket: Socket): Promise<void> {
   return new Promise((resolve, reject) => {
     if (socket.destroyed) {
       reject(new Error('closed'))
