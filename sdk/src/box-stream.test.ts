@@ -1,10 +1,12 @@
 /** Operations of sandboxes and images whose source fails, stands still, or fails at the moment the operation itself is ended. */
 import { beforeEach, expect, it } from 'vitest'
+import type { SandboxView } from '../../protocol/api.ts'
 import { Client } from './client.ts'
 import { type Channel, type ChannelListener, type Duplex, FRAME } from './duplex.ts'
 import { Images } from './images.ts'
 import { SandboxFiles } from './sandbox-files.ts'
 import { exec } from './sandbox-process.ts'
+import { Sandbox } from './sandbox.ts'
 
 const nothing = (): void => undefined
 let listener: ChannelListener
@@ -100,4 +102,47 @@ it('exec() gives the result of a command that read nothing, though its input nev
   const done = exec(box, ['true'], { stdin: source() })
   setImmediate(() => listener.onFrame(FRAME.done, 0, '{"end":{"reason":"exit","code":0}}'))
   expect((await done).ok).toBe(true)
+})
+
+it('takes no more than the window it gave', async () => {
+  const done = exec(box, ['yes'], { stream: () => new Promise(() => undefined) })
+  done.catch(nothing)
+  await Promise.resolve()
+  for (let piece = 0; piece < 16; piece++) listener.onData?.(1, new Uint8Array(64 << 10))
+  expect(() => listener.onData?.(1, new Uint8Array(1))).toThrow(expect.objectContaining({ code: 'E_PROTOCOL' }))
+})
+
+/** Writes without an end, as fast as it is read. */
+function flood(): void {
+  listener.onData?.(1, new Uint8Array(64 << 10).fill(97))
+}
+const view = { id: 's' } as SandboxView
+const noPort = () => Promise.reject(new Error('No port here'))
+
+it.each([
+  ['exec()', 'E_PROTOCOL', () => exec(box, ['yes'], {})],
+  [
+    'runCode()',
+    'E_OUTPUT',
+    () => new Sandbox({ client, duplex: box.duplex, openPort: noPort }, view).runCode('python', 'while 1: print("a")'),
+  ],
+  [
+    'files.watch()',
+    'E_PROTOCOL',
+    async () => {
+      for await (const _ of new SandboxFiles(client, box).watch());
+    },
+  ],
+])('%s ends what gives more than it keeps', async (_, code, start) => {
+  let over = false
+  const done = start().finally(() => (over = true))
+  done.catch(nothing)
+  await new Promise((resolve) => setImmediate(resolve))
+  for (let piece = 0; piece < 1024 && !over; piece++) {
+    flood()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(over).toBe(true)
+  await expect(done).rejects.toMatchObject({ code })
+  expect(sent).toEqual([FRAME.cancel])
 })

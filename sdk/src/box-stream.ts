@@ -33,6 +33,8 @@ export class BoxStream implements ChannelListener {
   readonly #inbox: BoxPiece[] = []
   #ended = false
   #owed = 0
+  /** Bytes that came and were not credited yet: what the daemon still counts as on the way */
+  #taken = 0
   #wake: () => void = () => undefined
   // to the guest
   #room: number = BOX.windowBytes
@@ -156,6 +158,8 @@ export class BoxStream implements ChannelListener {
 
   onData(lane: number, bytes: Uint8Array): void {
     if (lane !== 1 && lane !== 2) throw protocolError('Cannot read the duplex: data on an unknown lane')
+    this.#taken += bytes.length
+    if (this.#taken > BOX.windowBytes) throw protocolError('Cannot read the duplex: data beyond the window')
     this.#inbox.push({ lane, bytes })
     this.#wake()
   }
@@ -168,6 +172,7 @@ export class BoxStream implements ChannelListener {
     this.#owed += bytes
     if (this.#over || this.#owed < CREDIT_STEP) return
     this.#channel.sendCredit(this.#owed)
+    this.#taken -= this.#owed
     this.#owed = 0
   }
 

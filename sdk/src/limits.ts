@@ -6,6 +6,10 @@ export const LIMITS = {
   challengeBytes: 4 << 10,
   /** One event of a stream; the last event of a task carries its output. */
   eventBytes: 64 << 20,
+  /** One line of an operation on a sandbox or an image that tells lines; characters. */
+  lineChars: 1 << 20,
+  /** Output of a command or of code in a sandbox that is collected. */
+  collectedBytes: 16 << 20,
   /** Silence of an event stream after which it is opened again, milliseconds. */
   streamSilenceMs: 60_000,
   /** Time for a request that does not wait for work, milliseconds. */

@@ -2,7 +2,8 @@
 import type { FileEntry, FileRequest, WatchEvent } from '../../protocol/api.ts'
 import { type BoxSource, BoxStream } from './box-stream.ts'
 import type { Client } from './client.ts'
-import { ManyhandsError } from './errors.ts'
+import { ManyhandsError, protocolError } from './errors.ts'
+import { LIMITS } from './limits.ts'
 import type { BoxTarget } from './sandbox-process.ts'
 import { watchEvent } from './sandbox-replies.ts'
 import { decodeText } from './shape.ts'
@@ -113,7 +114,7 @@ export class SandboxFiles {
   }
 }
 
-/** Lane 1 as lines. */
+/** Lane 1 as lines. @throws ManyhandsError E_PROTOCOL when one does not end */
 export async function* lines(box: BoxStream): AsyncGenerator<string, void, undefined> {
   const decoder = new TextDecoder()
   let held = ''
@@ -121,6 +122,7 @@ export async function* lines(box: BoxStream): AsyncGenerator<string, void, undef
     const parts = (held + decoder.decode(bytes, { stream: true })).split('\n')
     held = parts.pop() ?? ''
     yield* parts
+    if (held.length > LIMITS.lineChars) throw protocolError(`Cannot read a line: it is longer than ${LIMITS.lineChars}`)
   }
   if (held !== '') yield held
 }

@@ -4,6 +4,7 @@ import { type BoxSource, BoxStream } from './box-stream.ts'
 import type { CallOptions } from './call-options.ts'
 import type { DuplexSource } from './duplex.ts'
 import { ManyhandsError, protocolError } from './errors.ts'
+import { LIMITS } from './limits.ts'
 import { compact } from './program.ts'
 
 /** Where the operations of one sandbox go. */
@@ -55,7 +56,6 @@ export interface SpawnOptions extends ProcessOptions {
   readonly stdin?: boolean | undefined
 }
 
-const COLLECT_BYTES = 16 << 20
 const SIGNALS: Readonly<Record<string, number>> = {
   SIGHUP: 1,
   SIGINT: 2,
@@ -124,15 +124,21 @@ export async function spawn(
 
 export async function exec(target: BoxTarget, argv: readonly string[], options: ExecOptions): Promise<ExecResult> {
   const { stdin, stream, signal } = options
-  const maxOutputBytes = options.maxOutputBytes ?? (stream ? undefined : COLLECT_BYTES)
+  const maxOutputBytes = options.maxOutputBytes ?? (stream ? undefined : LIMITS.collectedBytes)
   const request = { ...requestOf(argv, options), stdin: stdin === undefined ? undefined : true, maxOutputBytes }
   const box = await openExec(target, compact<ExecRequest>(request), signal)
   // Input of a command that has ended is of no use to anyone, so nobody waits for it
   if (stdin !== undefined) void box.pump(stdin)
   const collected: Record<OutputPiece['stream'], Uint8Array[]> = { stdout: [], stderr: [] }
+  let left = maxOutputBytes ?? 0
   for await (const piece of pieces(box)) {
     if (stream) await stream(piece)
-    else collected[piece.stream].push(piece.bytes)
+    else {
+      left -= piece.bytes.length
+      // The node of the sandbox, which may be another's, was to end the command before
+      if (left < 0) throw protocolError('Cannot collect the output: more came than was asked for')
+      collected[piece.stream].push(piece.bytes)
+    }
   }
   const end = endOf(await box.done)
   const exitCode = exitCodeOf(end)

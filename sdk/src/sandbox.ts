@@ -18,6 +18,7 @@ import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
 import { ManyhandsError, protocolError } from './errors.ts'
 import type { OpenPort, PortOpener } from './open-port.ts'
+import { LIMITS } from './limits.ts'
 import { compact, newKey } from './program.ts'
 import { SandboxFiles } from './sandbox-files.ts'
 import {
@@ -75,7 +76,7 @@ export interface CodeOptions extends CallOptions {
   readonly context?: string | undefined
   /** Milliseconds. @default none */
   readonly timeout?: number | undefined
-  /** Standard output and error as they come. @default collected */
+  /** Standard output and error as they come. @default collected, up to 16 MiB: what writes more is ended with E_OUTPUT */
   readonly stream?: ((piece: OutputPiece) => void | Promise<void>) | undefined
 }
 
@@ -212,9 +213,14 @@ export class Sandbox {
     )
     const texts = { stdout: '', stderr: '' }
     const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() }
+    let left: number = LIMITS.collectedBytes
     for await (const piece of pieces(box)) {
       if (stream) await stream(piece)
-      else texts[piece.stream] += decoders[piece.stream].decode(piece.bytes, { stream: true })
+      else {
+        left -= piece.bytes.length
+        if (left < 0) throw tooMuchOutput()
+        texts[piece.stream] += decoders[piece.stream].decode(piece.bytes, { stream: true })
+      }
     }
     const { results = [], error, end, stateKept = true } = await box.done
     return {
@@ -293,6 +299,12 @@ export class Sandbox {
     this.#view = await answer
     return this.#view
   }
+}
+
+function tooMuchOutput(): ManyhandsError {
+  return new ManyhandsError('E_OUTPUT', `Cannot collect what the code writes: it is over ${LIMITS.collectedBytes} bytes`, {
+    hint: 'Take it piece by piece with `stream`',
+  })
 }
 
 /** `mesh.sandboxes`: those of this node's owner, wherever they are. */
