@@ -81,6 +81,24 @@ describe('Client', () => {
     expect(requests.map((request) => request.headers['idempotency-key'])).toEqual(['k', 'k', 'k'])
   })
 
+  it('keeps what may take minutes apart from what answers at once', async () => {
+    const budgets: string[] = []
+    const transport: Transport = {
+      request: (request) => {
+        budgets.push(request.budget)
+        return Promise.reject(new ManyhandsError('E_CONFLICT', 'no'))
+      },
+      async close() {},
+    }
+    const client = new Client(transport)
+    const body = { url: 'https://a.test/b.git' }
+    await expect(client.call('POST /v0/artifacts/import', { body, timeoutMs: 900_000 })).rejects.toThrow('no')
+    await expect(client.call('POST /v0/tasks', { json: '{}', key: 'k', waits: true })).rejects.toThrow('no')
+    await expect(client.call('GET /v0/status')).rejects.toThrow('no')
+    await expect(client.call('GET /v0/status', { timeoutMs: 1000 })).rejects.toThrow('no')
+    expect(budgets).toEqual(['wait', 'wait', 'short', 'short'])
+  })
+
   it('gives back the connection of an answer that announces too much', async () => {
     let over = false
     async function* body() {

@@ -130,7 +130,8 @@ export class Client {
         path: fillPath(template, options.params, options.query),
         headers,
         body,
-        budget: options.waits ? 'wait' : 'short',
+        // What may take minutes would keep what answers at once from its turn, a sign of life among it
+        budget: options.waits || (limitMs ?? 0) > LIMITS.requestMs ? 'wait' : 'short',
         fresh: !repeatable,
         signal: AbortSignal.any(ends),
       })

@@ -22,7 +22,7 @@ export const LIMITS = {
   reconnectMs: 15_000,
   /** How long a call whose signal has aborted waits until its task is canceled, milliseconds. */
   cancelMs: 2000,
-  /** Requests waiting for the end of a task at once; further ones queue in the SDK. */
+  /** Requests waiting for the end of a task, or for what else may take minutes, at once; further ones queue in the SDK. */
   waitingRequests: 256,
   /** Other requests at once. */
   shortRequests: 32,
