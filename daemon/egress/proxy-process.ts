@@ -40,6 +40,8 @@ export class ProxyProcess {
   readonly #init: ProxyProcessInit
   readonly #waiting = new Map<number, PromiseWithResolvers<string | undefined>>()
   #child: ChildProcess | undefined
+  /** The same, from its birth on: one that starts must not be forgotten, as its channel keeps this process alive */
+  #born: ChildProcess | undefined
   #starting: Promise<void> | undefined
   #lastId = 0
   #closed = false
@@ -62,7 +64,7 @@ export class ProxyProcess {
 
   /** Starts it, unless it runs. @throws MeshError E_EGRESS, E_STOPPING */
   start(): Promise<void> {
-    if (this.#closed) return Promise.reject(new MeshError('E_STOPPING', 'The daemon is shutting down'))
+    if (this.#closed) return Promise.reject(stopping())
     this.#starting ??= this.#begin().catch((error: unknown) => {
       this.#starting = undefined
       throw error
@@ -97,7 +99,7 @@ export class ProxyProcess {
 
   async close(): Promise<void> {
     this.#closed = true
-    const child = this.#child
+    const child = this.#born
     if (child === undefined) return
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     child.kill('SIGKILL')
@@ -118,6 +120,7 @@ export class ProxyProcess {
       env: { MALLOC_ARENA_MAX: '2' },
       cwd: '/',
     })
+    if (child.pid !== undefined) this.#born = child
     let stderr = ''
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       stderr = (stderr + text).slice(-STDERR_BYTES)
@@ -127,6 +130,7 @@ export class ProxyProcess {
     child.on('message', (message: unknown) => this.#receive(message, ready.resolve, child))
     child.once('error', () => ready.reject(lost('it cannot be started')))
     child.once('exit', (code, signal) => {
+      if (this.#born === child) this.#born = undefined
       ready.reject(lost('it ended while starting'))
       this.#ended(child, `the proxy ended (${signal ?? code}): ${stderr.trim()}`)
     })
@@ -138,7 +142,7 @@ export class ProxyProcess {
       await this.ask({ type: 'start', settings: this.#init.settings })
     } catch (error) {
       child.kill('SIGKILL')
-      throw error
+      throw this.#closed ? stopping() : error
     } finally {
       clearTimeout(timer)
     }
@@ -213,4 +217,5 @@ export class ProxyProcess {
   }
 }
 
+const stopping = (): MeshError => new MeshError('E_STOPPING', 'The daemon is shutting down')
 const lost = (why: string): MeshError => new MeshError('E_EGRESS', `The door to the outside cannot be opened: ${why}`)
