@@ -3,6 +3,9 @@ import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { LIMITS } from '../../protocol/limits.ts'
 import type { DialTarget } from './address-policy.ts'
 
+/** For a name to be resolved, milliseconds: a resolver that cannot be reached takes many times that, and other addresses of the peer may do. */
+const LOOKUP_MS = 2_000
+
 const NAMES = new Set(['dns', 'dns4', 'dns6', 'dnsaddr'])
 
 /** Where a multiaddr leads, or undefined when it is not plain TCP to one host: relays and other transports are off. */
@@ -26,13 +29,24 @@ export function parseAddress(text: string): Multiaddr | undefined {
 
 /**
  * The multiaddrs to dial for a peer: malformed ones and those that name another peer left out, names replaced by the addresses they resolve to now,
- * so that what is checked is what is dialed.
+ * so that what is checked is what is dialed. Names that are not resolved in time, or when the signal aborts, are left out too.
  */
-export async function resolveAddresses(peer: string, addresses: readonly string[]): Promise<Multiaddr[]> {
+export async function resolveAddresses(
+  peer: string,
+  addresses: readonly string[],
+  signal: AbortSignal,
+): Promise<Multiaddr[]> {
+  const { promise: late, resolve: giveUp } = Promise.withResolvers<Multiaddr[]>()
+  const onAbort = () => giveUp([])
+  const timer = setTimeout(onAbort, LOOKUP_MS)
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
   const parsed = addresses.slice(0, LIMITS.addresses).map(parseAddress)
   const resolved = await Promise.all(
-    parsed.map(async (address) => (address === undefined ? [] : resolve(peer, address))),
+    parsed.map((address) => (address === undefined ? [] : Promise.race([resolve(peer, address), late]))),
   )
+  clearTimeout(timer)
+  signal.removeEventListener('abort', onAbort)
   return resolved.flat()
 }
 

@@ -95,7 +95,7 @@ export class Libp2pTransport implements Transport {
     const id = parsePeer(peer)
     if (!this.#gate.admits(peer))
       throw new MeshError('E_NOT_MEMBER', 'Connecting to a peer: it does not belong to the mesh')
-    const known = addresses === undefined ? [] : await resolveAddresses(peer, addresses)
+    const known = addresses === undefined ? [] : await resolveAddresses(peer, addresses, signal)
     try {
       await this.#node.dial(known.length > 0 ? known : id, { signal })
     } catch (cause) {
