@@ -72,13 +72,17 @@ test('only plain TCP to one host is dialed, and only the peer meant', async () =
     const address = parseAddress(text)
     expect(address === undefined ? undefined : dialTarget(address), text).toBe(undefined)
   }
-  const found = await resolveAddresses(peer, [
-    'nonsense',
-    '/ip4/1.2.3.4/tcp/9',
-    `/ip6/2001:db8::1/tcp/9/p2p/${peer}`,
-    `/ip4/1.2.3.4/tcp/9/p2p/${other}`,
-    '/dns4/localhost/tcp/7',
-  ], new AbortController().signal)
+  const found = await resolveAddresses(
+    peer,
+    [
+      'nonsense',
+      '/ip4/1.2.3.4/tcp/9',
+      `/ip6/2001:db8::1/tcp/9/p2p/${peer}`,
+      `/ip4/1.2.3.4/tcp/9/p2p/${other}`,
+      '/dns4/localhost/tcp/7',
+    ],
+    new AbortController().signal,
+  )
   expect(found.map(String)).toEqual([
     `/ip4/1.2.3.4/tcp/9/p2p/${peer}`,
     `/ip6/2001:db8::1/tcp/9/p2p/${peer}`,

@@ -43,7 +43,7 @@ export async function resolveAddresses(
   if (signal.aborted) onAbort()
   const parsed = addresses.slice(0, LIMITS.addresses).map(parseAddress)
   const resolved = await Promise.all(
-    parsed.map((address) => (address === undefined ? [] : Promise.race([resolve(peer, address), late]))),
+    parsed.filter((address) => address !== undefined).map((address) => Promise.race([resolve(peer, address), late])),
   )
   clearTimeout(timer)
   signal.removeEventListener('abort', onAbort)

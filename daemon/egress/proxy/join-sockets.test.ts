@@ -15,7 +15,7 @@ it.each([
     [b, second],
   ] as const)
     if (gone) await once(socket.destroy(), 'close')
-  const ended = vi.fn()
+  const ended = vi.fn<() => void>()
   joinSockets(a, b, ended)
   await vi.waitFor(() => expect(ended).toHaveBeenCalledTimes(1))
   await new Promise((resolve) => setImmediate(resolve))
