@@ -120,6 +120,16 @@ describe('interpreters', () => {
     expect(await run('shell', 'cat; echo new')).toMatchObject({ out: 'new\n', stateKept: true })
   })
 
+  it('give all their output also when they end sooner than it is taken', async () => {
+    let bytes = 0
+    const onOutput = async (_fd: 1 | 2, piece: Uint8Array): Promise<void> => {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      bytes += piece.length
+    }
+    const { end } = await run('shell', "head -c 300000 /dev/zero | tr '\\0' a; exit 3", { onOutput })
+    expect([end, bytes]).toEqual([{ kind: 'exit', code: 3 }, 300_000])
+  })
+
   it('of Node keep state, wait for promises and give rich results', async () => {
     expect(await run('node', 'const a = 20; console.log("hi"); a + 1')).toMatchObject({
       out: 'hi\n',

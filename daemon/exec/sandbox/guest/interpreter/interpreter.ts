@@ -91,6 +91,8 @@ class Interpreter {
   #last: Promise<unknown> = Promise.resolve()
   #call: Call | undefined
   #failure: MeshError | undefined
+  /** Resolves when all that it wrote was handed on */
+  readonly #read: Promise<void>
 
   constructor(guest: GuestConnection, request: CodeRequest) {
     this.#language = request.language
@@ -98,7 +100,7 @@ class Interpreter {
     this.#process = guest.exec({ argv, stdin: 'stream', env: request.env ?? {}, passive: true })
     this.gone = this.#process.ended
     if (this.#language !== 'shell') this.#send(`${this.#mark}\n`)
-    void this.#read()
+    this.#read = this.#readAll()
   }
 
   run(request: CodeRequest): Promise<CodeOutcome> {
@@ -124,6 +126,8 @@ class Interpreter {
     request.signal?.addEventListener('abort', cancel, { once: true })
     try {
       const end = await Promise.race([call.done.promise, this.gone])
+      // It ended sooner than its output was taken
+      if (end !== undefined) await this.#read
       return this.#outcome(call, end, cause)
     } finally {
       clearTimeout(timer)
@@ -162,7 +166,7 @@ class Interpreter {
     this.#process.write(Buffer.from(text)).catch(() => undefined)
   }
 
-  async #read(): Promise<void> {
+  async #readAll(): Promise<void> {
     const split = {
       1: new MarkedOutput(this.#mark, true, LIMITS.guestResultBytes),
       2: new MarkedOutput(this.#mark, false, 0),
