@@ -59,3 +59,29 @@ it('of doors that are lent at the same time the last is kept and every other clo
   await doors.close()
   expect(open.size).toBe(0)
 })
+
+it('a command waits until the way out leads into its own guest, not into the one before', async () => {
+  const led: unknown[] = []
+  const lost = Promise.withResolvers<never>()
+  const door: OpenDoor = {
+    ...{ env: {}, files: [{ path: '/x', content: '', mode: 0o644 }], caPem: '', placeholders: {}, subject: {} },
+    socketPath: '',
+    lead: async (place) => void led.push(place.kind === 'guest' ? place.guest : undefined),
+    close: async () => undefined,
+  }
+  const doors = new Doors({
+    egress: { open: async () => door, leadHome: async () => door },
+    self: 'self',
+    artifacts: () => () => undefined,
+    warn: () => undefined,
+  })
+  const before = { ...guest, files: { write: () => lost.promise } }
+  const after = { ...guest }
+  const first = doors.ready(boxOf('self'), before)
+  await Promise.resolve()
+  const second = doors.ready(boxOf('self'), after)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  lost.reject(new MeshError('E_SANDBOX_LOST', 'The sandbox is gone'))
+  await Promise.all([first, second])
+  expect(led).toEqual([after])
+})

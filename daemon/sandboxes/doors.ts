@@ -22,7 +22,7 @@ interface Held {
   readonly door: OpenDoor
   /** What it was led into last: a container's network, by its first process, or what the agent inside listens on, by the connection to it */
   led: number | GuestWithDoor | undefined
-  leading: Promise<void> | undefined
+  leading: { readonly guest: GuestWithDoor; readonly done: Promise<void> } | undefined
   /** Its files did not fit where they belong: the root is read-only */
   moved: boolean
 }
@@ -57,6 +57,8 @@ export class Doors {
   async ready(sandbox: SandboxWithDoor, guest: GuestWithDoor): Promise<Readonly<Record<string, string>>> {
     const held = await (this.#held.get(sandbox.id) ?? this.#openOwn(sandbox))
     if (!held) return NONE
+    // Into a guest that it had before it started anew
+    while (held.leading && held.leading.guest !== guest) await held.leading.done
     if (held.led !== guest && (held.led === undefined || held.led !== sandbox.hostPid()))
       await this.#lead(held, sandbox, guest)
     return held.moved ? movedEnv(held.door.env) : held.door.env
@@ -109,14 +111,17 @@ export class Doors {
 
   /** Shared by commands that come at once. A failure leaves the guest without network, which is safe, and is tried again with the next command. */
   async #lead(held: Held, sandbox: SandboxWithDoor, guest: GuestWithDoor): Promise<void> {
-    held.leading ??= this.#leadOnce(held, sandbox, guest)
-      .catch((error: unknown) =>
-        this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door was not led in'),
-      )
-      .finally(() => {
-        held.leading = undefined
-      })
-    await held.leading
+    held.leading ??= {
+      guest,
+      done: this.#leadOnce(held, sandbox, guest)
+        .catch((error: unknown) =>
+          this.#options.warn({ err: error, sandbox: sandbox.id }, 'a sandbox has no way out: its door was not led in'),
+        )
+        .finally(() => {
+          held.leading = undefined
+        }),
+    }
+    await held.leading.done
   }
 
   /** A read-only root has no room for some of them: what the environment names goes elsewhere, the configuration of package managers is of no use there. */
