@@ -186,9 +186,19 @@ export class EngineClient {
   /** The container's standard streams, multiplexed as the engine does; to be asked for before it starts. */
   async attach(id: string): Promise<Duplex> {
     const options = { stream: true, stdin: true, stdout: true, stderr: true, hijack: true }
-    // No signal goes with it: it would also end the stream later.
-    const stream = await this.#container(id, 'attach to the sandbox', (container) => container.attach(options))
-    return stream as Duplex
+    let late = false
+    try {
+      // No signal goes with it: it would also end the stream later.
+      return await this.#container(id, 'attach to the sandbox', async (container) => {
+        const stream = (await container.attach(options)) as Duplex
+        // Nobody waits for it any more, and the engine would keep for it what the container writes
+        if (late) stream.destroy()
+        return stream
+      })
+    } catch (error) {
+      late = true
+      throw error
+    }
   }
 
   /** Keeps the root's changes as an image, with the labels of the container. @returns its digest */
