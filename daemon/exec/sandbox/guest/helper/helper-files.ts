@@ -87,9 +87,8 @@ export class HelperFiles implements GuestFiles {
     const operation = this.#run(doing, FILE_OPS.write, body, {}, options.signal)
     const failed = operation.done.catch(() => {})
     try {
-      for await (const part of bytes instanceof Uint8Array ? [bytes] : bytes) {
-        if (!(await operation.channel.write(part))) break
-      }
+      if (bytes instanceof Uint8Array) await operation.channel.write(bytes)
+      else await this.#pass(bytes, operation.channel, failed)
       operation.channel.send(TO_GUEST.data, 1)
     } catch (error) {
       // the source failed: nothing of it may be taken for the file
@@ -98,6 +97,24 @@ export class HelperFiles implements GuestFiles {
       throw error
     }
     return operation.done
+  }
+
+  /** Until one of them ends: a source may have nothing to give for long. @param over never rejects */
+  async #pass(source: AsyncIterable<Uint8Array>, channel: Channel, over: Promise<void>): Promise<void> {
+    const parts = source[Symbol.asyncIterator]()
+    let left = (): void => {}
+    void over.then(() => left())
+    for (;;) {
+      // A new promise each time: raced with one that lasts, every part would leave something behind with that
+      const next = await new Promise<IteratorResult<Uint8Array> | undefined>((resolve, reject) => {
+        left = () => resolve(undefined)
+        parts.next().then(resolve, reject)
+      })
+      if (next?.done === true) return
+      if (next === undefined || !(await channel.write(next.value))) break
+    }
+    // It may be in the middle of its next part, so nobody waits for it
+    parts.return?.().catch(() => undefined)
   }
 
   async list(path: string, options: { maxEntries?: number } = {}): Promise<readonly FileEntry[]> {

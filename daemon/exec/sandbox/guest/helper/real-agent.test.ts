@@ -89,3 +89,21 @@ it('is lost with its standard streams also when these end while it comes over th
   })
   await expect(open({ shared: true, wrap })).rejects.toMatchObject({ code: 'E_SANDBOX_LOST' })
 })
+
+it('a file is not written to its end when the sandbox is lost and its source has nothing to give', async () => {
+  const box = await open()
+  const more = Promise.withResolvers<void>()
+  const source = async function* () {
+    yield Buffer.from('begun')
+    await more.promise
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'mh-file-'))
+  undo.push(() => rmSync(folder, { recursive: true, force: true }))
+  const written = box.files.write(join(folder, 'file'), source())
+  written.catch(() => undefined)
+  await box.ping()
+  box.close()
+  const late = new Promise((resolve) => setTimeout(resolve, 1000, 'still waits'))
+  await expect(Promise.race([written, late])).rejects.toMatchObject({ code: 'E_SANDBOX_LOST' })
+  more.resolve()
+})
