@@ -88,7 +88,8 @@ export function orderOf(bind: manyhands.Bind.$Properties, context: OrderContext)
     hostFunctions,
     fresh: bind.fresh ?? false,
     delegator: context.peer,
-    leaseMs: Math.min(Math.max(bind.leaseMs ?? 0, 500), 600_000),
+    // Never taken for longer than the shortest that a delegator may be configured to give: it would give the work to another meanwhile
+    leaseMs: Math.min(Math.max(bind.leaseMs ?? 0, 200), 600_000),
     deadlineMs: bind.deadlineMs ? bind.deadlineMs : undefined,
     path,
   }
