@@ -1,6 +1,7 @@
 /** The receipts this node has signed: one chain, each link durable with the record that carries it. */
 import { manyhands } from '../../proto/gen/wire.js'
 import type { ReceiptEnvelope } from '../../protocol/api.ts'
+import { MeshError } from '../../protocol/errors.ts'
 import {
   type CommitsFacts,
   makeCommitsReceipt,
@@ -18,16 +19,25 @@ export interface IssuedReceipt {
   readonly durable: Promise<unknown>
 }
 
+/** The chain as far as one receipt, which may not be durable yet. */
+interface Link {
+  readonly chain: ReceiptChain
+  /** While it is not durable: what it stands on */
+  before: Link | undefined
+  /** The journal had no room for it */
+  isRefused: boolean
+}
+
 export class ReceiptBook {
   readonly #signer: Signer
   readonly #journal: Journal
   /** Undefined after a failure, until the journal says how far it got */
-  #chain: ReceiptChain | undefined
+  #end: Link | undefined
 
   constructor(signer: Signer, journal: Journal) {
     this.#signer = signer
     this.#journal = journal
-    this.#chain = storedChain(journal)
+    this.#end = durableLink(storedChain(journal))
   }
 
   /** @throws MeshError E_STORAGE when the chain cannot be read now */
@@ -66,8 +76,10 @@ export class ReceiptBook {
     make: (chain: ReceiptChain) => { readonly envelope: ReceiptEnvelope; readonly chain: ReceiptChain },
     more: (envelope: string) => readonly TableWrite[] = () => [],
   ): IssuedReceipt {
-    const { envelope, chain } = make(this.#chain ?? storedChain(this.#journal))
-    this.#chain = chain
+    const before = this.#lastLink()
+    const { envelope, chain } = make(before.chain)
+    const link: Link = { chain, before, isRefused: false }
+    this.#end = link
     const text = JSON.stringify(envelope)
     const head = manyhands.ReceiptHead.encode({
       sequence: chain.sequence,
@@ -78,12 +90,33 @@ export class ReceiptBook {
       body: Buffer.from(text),
       writes: [{ table: 'receipt', key: 'head', value: head }, ...more(text)],
     })
-    // A receipt that never became durable was never shown: the chain goes on from the last that did.
-    durable.catch(() => {
-      this.#chain = undefined
-    })
+    durable.then(
+      () => {
+        link.before = undefined
+      },
+      (error: unknown) => this.#onLost(link, error),
+    )
     return { envelope: text, durable }
   }
+
+  /**
+   * A receipt that never became durable was never shown: the chain goes on from the last that did. When the journal had no room for this one alone, those
+   * before it are still on their way to the disk, so what is stored is not how far the chain has come.
+   */
+  #onLost(link: Link, error: unknown): void {
+    if (error instanceof MeshError && error.code === 'E_OVERLOADED') link.isRefused = true
+    else this.#end = undefined
+  }
+
+  #lastLink(): Link {
+    let link = this.#end
+    while (link?.isRefused) link = link.before
+    return link ?? durableLink(storedChain(this.#journal))
+  }
+}
+
+function durableLink(chain: ReceiptChain): Link {
+  return { chain, before: undefined, isRefused: false }
 }
 
 function storedChain(journal: Journal): ReceiptChain {
