@@ -2,14 +2,27 @@ import { getEventListeners } from 'node:events'
 import { afterEach, describe, expect, test } from 'vitest'
 import { DEFAULT_LIMITS, type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import type { TaskView } from '../../protocol/api.ts'
+import { MeshError } from '../../protocol/errors.ts'
 import type { JobFailure, Limits } from '../../protocol/job.ts'
 import { verifyReceipt } from '../../protocol/receipt/receipt.ts'
+import type { NewRecord } from '../journal/journal.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
 import { TASK_ENGINE_RECORDS } from './records.ts'
 import type { CallerHooks } from './tasks.ts'
 
 const caller = { subject: 'local' }
+
+/** Has no room for some pieces, as a journal whose disk is slow while many large results come in. */
+class CrowdedJournal extends MemoryJournal {
+  refusals = 3
+  override append(record: NewRecord): Promise<number> {
+    if (record.type !== 'piece.ended' || this.refusals === 0) return super.append(record)
+    this.refusals -= 1
+    return Promise.reject(new MeshError('E_OVERLOADED', 'Too many wait', { retryAfterMs: 5 }))
+  }
+}
+
 const double = { program: { source: 'export default (n) => n * 2' } }
 const open: TaskNode[] = []
 
@@ -372,6 +385,17 @@ describe('maps', () => {
     await new Promise((resolve) => setTimeout(resolve, 2 * leaseMs))
     expect(journal.head).toBe(head)
     expect(after.executor.runs).toBe(0)
+  })
+
+  test('pieces for which the journal has no room at the moment wait for it', async () => {
+    const journal = new CrowdedJournal({ types: TASK_ENGINE_RECORDS })
+    const [a] = await mesh(new MemoryNetwork(), ['a'], { journal })
+    const inputs = Array.from({ length: 20 }, (_, index) => index)
+    const task = await a.engine.map({ ...double, inputs, pieceSize: 2 }, caller)
+    expect(await a.engine.ended(task.id)).toMatchObject({ state: 'completed', progress: { total: 20, done: 20 } })
+    expect(journal.refusals).toBe(0)
+    const { items } = await a.engine.results(task.id, 0, 20)
+    expect(items).toEqual(inputs.map((n) => ({ ok: true, output: n * 2 })))
   })
 
   test('an input that fails fails alone', async () => {

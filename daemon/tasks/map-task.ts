@@ -1,5 +1,6 @@
 /** One program over many inputs: cut into pieces, each delegated like a task of its own, spread over every able node. */
 import { failureOf } from './failure.ts'
+import { MeshError } from '../../protocol/errors.ts'
 import { addUsage, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import { failureToWire } from '../../protocol/task/job-codec.ts'
 import { MapPlan } from '../../protocol/task/map-plan.ts'
@@ -16,6 +17,9 @@ import type { OrderResult } from './worker.ts'
 const REFRESH_MS = 250
 /** Progress events at most this often, milliseconds. */
 const PROGRESS_MS = 100
+const STORE_RETRY_MS = 100
+
+type PieceFields = Parameters<TaskContext['store']['pieceEnded']>[2] & { readonly node: string }
 
 export class MapTask extends ActiveTask {
   readonly #plan = new MapPlan()
@@ -24,6 +28,8 @@ export class MapTask extends ActiveTask {
   readonly #count: number
   #next = 0
   #finished = 0
+  /** Results that wait until the journal has room */
+  #crowded = 0
   #usage: Usage = NO_USAGE
   #timer: NodeJS.Timeout | undefined
   #wake: NodeJS.Timeout | undefined
@@ -123,7 +129,7 @@ export class MapTask extends ActiveTask {
   }
 
   #assign(): void {
-    if (this.#over) return
+    if (this.#over || this.#crowded > 0) return
     // Pieces not begun are added as room comes, so that a large map costs memory only for what is under way.
     while (this.#next < this.#count && this.#plan.waiting < 64) this.#plan.add(this.#next++)
     const now = performance.now()
@@ -182,14 +188,10 @@ export class MapTask extends ActiveTask {
 
   async #onAccepted(index: number, first: number, result: OrderResult, node: string, epoch: number): Promise<void> {
     const { pieces } = result
-    const map = this.#map
-    map.done += pieces.length
-    map.failed += pieces.reduce((sum, piece) => sum + (piece.ok ? 0 : 1), 0)
-    map.byNode[node] = (map.byNode[node] ?? 0) + pieces.length
     this.#usage = addUsage(this.#usage, result.usage)
     this.#plan.released(node, 'done', performance.now())
     this.#pieces.delete(index)
-    const stored = this.context.store.pieceEnded(this.row, index, {
+    const stored = this.#store(index, pieces, {
       first,
       results: pieces.map((piece) =>
         piece.ok ? { output: Buffer.from(piece.output) } : { error: failureToWire(piece.error) },
@@ -209,6 +211,33 @@ export class MapTask extends ActiveTask {
     this.#finished += 1
     this.#progress()
     this.#checkDone()
+  }
+
+  /** A journal that has no room now has it in a moment; until then no more pieces are given out, so that what waits here stays bounded. */
+  async #store(index: number, pieces: OrderResult['pieces'], row: PieceFields): Promise<void> {
+    for (;;) {
+      this.#tally(pieces, row.node, 1)
+      try {
+        await this.context.store.pieceEnded(this.row, index, row)
+        return
+      } catch (error) {
+        if (this.#over || !(error instanceof MeshError) || error.code !== 'E_OVERLOADED') throw error
+        this.#tally(pieces, row.node, -1)
+        this.#crowded += 1
+        await new Promise((resolve) => setTimeout(resolve, error.retryAfterMs ?? STORE_RETRY_MS))
+        this.#crowded -= 1
+        // Its end may be on disk by now, and is the last that is written of it
+        if (this.#over) throw error
+      }
+    }
+  }
+
+  /** The row says what is on disk with it, so a piece that could not be stored is not counted. */
+  #tally(pieces: OrderResult['pieces'], node: string, by: 1 | -1): void {
+    const map = this.#map
+    map.done += by * pieces.length
+    map.failed += by * pieces.reduce((sum, piece) => sum + (piece.ok ? 0 : 1), 0)
+    map.byNode[node] = (map.byNode[node] ?? 0) + by * pieces.length
   }
 
   #progress(): void {
