@@ -235,12 +235,26 @@ export abstract class ActiveTask {
   async #storeLater(): Promise<void> {
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS).unref())
-      const stored = await this.context.store.ended(this.row).then(
-        () => true,
-        (error: unknown) => (error instanceof MeshError && error.code === 'E_STOPPING' ? undefined : false),
+      const outcome = await this.context.store.ended(this.row).then(
+        () => 'stored',
+        (error: unknown) => (error instanceof MeshError ? error.code : 'E_STORAGE'),
       )
-      if (stored === undefined) return
-      if (stored) return this.#tell()
+      if (outcome === 'stored') return this.#tell()
+      if (outcome === 'E_STOPPING') return
+      if (outcome === 'E_TOO_LARGE') this.#leaveOutResult()
+    }
+  }
+
+  /** What no record can hold could never be stored, and the task would be done again after each restart. */
+  #leaveOutResult(): void {
+    const { row } = this
+    row.state = 'failed'
+    row.output = undefined
+    row.rounds = []
+    row.error = {
+      code: 'E_OUTPUT',
+      message: 'The result is larger than the journal can hold',
+      hint: 'Return less, or give large results as files of an artifact',
     }
   }
 }
