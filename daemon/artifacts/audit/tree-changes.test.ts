@@ -165,3 +165,15 @@ describe('leafAt()', () => {
       expect(await leafAt(trees.reader, root, path), path).toBeUndefined()
   })
 })
+
+test('folders without end that hold no path are given up, not walked for ever', async () => {
+  const trees = new Trees()
+  let hollow = encodeTree([])
+  for (let level = 0; level < 60; level++) {
+    trees.keep([hollow])
+    const { oid } = hollow
+    hollow = encodeTree(['a', 'b'].map((name) => ({ mode: '40000', name, oid })))
+  }
+  trees.keep([hollow])
+  await expect(diffTrees(trees.reader, EMPTY_TREE.oid, hollow.oid)).rejects.toMatchObject({ code: 'E_TOO_LARGE' })
+})

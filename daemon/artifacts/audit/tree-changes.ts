@@ -24,13 +24,21 @@ export interface PathChange {
 
 /** Paths that may differ between two trees; more is refused rather than held. */
 const MAX_CHANGES = 100_000
+/** Entries of folders that are looked at for it: a few objects can stand for more folders than anyone can look at, and hold no path at all. */
+const MAX_ENTRIES = 500_000
 const FOLDER: TreeMode = '40000'
 
 /** Every path at which the two differ. @param from null: nothing was there. @throws MeshError E_TOO_LARGE */
 export async function diffTrees(read: ReadTree, from: string | null, to: string | null): Promise<PathChange[]> {
-  const changes: PathChange[] = []
-  await compare(read, from, to, '', changes)
-  return changes
+  const found: Found = { changes: [], entries: 0 }
+  await compare(read, from, to, '', found)
+  return found.changes
+}
+
+interface Found {
+  readonly changes: PathChange[]
+  /** Looked at so far */
+  entries: number
 }
 
 async function compare(
@@ -38,20 +46,22 @@ async function compare(
   from: string | null,
   to: string | null,
   prefix: string,
-  changes: PathChange[],
+  found: Found,
 ): Promise<void> {
   if (from === to) return
   const before = await entriesOf(read, from)
   const after = await entriesOf(read, to)
+  found.entries += before.size + after.size
+  if (found.entries > MAX_ENTRIES) throw new MeshError('E_TOO_LARGE', 'Cannot compare: too many folders differ')
   for (const name of new Set([...before.keys(), ...after.keys()])) {
     const [old, now] = [before.get(name), after.get(name)]
     if (old?.oid === now?.oid && old?.mode === now?.mode) continue
     const path = `${prefix}${name}`
     const [oldFolder, newFolder] = [folderOf(old), folderOf(now)]
-    if (oldFolder !== null || newFolder !== null) await compare(read, oldFolder, newFolder, `${path}/`, changes)
+    if (oldFolder !== null || newFolder !== null) await compare(read, oldFolder, newFolder, `${path}/`, found)
     const [oldLeaf, newLeaf] = [leafOf(old), leafOf(now)]
-    if (oldLeaf !== undefined || newLeaf !== undefined) changes.push({ path, old: oldLeaf, new: newLeaf })
-    if (changes.length > MAX_CHANGES)
+    if (oldLeaf !== undefined || newLeaf !== undefined) found.changes.push({ path, old: oldLeaf, new: newLeaf })
+    if (found.changes.length > MAX_CHANGES)
       throw new MeshError('E_TOO_LARGE', `Cannot compare: more than ${MAX_CHANGES} paths differ`)
   }
 }

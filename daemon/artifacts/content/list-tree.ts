@@ -33,7 +33,8 @@ const TYPES: Readonly<Record<TreeMode, ListedEntry['type']>> = {
 
 export async function listTree(tree: string, options: ListOptions, read: ReadTree): Promise<ListPage> {
   const entries: ListedEntry[] = []
-  for await (const entry of walk(tree, options.path === '' ? '' : `${options.path}/`, options, read)) {
+  const walk = new Walk(options, read)
+  for await (const entry of walk.entries(tree, options.path === '' ? '' : `${options.path}/`)) {
     const last = entries.at(-1)
     if (entries.length === options.limit && last !== undefined) return { entries, next: keyOf(last) }
     entries.push(entry)
@@ -41,20 +42,39 @@ export async function listTree(tree: string, options: ListOptions, read: ReadTre
   return { entries }
 }
 
-async function* walk(tree: string, at: string, options: ListOptions, read: ReadTree): AsyncGenerator<ListedEntry> {
-  for (const { mode, name, oid } of decodeTree(await read(tree))) {
-    const entry: ListedEntry = {
-      path: `${at}${shownName(name)}`,
-      type: TYPES[mode],
-      oid,
-      executable: mode === '100755',
+class Walk {
+  readonly #options: ListOptions
+  readonly #read: ReadTree
+  /** Folders with nothing but folders in them, however deep: a few objects can stand for more of them than anyone can look at */
+  readonly #hollow = new Set<string>()
+
+  constructor(options: ListOptions, read: ReadTree) {
+    this.#options = options
+    this.#read = read
+  }
+
+  async *entries(tree: string, at: string): AsyncGenerator<ListedEntry> {
+    const { after, recursive } = this.#options
+    let isHollow = recursive
+    for (const { mode, name, oid } of decodeTree(await this.#read(tree))) {
+      const entry: ListedEntry = {
+        path: `${at}${shownName(name)}`,
+        type: TYPES[mode],
+        oid,
+        executable: mode === '100755',
+      }
+      const isPast = after !== undefined && compare(keyOf(entry), after) <= 0
+      if (entry.type === 'folder' && recursive) {
+        if (this.#hollow.has(oid)) continue
+        // what is to come may stand in a folder that sorts before it
+        if (!isPast || after.startsWith(keyOf(entry))) yield* this.entries(oid, keyOf(entry))
+        isHollow &&= this.#hollow.has(oid)
+      } else {
+        isHollow = false
+        if (!isPast) yield entry
+      }
     }
-    const { after } = options
-    const isPast = after !== undefined && compare(keyOf(entry), after) <= 0
-    if (entry.type === 'folder' && options.recursive) {
-      // what is to come may stand in a folder that sorts before it
-      if (!isPast || after.startsWith(keyOf(entry))) yield* walk(oid, keyOf(entry), options, read)
-    } else if (!isPast) yield entry
+    if (isHollow) this.#hollow.add(tree)
   }
 }
 
