@@ -1,6 +1,7 @@
 /** Every push that a trigger is for starts its task, once, whatever fails or comes at the same time. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { storageError } from '../../journal/errors.ts'
+import type { NewRecord } from '../../journal/journal.ts'
 import { MemoryJournal } from '../../journal/memory-journal.ts'
 import { ARTIFACT_RECORDS } from '../store/journal-store.ts'
 import { storeFixture, type StoreFixture, testCommit, testSigner } from '../testing/store-fixture.ts'
@@ -86,5 +87,35 @@ test('records of another node that come together are looked at one by one, and n
     expect(started).toEqual([2, 3])
   } finally {
     await other.close()
+  }
+})
+
+/** Stores triggers when it is told to. */
+class SlowJournal extends MemoryJournal {
+  readonly gate = Promise.withResolvers<void>()
+
+  override async append(record: NewRecord): Promise<number> {
+    if (record.type === 'trigger.set') await this.gate.promise
+    return super.append(record)
+  }
+}
+
+test('a push that comes while a trigger is being stored is looked at', async () => {
+  const journal = new SlowJournal({ types: [...ARTIFACT_RECORDS, ...TRIGGER_RECORDS] })
+  const slow = await storeFixture({ journal })
+  await book.close()
+  book = bookOf(slow)
+  try {
+    const made = await slow.store.create({})
+    id = made.id
+    const adding = add(id)
+    await new Promise(setImmediate)
+    await push(slow, 'one')
+    journal.gate.resolve()
+    await adding
+    await book.settled()
+    expect(started).toEqual([2])
+  } finally {
+    await slow.close()
   }
 })

@@ -140,6 +140,8 @@ export class TriggerBook {
     }
     await this.#store('trigger.set', artifact, row)
     this.#watched.add(artifact)
+    // what was pushed since its beginning was told to nobody
+    this.#wake(artifact)
     return viewOf(artifact, row)
   }
 
