@@ -11,6 +11,7 @@ let now: number
 let packs: number
 let staged: number
 let left: boolean
+let onLook: (tips: readonly string[]) => void
 let fails: Error | undefined
 let collected: string[]
 let faults: string[]
@@ -22,6 +23,7 @@ beforeEach(() => {
   packs = 1
   staged = 0
   left = false
+  onLook = () => {}
   fails = undefined
   collected = []
   faults = []
@@ -34,7 +36,10 @@ function open(): Collector {
     journal,
     look: async () => ({ packs, loose: 0, unmapped: 0 }),
     staged: () => staged,
-    isLeft: async () => left,
+    isLeft: async (_id, tips) => {
+      onLook(tips)
+      return left
+    },
     collect: async (id) => {
       collected.push(id)
       if (fails !== undefined) throw fails
@@ -146,4 +151,20 @@ test('a removed one is forgotten, and nothing starts after the end', async () =>
   await collector.close()
   await after(QUIET_MS)
   expect(collected).toEqual(['b'])
+})
+
+test('what a ref moved away from is looked for again when that failed, also after it moved once more', async () => {
+  const [first, second] = ['c'.repeat(40), 'd'.repeat(40)]
+  onLook = () => {
+    moved('a', second)
+    throw new Error('it did not end in time')
+  }
+  moved('a', first)
+  await after(QUIET_MS)
+  let looked: readonly string[] = []
+  onLook = (tips) => {
+    looked = tips
+  }
+  await after(24 * 3_600_000)
+  expect(looked).toEqual([first, second])
 })

@@ -100,12 +100,11 @@ export class Collector {
 
   #wait(id: string, tips: Waiting['tips']): void {
     const known = this.#waiting.get(id)
-    const all = tips === 'lost' || known?.tips === 'lost' ? 'lost' : [...(known?.tips ?? []), ...tips]
     const now = this.#now()
     this.#put(id, {
       changedAt: now,
       notBefore: Math.max(known?.notBefore ?? 0, now + QUIET_MS),
-      tips: all.length > MAX_TIPS ? 'lost' : all,
+      tips: joined(known?.tips ?? [], tips),
       failures: known?.failures ?? 0,
     })
   }
@@ -170,8 +169,10 @@ export class Collector {
   }
 
   #again(id: string, waiting: Waiting, inMs: number, failures: number): void {
-    const newer = this.#waiting.get(id) ?? waiting
-    this.#put(id, { ...newer, failures, notBefore: this.#now() + inMs })
+    const newer = this.#waiting.get(id)
+    // It may have changed while it was looked at: what was asked before is still to be answered
+    const tips = newer === undefined ? waiting.tips : joined(waiting.tips, newer.tips)
+    this.#put(id, { ...(newer ?? waiting), tips, failures, notBefore: this.#now() + inMs })
   }
 
   /** Since when it holds what no ref reaches: as the row says, or from now on. */
@@ -189,4 +190,9 @@ export class Collector {
   #fault(what: string, error: unknown): void {
     if (!this.#stopping.signal.aborted) this.#parts.onFault(what, error)
   }
+}
+
+function joined(earlier: Waiting['tips'], later: Waiting['tips']): Waiting['tips'] {
+  if (earlier === 'lost' || later === 'lost' || earlier.length + later.length > MAX_TIPS) return 'lost'
+  return [...earlier, ...later]
 }
