@@ -113,7 +113,8 @@ const ENDS: Readonly<Partial<Record<ExecEnd['reason'], string>>> = {
 
 /** Keys go in as they are typed, Ctrl-C too; what comes out steers the terminal, as in any shell on another host. */
 export async function shell(context: Context, args: readonly string[], flags: ExecFlags): Promise<number> {
-  const { io } = context.output
+  const { output, signal } = context
+  const { io } = output
   const { tty } = io
   if (!tty) {
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot open a terminal: standard input and output are none', {
@@ -122,7 +123,8 @@ export async function shell(context: Context, args: readonly string[], flags: Ex
   }
   const { box, argv, options } = await targetOf(context, args, flags)
   const terminal = { TERM: io.env['TERM'] ?? 'xterm-256color', ...options.env }
-  const process = await box.terminal(tty.size(), { ...options, env: terminal, ...(argv.length === 0 ? {} : { argv }) })
+  const shown = { ...options, env: terminal, signal, ...(argv.length === 0 ? {} : { argv }) }
+  const process = await box.terminal(tty.size(), shown)
   return withTerminal(tty, io, process)
 }
 
