@@ -105,6 +105,7 @@ export const SANDBOX_LEAVES: Readonly<Record<string, Leaf>> = {
     usage: 'logs <sandbox> [process]',
     about: 'output of a background process (default: the newest)',
     options: [['-f, --follow', 'go on until it ends']],
+    stream: true,
     run: async (context, [id = '', process], flags) => (await inside()).logs(context, id, process, flags),
   },
   'sandbox run-code': {

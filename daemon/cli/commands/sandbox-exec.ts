@@ -178,6 +178,7 @@ export async function kill(
   await output.answer({ sent: signal }, () => `sent ${safeLine(signal)}`)
 }
 
+/** With --json: one object for each piece, as they come. */
 export async function logs(
   { mesh, output, signal }: Context,
   id: string,
@@ -186,8 +187,13 @@ export async function logs(
 ): Promise<number> {
   const box = await (await mesh()).sandboxes.get(id)
   const process = text === undefined ? await newest(box) : box.process(parseCount(text))
+  const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() }
   try {
-    for await (const piece of process.logs({ follow: flags.follow, signal })) await show(piece, output.io)
+    for await (const piece of process.logs({ follow: flags.follow, signal })) {
+      const { stream, bytes } = piece
+      if (output.json) await output.jsonLine({ stream, text: decoders[stream].decode(bytes, { stream: true }) })
+      else await show(piece, output.io)
+    }
   } catch (error) {
     // Ctrl-C is how following is meant to end
     if (!signal.aborted || !flags.follow) throw error

@@ -51,12 +51,17 @@ export async function copy(context: Context, from: string, to: string): Promise<
       hint: 'Write it as <sandbox>:<path>, e.g. manyhands sandbox cp report.csv dev:data/',
     })
   }
+  if (to === '-' && context.output.json) {
+    throw new ManyhandsError('E_BAD_REQUEST', 'Cannot write both the content and JSON to standard output', {
+      hint: 'Leave out --json, or copy to a file',
+    })
+  }
   const copied: Copied = { files: 0, bytes: 0, skipped: [] }
   const { sandboxes } = await context.mesh()
   if (target) await copyIn(await sandboxes.get(target.sandbox), from, target.path, context, copied)
   else if (source) await copyOut(await sandboxes.get(source.sandbox), source.path, to, context, copied)
   // Out to standard output, the content is the answer
-  if (to === '-' && !context.output.json) return 0
+  if (to === '-') return 0
   await context.output.answer(copied, () => `copied ${countOf(copied.files, 'file')}, ${formatSize(copied.bytes)}`)
   for (const path of copied.skipped) context.output.note(`left out: ${safeLine(path)}`)
   return 0
