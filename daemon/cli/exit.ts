@@ -88,6 +88,8 @@ export function isCode(text: string): text is keyof Registry {
 
 /** Ended by Ctrl-C: 128 + SIGINT. */
 export const EXIT_INTERRUPTED = 130
+/** Nobody reads the output any more: 128 + SIGPIPE. */
+export const EXIT_UNREAD = 141
 
 /** A newer daemon may name a code that is not listed: 70, "internal". */
 export function exitOf(code: string): number {

@@ -1,7 +1,7 @@
 /** Tells a failure: what, where in the program, and what to do. */
 import { ManyhandsError } from '../../sdk/src/errors.ts'
-import type { Output } from './io.ts'
-import { EXIT_INTERRUPTED, exitOf } from './exit.ts'
+import { EXIT_INTERRUPTED, EXIT_UNREAD, exitOf } from './exit.ts'
+import { type Output, ReaderGone } from './io.ts'
 import { safeLine, safeText } from './terminal.ts'
 import { unwritable } from './unwritable.ts'
 
@@ -17,6 +17,7 @@ export async function tellFailure(error: unknown, output: Output): Promise<numbe
     await tellJson({ code: 'E_CANCELED', message: 'interrupted' }, output)
     return EXIT_INTERRUPTED
   }
+  if (error instanceof ReaderGone) return EXIT_UNREAD
   const known = toKnown(error)
   output.note(failureText(known))
   await tellJson(failureJson(known), output)

@@ -1,5 +1,6 @@
 /** The outside of the CLI: stdout for the answer, stderr for all else. Tests give their own. */
 import type { Readable, Writable } from 'node:stream'
+import { EXIT_UNREAD } from './exit.ts'
 import { safeJson, safeText } from './terminal.ts'
 
 export interface Tty {
@@ -12,7 +13,7 @@ export interface Tty {
 
 export interface Io {
   readonly stdin: Readable
-  /** Resolves once the text was taken, so that a slow reader slows the sender. Rejects with E_STORAGE when it cannot be written. */
+  /** Resolves once the text was taken, so that a slow reader slows the sender. Rejects with E_STORAGE when it cannot be written, with ReaderGone when nobody reads. */
   readonly writeOut: (text: string) => Promise<void>
   readonly writeErr: (text: string) => void
   /** Terminal columns of stdout; undefined when it is no terminal */
@@ -28,7 +29,8 @@ export interface Io {
 
 export function processIo(): Io {
   // A write that fails is told to who wrote; without a listener it would end the process as well
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', endIfUnread)
+  process.stdout.on('error', () => undefined)
+  process.stderr.on('error', endIfUnread)
   return {
     stdin: process.stdin,
     writeOut: (text) => writeTo(process.stdout, text),
@@ -43,20 +45,30 @@ export function processIo(): Io {
   }
 }
 
-/** @throws ManyhandsError E_STORAGE */
+/** Why a command ends whose reader left (`| head`): quietly, as by SIGPIPE, once it has ended what it began. */
+export class ReaderGone extends Error {
+  override readonly name = 'ReaderGone'
+}
+
+/** @throws ManyhandsError E_STORAGE, ReaderGone */
 async function writeTo(stream: Writable, data: string | Uint8Array): Promise<void> {
   const error = await new Promise<Error | null | undefined>((resolve) => void stream.write(data, resolve))
   if (!error) return
-  endIfUnread(error)
+  if (stream === process.stderr) endIfUnread(error)
+  if (isUnread(error)) throw new ReaderGone('nobody reads the output')
   const { ManyhandsError } = await import('../../sdk/src/index.ts')
   // "ENOSPC: no space left on device, write"
   const why = error.message.replace(/^E[A-Z]+: |, write$/g, '')
   throw new ManyhandsError('E_STORAGE', `Cannot write the output: ${why}`, { cause: error })
 }
 
-/** A reader that left (`| head`) ends the program quietly, as SIGPIPE would. */
+/** Notes are written by whoever has no use for an answer: nobody would hear of it. */
 function endIfUnread(error: Error): void {
-  if ('code' in error && error.code === 'EPIPE') process.exit(141)
+  if (isUnread(error)) process.exit(EXIT_UNREAD)
+}
+
+function isUnread(error: Error): boolean {
+  return 'code' in error && error.code === 'EPIPE'
 }
 
 function processTty(): Tty {

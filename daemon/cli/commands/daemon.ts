@@ -7,7 +7,7 @@ import type { StatusView } from '../../../sdk/src/index.ts'
 import { userPaths } from '../../config/user-paths.ts'
 import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
-import type { Output } from '../io.ts'
+import { type Output, ReaderGone } from '../io.ts'
 import type { SpawnedDaemon } from '../spawn-daemon.ts'
 import { startFailure } from '../start-failure.ts'
 import { pairs } from '../table.ts'
@@ -59,7 +59,11 @@ async function upForeground({ output, signal }: Context, options: DaemonOptions)
   }
   if (signal.aborted) onAbort()
   else signal.addEventListener('abort', onAbort, { once: true })
-  await tellStart(output, options, daemon.stopped)
+  await tellStart(output, options, daemon.stopped).catch(async (error: unknown) => {
+    // Told or not, it must not go on behind a command that failed
+    await daemon.stop().catch(() => undefined)
+    throw error
+  })
   await daemon.stopped
   return 0
 }
@@ -73,6 +77,7 @@ async function tellStart(output: Output, options: DaemonOptions, stopped: Promis
     await output.answer(status, () => upText(status))
     tellName(output, options, status)
   } catch (error) {
+    if (error instanceof ReaderGone) throw error
     const stays = sleep(STAYS_MS, undefined, { ref: false }).then(() => {
       throw error
     })
