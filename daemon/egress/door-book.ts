@@ -117,8 +117,7 @@ export class DoorBook {
   async close(record: DoorRecord): Promise<void> {
     if (!this.#records.delete(record.id)) return
     record.led?.end()
-    await this.#init.proxy.ask({ type: 'close', door: record.id }).catch(() => undefined)
-    rmSync(record.socketPath, { force: true })
+    await this.#closeIn(record)
   }
 
   /** Rules or secrets changed: in force for every door when it resolves. */
@@ -134,9 +133,12 @@ export class DoorBook {
   /** Opens all in a proxy process that has just been started. */
   async reopen(): Promise<void> {
     for (const record of [...this.#records.values()]) {
+      // Each takes its time, in which others are closed
+      if (!this.#records.has(record.id)) continue
       try {
         await this.#openIn(record)
-        await this.#leadAgain(record)
+        if (this.#records.has(record.id)) await this.#leadAgain(record)
+        else await this.#closeIn(record)
       } catch (error) {
         this.#init.onTrouble(`a door could not be opened again: ${error instanceof Error ? error.message : 'failed'}`)
       }
@@ -160,6 +162,11 @@ export class DoorBook {
       env: placeholderEnv(rules.rules, placeholders),
       trustedCas: this.#init.trustedCas,
     })
+  }
+
+  async #closeIn(record: DoorRecord): Promise<void> {
+    await this.#init.proxy.ask({ type: 'close', door: record.id }).catch(() => undefined)
+    rmSync(record.socketPath, { force: true })
   }
 
   async #leadAgain(record: DoorRecord): Promise<void> {
