@@ -34,7 +34,10 @@ test('standard input that stands still does not outlive the command that read it
   const stdin = new PassThrough()
   const code = await runCommand({ ...silent, stdin }, false, async (context) => {
     // As the client does with the source of what has ended: the piece that was asked for is not waited for
-    void standardInput(context)[Symbol.asyncIterator]().next().catch(() => undefined)
+    void standardInput(context)
+      [Symbol.asyncIterator]()
+      .next()
+      .catch(() => undefined)
     throw new Error('the sandbox is gone')
   })
   expect(code).toBe(70)

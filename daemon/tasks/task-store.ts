@@ -180,7 +180,9 @@ export class TaskStore {
     // Its row last: until that is gone, what a crash left of the others is found again
     for (let piece = 0; piece < pieces; piece += DROPPED_AT_ONCE) {
       const count = Math.min(DROPPED_AT_ONCE, pieces - piece)
-      await drop(Array.from({ length: count }, (_, index) => ({ table: 'piece', key: pieceKey(row.id, piece + index) })))
+      await drop(
+        Array.from({ length: count }, (_, index) => ({ table: 'piece', key: pieceKey(row.id, piece + index) })),
+      )
     }
     await drop([{ table: 'task', key: row.id }, ...more])
   }

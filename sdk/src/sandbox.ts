@@ -302,9 +302,13 @@ export class Sandbox {
 }
 
 function tooMuchOutput(): ManyhandsError {
-  return new ManyhandsError('E_OUTPUT', `Cannot collect what the code writes: it is over ${LIMITS.collectedBytes} bytes`, {
-    hint: 'Take it piece by piece with `stream`',
-  })
+  return new ManyhandsError(
+    'E_OUTPUT',
+    `Cannot collect what the code writes: it is over ${LIMITS.collectedBytes} bytes`,
+    {
+      hint: 'Take it piece by piece with `stream`',
+    },
+  )
 }
 
 /** `mesh.sandboxes`: those of this node's owner, wherever they are. */

@@ -106,7 +106,8 @@ export function executorSuite(name: string, create: () => Promise<Executor>): vo
 
     it('waits for top-level await, also over a timer', async () => {
       const source = `const k = await new Promise((resolve) => setTimeout(() => resolve(7), 20)); export default (x) => x + k`
-      expect(await run(spec(source), 1)).toMatchObject({ ok: true, output: '8' })
+      const outcome = await run(spec(source), 1)
+      expect(outcome, JSON.stringify(outcome)).toMatchObject({ ok: true, output: '8' })
     })
 
     const failures: readonly [what: string, source: string, expected: Partial<JobFailure>][] = [
