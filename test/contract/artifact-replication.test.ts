@@ -228,3 +228,33 @@ describe('writers apart', () => {
     expect(status.holders.find(({ node }) => node === b.id)?.frozen).toEqual([c.id])
   })
 })
+
+test('a history of several streams comes with what is there now, though branches of it are gone', async () => {
+  mesh = await ArtifactMesh.start('libp2p', 2, { times: TIMES, checkMs: 300, recordsPerFetch: 10 })
+  const [a, b] = mesh.nodes
+  if (a === undefined || b === undefined) throw new Error('no nodes')
+  const { id } = await a.store.create({ name: 'long' })
+  const passing = 'refs/heads/passing'
+  await commitFile(a, id, 'begun')
+  const gone = await commitFile(a, id, 'of a branch that ends', passing)
+  for (let index = 0; index < 20; index++) await commitFile(a, id, `text ${index}`)
+  await a.store.transact(id, [{ ref: passing, old: gone.oid, new: null }], { by: {} })
+  for (let index = 20; index < 33; index++) await commitFile(a, id, `text ${index}`)
+  await a.store.collect(id)
+  await expect(a.store.reader.info(await a.store.repository(id), gone.oid)).resolves.toBeUndefined()
+
+  await b.replication.clone(id)
+  expect(b.store.heads(id)).toEqual(a.store.heads(id))
+  expect(at(b, id)).toBe(at(a, id))
+  await gitOutput({ args: ['fsck', '--full', '--strict'], repository: await b.store.repository(id), foreign: false })
+  // and from both writers, each with more than one stream carries
+  await b.store.transact(id, [{ ref: 'refs/heads/of-b', old: null, new: at(b, id) ?? null }], { by: {} })
+  for (let index = 0; index < 25; index++) await commitFile(b, id, `b ${index}`, 'refs/heads/of-b')
+  const c = await mesh.add()
+  await eventually(
+    'a has what b did',
+    () => a.store.heads(id).get(b.id)?.sequence === b.store.heads(id).get(b.id)?.sequence,
+  )
+  await c.replication.clone(id)
+  await eventually('c has all', () => headsText(c, id) === headsText(a, id))
+})

@@ -8,6 +8,7 @@ import { openRecord, type SealedRecord } from '../../../protocol/artifact/record
 import { encodeMessage, GIT_STREAM } from '../../../protocol/artifact/replication-messages.ts'
 import type { Heads } from '../../../protocol/artifact/heads.ts'
 import { MeshError } from '../../../protocol/errors.ts'
+import { LIMITS } from '../../../protocol/limits.ts'
 import { failpoint } from '../../failpoint.ts'
 import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
 import type { Adopted, ArtifactStore } from '../store/artifact-store.ts'
@@ -15,7 +16,13 @@ import { fetchRequest } from './fetch-request.ts'
 import { PackIntake, type TakenPack } from './pack-intake.ts'
 import { FLUSH, packet, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { readPack } from './read-pack.ts'
-import { readRecords } from './record-stream.ts'
+import {
+  readRecords,
+  RECORD_BYTES_GATHERED,
+  RECORD_BYTES_PER_FETCH,
+  RECORDS_GATHERED,
+  RECORDS_PER_FETCH,
+} from './record-stream.ts'
 import type { Transfers } from './transfers.ts'
 import { Watchdog } from './watchdog.ts'
 
@@ -26,6 +33,8 @@ export interface FetchOptions {
   readonly transfers: Transfers
   /** @default 30,000 */
   readonly idleMs?: number
+  /** Records that a stream carries. @default RECORDS_PER_FETCH */
+  readonly recordsPerFetch?: number
 }
 
 export interface FetchOrder {
@@ -34,6 +43,13 @@ export interface FetchOrder {
   /** What the peer says it holds */
   readonly theirs: Heads
   readonly signal?: AbortSignal
+}
+
+/** The newest record of a writer, held or gathered */
+interface KnownHead {
+  readonly sequence: number
+  readonly digest: string
+  readonly frozen?: unknown
 }
 
 interface Lacking {
@@ -52,6 +68,33 @@ interface Taken {
 }
 
 /**
+ * What the streams of one fetch have brought. A history that is longer than a stream carries comes over several, and only the last one is asked for objects:
+ * what its records named on the way, a branch that was deleted since, may be nowhere any more.
+ */
+class Gathered {
+  readonly taken: Taken[] = []
+  /** Of each writer, once something was taken */
+  readonly sequences = new Map<string, number>()
+  #characters = 0
+
+  add(found: readonly Taken[]): void {
+    for (const one of found) {
+      const { record, text } = one.sealed
+      this.taken.push(one)
+      this.#characters += text.length
+      if (!one.proves) this.sequences.set(record.writer, record.sequence)
+    }
+  }
+
+  get hasRoom(): boolean {
+    return (
+      this.taken.length + RECORDS_PER_FETCH <= RECORDS_GATHERED &&
+      this.#characters + RECORD_BYTES_PER_FETCH <= RECORD_BYTES_GATHERED
+    )
+  }
+}
+
+/**
  * Brings what the peer holds and this node does not. Resolves when it is durable here.
  * @throws MeshError E_PROTOCOL or E_SIGNATURE when the peer sent what it must not, E_NOT_FOUND when it does not have it (for us), E_QUOTA, E_OVERLOADED,
  * E_UNREACHABLE, E_TIMEOUT, E_STORAGE; or the reason of `signal`
@@ -60,12 +103,21 @@ export async function fetchArtifact(order: FetchOrder, options: FetchOptions): P
   const suspects = new Set(suspected(order, options.store))
   return options.transfers.during('fetch', async () => {
     try {
-      return await attempt(order, options, suspects)
+      return await overStreams(order, options, suspects)
     } catch (error) {
       if (!(error instanceof Forked)) throw error
-      return attempt(order, options, suspects.add(error.writer))
+      return overStreams(order, options, suspects.add(error.writer))
     }
   })
+}
+
+/** Each stream but the last brings records that are kept here; so many of them end it. */
+async function overStreams(order: FetchOrder, options: FetchOptions, suspects: ReadonlySet<string>): Promise<Adopted> {
+  const gathered = new Gathered()
+  for (;;) {
+    const adopted = await attempt(order, options, { suspects, gathered })
+    if (adopted !== undefined) return adopted
+  }
 }
 
 /** Writers whose chains must be compared from the start, since the heads show that there are two. */
@@ -89,7 +141,13 @@ class Forked extends Error {
   }
 }
 
-async function attempt(order: FetchOrder, options: FetchOptions, suspects: ReadonlySet<string>): Promise<Adopted> {
+interface Before {
+  readonly suspects: ReadonlySet<string>
+  readonly gathered: Gathered
+}
+
+/** @returns undefined when there are more records than one stream carries */
+async function attempt(order: FetchOrder, options: FetchOptions, before: Before): Promise<Adopted | undefined> {
   const dog = new Watchdog('Fetching an artifact', options.idleMs ?? 30_000, order.signal)
   let intake: Promise<PackIntake> | undefined
   // Ready when the objects come; what it fails of comes up then
@@ -99,7 +157,7 @@ async function attempt(order: FetchOrder, options: FetchOptions, suspects: Reado
     return intake
   }
   try {
-    return await onStream(order, options, suspects, { dog, openIntake })
+    return await onStream(order, options, before, { dog, openIntake })
   } catch (error) {
     throw dog.signal.aborted ? dog.signal.reason : error
   } finally {
@@ -117,15 +175,15 @@ interface Means {
 async function onStream(
   order: FetchOrder,
   options: FetchOptions,
-  suspects: ReadonlySet<string>,
+  before: Before,
   means: Means,
-): Promise<Adopted> {
+): Promise<Adopted | undefined> {
   const { signal } = means.dog
   const stream = await options.net.openStream(order.peer, GIT_STREAM, signal)
   const onAbort = (): void => stream.abort(new MeshError('E_TIMEOUT', 'The fetch was given up'))
   signal.addEventListener('abort', onAbort, { once: true })
   try {
-    return await new Fetch(order, options, suspects, stream, means).run()
+    return await new Fetch(order, options, before, stream, means).run()
   } catch (error) {
     stream.abort(new MeshError('E_PROTOCOL', 'The fetch failed'))
     throw error
@@ -138,6 +196,7 @@ class Fetch {
   readonly #order: FetchOrder
   readonly #options: FetchOptions
   readonly #suspects: ReadonlySet<string>
+  readonly #gathered: Gathered
   readonly #stream: ByteStream
   readonly #dog: Watchdog
   readonly #openIntake: () => Promise<PackIntake>
@@ -146,34 +205,39 @@ class Fetch {
   constructor(
     order: FetchOrder,
     options: FetchOptions,
-    suspects: ReadonlySet<string>,
+    { suspects, gathered }: Before,
     stream: ByteStream,
     { dog, openIntake }: Means,
   ) {
     this.#order = order
     this.#options = options
     this.#suspects = suspects
+    this.#gathered = gathered
     this.#stream = stream
     this.#dog = dog
     this.#openIntake = openIntake
     this.#packets = new PacketReader(alive(stream.chunks(), dog, options.transfers))
   }
 
-  async run(): Promise<Adopted> {
+  /** @returns undefined when records are left for another stream */
+  async run(): Promise<Adopted | undefined> {
     const { artifact } = this.#order
     const { store } = this.#options
     const have = store.get(artifact) === undefined ? [] : [...store.heads(artifact)]
     const sure = have.filter(([writer]) => !this.#suspects.has(writer))
-    const header = {
-      v: 1,
-      artifact,
-      have: Object.fromEntries(sure.map(([writer, { sequence }]) => [writer, sequence])),
-    }
+    const known = sure.map(([writer, { sequence }]) => [writer, sequence] as const)
+    const header = { v: 1, artifact, have: Object.fromEntries([...known, ...this.#gathered.sequences]) }
     try {
       await this.#stream.write(Buffer.concat([packet(encodeMessage(header)), FLUSH]), this.#dog.signal)
       // While the peer reads that and looks for its records
       void this.#openIntake()
-      const taken = await this.#records()
+      const { found, isFull } = await this.#records()
+      this.#gathered.add(found)
+      const { taken } = this.#gathered
+      if (isFull && found.length > 0 && this.#isBehind() && this.#gathered.hasRoom) {
+        await this.#stream.end(this.#dog.signal)
+        return undefined
+      }
       if (taken.length === 0) {
         await this.#stream.end(this.#dog.signal)
         return { heads: new Map(have), taken: 0, frozen: [] }
@@ -198,16 +262,32 @@ class Fetch {
     return intake.take({ pack: readPack(this.#packets), wants, complete, maxBytes })
   }
 
-  /** Those of the peer's records that may be taken, checked one by one as if each were the last. */
-  async #records(): Promise<Taken[]> {
+  /** Whether the peer said that it holds more than has come. */
+  #isBehind(): boolean {
+    const { artifact, theirs } = this.#order
+    const { store } = this.#options
+    const held = store.get(artifact) === undefined ? undefined : store.heads(artifact)
+    return [...theirs].some(([writer, { sequence }]) => {
+      const mine = this.#gathered.sequences.get(writer) ?? held?.get(writer)?.sequence ?? 0
+      return mine < sequence
+    })
+  }
+
+  /** Those of the peer's records that may be taken, checked one by one as if each were the last. `isFull`: the stream carried all it could. */
+  async #records(): Promise<{ readonly found: Taken[]; readonly isFull: boolean }> {
     const { artifact } = this.#order
     const { store, isMember } = this.#options
     const view = store.get(artifact)
-    const heads = new Map(view === undefined ? [] : store.heads(artifact))
+    const heads = new Map<string, KnownHead>(view === undefined ? [] : store.heads(artifact))
+    for (const { sealed, proves } of this.#gathered.taken) {
+      const { record, digest } = sealed
+      if (!proves) heads.set(record.writer, { sequence: record.sequence, digest })
+    }
     const digests = await this.#digests()
     const taken: Taken[] = []
-    let owner = view?.owner
-    for (const text of await readRecords(this.#packets)) {
+    let owner = view?.owner ?? this.#gathered.taken[0]?.sealed.record.genesis?.owner
+    const texts = await readRecords(this.#packets)
+    for (const text of texts) {
       const sealed = openRecord(text)
       const { record, digest } = sealed
       owner ??= record.genesis?.owner
@@ -231,10 +311,13 @@ class Fetch {
       if (verdict.type === 'gap') throw refused('records are missing between')
       if (verdict.type !== 'accept' && verdict.type !== 'equivocation') continue
       taken.push({ sealed, proves: verdict.type === 'equivocation' })
-      if (verdict.type === 'accept') heads.set(record.writer, { sequence: record.sequence, digest, commit: '' })
+      if (verdict.type === 'accept') heads.set(record.writer, { sequence: record.sequence, digest })
     }
-    this.#checkAudience(taken, owner)
-    return taken
+    this.#checkAudience([...this.#gathered.taken, ...taken], owner)
+    const characters = texts.reduce((sum, text) => sum + text.length, 0)
+    const most = this.#options.recordsPerFetch ?? RECORDS_PER_FETCH
+    const isFull = texts.length >= most || characters + LIMITS.artifactRecordBytes > RECORD_BYTES_PER_FETCH
+    return { found: taken, isFull }
   }
 
   /** Of the records held of each suspect, by sequence. */

@@ -34,6 +34,7 @@ export interface CopiesOptions {
   /** Whether this node takes copies for others. @default true */
   readonly lends?: boolean
   readonly idleMs?: number
+  readonly recordsPerFetch?: number
   /** A copy is here, or is asked for anew: who else holds it, as far as `from` knows */
   readonly onCopy: (
     artifact: string,
@@ -183,11 +184,15 @@ export class Copies {
   }
 
   async #take({ peer, text, holding, holders }: Found, signal: AbortSignal): Promise<void> {
-    const { store, net, isMember, book, onCopy, idleMs, transfers } = this.#options
+    const { store, net, isMember, book, onCopy, idleMs, recordsPerFetch, transfers } = this.#options
     const { artifact } = holding
     await fetchArtifact(
       { peer, artifact, theirs: holding.heads, signal },
-      { net, store, isMember, transfers, ...(idleMs === undefined ? {} : { idleMs }) },
+      {
+        ...{ net, store, isMember, transfers },
+        ...(idleMs === undefined ? {} : { idleMs }),
+        ...(recordsPerFetch === undefined ? {} : { recordsPerFetch }),
+      },
     )
     await book.keep(holding, text)
     this.#fresh.came(artifact)

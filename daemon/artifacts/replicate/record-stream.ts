@@ -3,9 +3,12 @@ import { LIMITS } from '../../../protocol/limits.ts'
 import { isErrorCode, MeshError } from '../../../protocol/errors.ts'
 import { DELIMITER, MAX_PAYLOAD, packet, type PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 
-/** What one stream carries at most; whoever lacks more fetches again. Bounds the asker's memory. */
+/** What one stream carries at most; whoever lacks more asks again. */
 export const RECORDS_PER_FETCH = 4_096
 export const RECORD_BYTES_PER_FETCH = 16 << 20
+/** What an asker keeps in memory of several streams, before it takes what they brought. */
+export const RECORDS_GATHERED = 65_536
+export const RECORD_BYTES_GATHERED = 64 << 20
 
 export function recordPackets(text: string): Buffer {
   const bytes = Buffer.from(text)

@@ -46,6 +46,8 @@ export interface ReplicationOptions {
   readonly checkMs?: number
   /** A stream on which nothing moves ends after this. @default 30,000 */
   readonly idleMs?: number
+  /** Records that one stream carries. @default RECORDS_PER_FETCH */
+  readonly recordsPerFetch?: number
   readonly note?: Note
   /** Monotonic milliseconds. @default performance.now */
   readonly now?: () => number
@@ -147,20 +149,23 @@ export class Replication {
       ...{ checks: this.#checks, links: this.#links, background, now: this.#now, random: this.#random },
       everyMs: options.checkMs ?? CHECK_MS,
     })
+    const streams = {
+      ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
+      ...(options.recordsPerFetch === undefined ? {} : { recordsPerFetch: options.recordsPerFetch }),
+    }
     this.#copies = new Copies({
       ...{ net, store, book, held, links: this.#links, isMember, transfers: this.#transfers, signal },
       graceMs: this.#times.graceMs,
       ...(options.lends === undefined ? {} : { lends: options.lends }),
       ...(options.minRoomBytes === undefined ? {} : { minRoomBytes: options.minRoomBytes }),
-      ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
+      ...streams,
       onCopy: (artifact, from, others) => this.#copied(artifact, from.holding, others),
       onWanted: (artifact) => this.#changed(artifact),
       providers: (artifact, signal) => net.findProviders(labelOf(artifact), signal),
       onFailure: (what, error) => background.fault(what, error),
     })
-    const idle = options.idleMs === undefined ? {} : { idleMs: options.idleMs }
     this.#errands = new Errands({
-      ...{ net, store, isMember, book, signal, transfers: this.#transfers, ...idle },
+      ...{ net, store, isMember, book, signal, transfers: this.#transfers, ...streams },
       copies: this.#copies,
       teller: this.#teller,
       theirs: (artifact, peer) => this.#replicas.heads(artifact, peer),
@@ -171,7 +176,7 @@ export class Replication {
     this.#rounds = new Rounds({ store, book, busy: () => this.#replicas.size, signal })
     this.#labels = new Labels({ net, store, rounds: this.#rounds, signal })
     const mayKnow = (peer: string, artifact: string): boolean => held.isFor(artifact, peer)
-    this.#server = new FetchServer({ net, store, mayKnow, transfers: this.#transfers, ...idle })
+    this.#server = new FetchServer({ net, store, mayKnow, transfers: this.#transfers, ...streams })
   }
 
   /** Answers and acts from now on. Call once, before the network listens. */

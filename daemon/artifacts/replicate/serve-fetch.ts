@@ -36,6 +36,8 @@ export interface FetchServerOptions {
   readonly slotsPerPeer?: number
   /** @default 30,000 */
   readonly idleMs?: number
+  /** @default RECORDS_PER_FETCH */
+  readonly recordsPerFetch?: number
 }
 
 /** Envelopes read from the store at a time. */
@@ -115,10 +117,11 @@ export class FetchServer {
       git?.catch(() => undefined)
       try {
         const sent = new Map<string, number>()
-        for await (const packet of together(missingRecords(store, header, sent))) await send(packet)
+        const most = this.#options.recordsPerFetch ?? RECORDS_PER_FETCH
+        for await (const packet of together(missingRecords(store, header, { sent, most }))) await send(packet)
         const wanted = await readFetchRequest(packets)
         if (wanted === undefined) return
-        await checkWants(store, header.artifact, sent, wanted.wants)
+        await checkWants(store, header, sent, wanted.wants)
         if (whole !== undefined && isAll(wanted, whole)) {
           for await (const piece of wholePackPackets(whole)) await send(piece)
           return
@@ -230,15 +233,20 @@ async function readHeader(packets: PacketReader): Promise<FetchHeader> {
   return header
 }
 
-/** Git itself would give any object that lies there; here only what the records name that were just sent. @throws MeshError E_FORBIDDEN */
+/**
+ * Git itself would give any object that lies there; here only what the newest records name that the asker has: those just sent, and those of writers of
+ * whom it lacks nothing, as a stream before this one may have brought them. @throws MeshError E_FORBIDDEN
+ */
 async function checkWants(
   store: ArtifactStore,
-  artifact: string,
+  { artifact, have }: FetchHeader,
   sent: ReadonlyMap<string, number>,
   wants: readonly string[],
 ): Promise<void> {
   const named = new Set<string>()
-  for (const [writer, sequence] of sent) {
+  for (const [writer, { sequence: last }] of store.heads(artifact)) {
+    const sequence = sent.get(writer) ?? (have[writer] === last ? last : undefined)
+    if (sequence === undefined) continue
     const { record } = await store.record(artifact, writer, sequence)
     for (const tip of Object.values(record.refs)) named.add(tip)
   }
@@ -246,11 +254,11 @@ async function checkWants(
   throw new MeshError('E_FORBIDDEN', 'Cannot serve a fetch: it wants an object that no record names')
 }
 
-/** Records the asker lacks, in packets; stops after what one stream may carry. @param sent the last sequence that went out, by writer */
+/** Records the asker lacks, in packets; stops after what one stream may carry. `sent` is the last sequence that went out, by writer */
 async function* missingRecords(
   store: ArtifactStore,
   { artifact, have }: FetchHeader,
-  sent: Map<string, number>,
+  { sent, most }: { readonly sent: Map<string, number>; readonly most: number },
 ): AsyncGenerator<Buffer> {
   let records = 0
   let bytes = 0
@@ -260,7 +268,7 @@ async function* missingRecords(
       const page = await store.envelopes(artifact, writer, after, PAGE)
       if (page.length === 0) break
       for (const text of page) {
-        if (++records > RECORDS_PER_FETCH || (bytes += text.length) > RECORD_BYTES_PER_FETCH) return
+        if (++records > most || (bytes += text.length) > RECORD_BYTES_PER_FETCH) return
         sent.set(writer, ++after)
         yield recordPackets(text)
       }
