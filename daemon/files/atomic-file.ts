@@ -19,20 +19,25 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const fresh = `${path}.${randomBytes(6).toString('hex')}.tmp`
   try {
-    const file = await open(fresh, 'wx', 0o600)
-    try {
-      await file.writeFile(content)
-      await file.chmod(options.mode ?? 0o600)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
+    await writeFresh(fresh, content, options.mode)
     await rename(fresh, path)
   } catch (error) {
     await rm(fresh, { force: true })
     throw error
   }
   await syncFolder(dirname(path))
+}
+
+/** Writes a file that must not exist, and syncs it, but not its name. */
+export async function writeFresh(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await file.writeFile(content)
+    await file.chmod(mode)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
 }
 
 /** Makes names created, renamed or removed in a folder survive a loss of power. */

@@ -57,6 +57,21 @@ describe('private files', () => {
     expect(await readPrivateFile(join(folder, 'none'), 10)).toBeUndefined()
   })
 
+  it('have their name only once they are whole: a crash leaves none or all of it', async () => {
+    const path = join(folder, 'secret')
+    const made = createPrivateFile(path, Buffer.alloc(1 << 20))
+    for (;;) {
+      const size = statSync(path, { throwIfNoEntry: false })?.size
+      if (size !== undefined) {
+        expect(size).toBe(1 << 20)
+        break
+      }
+      await new Promise(setImmediate)
+    }
+    expect(await made).toBe(true)
+    expect(readdirSync(folder)).toEqual(['secret'])
+  })
+
   it('are refused when others can read them, when they are links, folders, or too long', async () => {
     const path = join(folder, 'secret')
     writeFileSync(path, 'secret', { mode: 0o600 })

@@ -2,11 +2,12 @@
  * Files and folders that only this user may read or change: tokens, keys, the socket. What others could have touched is refused, not repaired:
  * its content may already be known or replaced. All checks are made on the open file, not on its name, so that nothing can be swapped in between.
  */
+import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises'
+import { type FileHandle, link, lstat, mkdir, open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { MeshError } from '../../protocol/errors.ts'
-import { syncFolder } from './atomic-file.ts'
+import { syncFolder, writeFresh } from './atomic-file.ts'
 
 const OTHERS = 0o077
 
@@ -44,23 +45,21 @@ export async function readPrivateFile(path: string, maxBytes: number): Promise<B
 }
 
 /**
- * Creates a private file that must not exist, synced. @returns false when something of that name exists, a dangling link too
+ * Creates a private file that must not exist, synced. It gets its name once it is whole: neither a crash nor another process ever finds a part of a key.
+ * @returns false when something of that name exists, a dangling link too
  * @throws the error of the file system
  */
 export async function createPrivateFile(path: string, content: string | Uint8Array): Promise<boolean> {
-  let file: FileHandle
+  const fresh = `${path}.${randomBytes(6).toString('hex')}.tmp`
   try {
-    file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600)
+    await writeFresh(fresh, content)
+    // Unlike renaming, this replaces nothing
+    await link(fresh, path)
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false
     throw error
-  }
-  try {
-    await file.chmod(0o600)
-    await file.writeFile(content)
-    await file.sync()
   } finally {
-    await file.close()
+    await rm(fresh, { force: true })
   }
   await syncFolder(dirname(path))
   return true
