@@ -52,7 +52,11 @@ export async function joinMesh(
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   })
   const { mesh } = joined
-  await writeMesh(paths.meshFile, mesh)
+  if (!(await writeMesh(paths.meshFile, mesh))) {
+    throw new MeshError('E_CONFLICT', 'Cannot join: meanwhile this node got a mesh, by a start or by another invite', {
+      hint: 'Use another MANYHANDS_HOME for a second node on this host.',
+    })
+  }
   const { meshId, meshName } = mesh
   const prints = { inviteFingerprint: inviteFingerprint(invite), fingerprint: joined.fingerprint }
   return { meshId, meshName, nodeId: identity.nodeId, name: mesh.nodeName, ...prints }

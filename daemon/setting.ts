@@ -1,6 +1,10 @@
 /** What a start is made from: paths, configuration, identity and mesh, read once. */
+import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { cutText } from '../protocol/bounded-decode.ts'
+import { MeshError } from '../protocol/errors.ts'
+import { LIMITS } from '../protocol/limits.ts'
 import { type LoadedConfig, loadConfig } from './config/load.ts'
 import type { Paths } from './config/paths.ts'
 import { userPaths } from './config/user-paths.ts'
@@ -46,14 +50,29 @@ export async function settle(options: DaemonOptions): Promise<Setting> {
   const { config } = loaded
   for (const folder of [paths.dataDir, paths.stateDir, paths.runDir]) await ensurePrivateFolder(folder)
   const found = await findMesh(paths.meshFile)
-  const isNew = found === undefined && (await findIdentity(paths.identityFile)) === undefined
+  const hasRun = existsSync(startedMark(paths))
+  const isNew = !hasRun && found === undefined && (await findIdentity(paths.identityFile)) === undefined
   const identity = isNew ? await createIdentity(paths.identityFile) : await readIdentity(paths.identityFile)
-  const nodeName = config.name || found?.nodeName || hostname()
-  const mesh = found ?? foundMesh(identity.signer, `${nodeName}'s mesh`, nodeName)
-  if (found === undefined) await writeMesh(paths.meshFile, mesh)
+  // A mesh of its own would take it from its members without a word, and from what its journal knows of them.
+  if (hasRun && found === undefined) throw lostMesh(paths.meshFile)
+  const mesh = found ?? (await firstMesh(paths.meshFile, identity, config.name || hostname()))
   const sink = config.log.file ? logFile(paths.logFile, config.log.maxBytes) : standardError()
   const logger = createLogger({ level: config.log.level, sink, node: mesh.nodeName })
   return { loaded, paths, identity, mesh, logger, env: options.env ?? process.env, isNew }
+}
+
+function lostMesh(file: string): MeshError {
+  return new MeshError('E_CONFIG', `Cannot find which mesh this node belongs to: ${file} does not exist`, {
+    hint: 'Restore it from a copy, or join again with a new invite.',
+  })
+}
+
+/** Founds a mesh, unless another start or a join was first: what the file says is what the next start goes by. */
+async function firstMesh(file: string, { signer }: Identity, nodeName: string): Promise<Mesh> {
+  const ofNode = "'s mesh"
+  const mesh = foundMesh(signer, `${cutText(nodeName, LIMITS.nameBytes - ofNode.length)}${ofNode}`, nodeName)
+  if (await writeMesh(file, mesh)) return mesh
+  return (await findMesh(file)) ?? mesh
 }
 
 /** Beside the identity: a node that has run before never begins an empty journal in silence. */

@@ -91,6 +91,18 @@ export function isPlainText(text: string, maxBytes: number): boolean {
   return text.isWellFormed() && !/[\p{Cc}\ufffd\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(text)
 }
 
+/** As much of the beginning of a text as `maxBytes` of UTF-8 hold, in whole letters. */
+export function cutText(text: string, maxBytes: number): string {
+  let head = ''
+  let bytes = 0
+  for (const letter of text) {
+    bytes += strictUtf8.encode(letter).length
+    if (bytes > maxBytes) break
+    head += letter
+  }
+  return head
+}
+
 /** Whether a text can be an address: a hint for the network, which parses it and decides whether to dial it. */
 export function isAddressText(text: string): boolean {
   return text !== '' && isPlainText(text, 256) && !text.includes(' ')

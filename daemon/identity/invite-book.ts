@@ -24,6 +24,8 @@ export class InviteBook {
   readonly #journal: Journal
   readonly #wallMs: () => number
   readonly #entries = new Map<string, InviteEntry>()
+  /** Rows that nobody needs any more; they go with the next record */
+  readonly #settled = new Set<string>()
 
   constructor(journal: Journal, wallMs: () => number) {
     this.#journal = journal
@@ -48,7 +50,7 @@ export class InviteBook {
   /** Makes a one-time key and remembers its id durably. @throws MeshError E_RATE_LIMITED, E_STORAGE */
   async open(role: Role, ttlMs: number): Promise<{ secret: Uint8Array; oneTime: string; expiresAtMs: number }> {
     const stale = this.#expired()
-    if (this.#entries.size - stale.length >= MAX_OPEN) {
+    if (this.#open() >= MAX_OPEN) {
       throw new MeshError('E_RATE_LIMITED', `Cannot make an invite: ${MAX_OPEN} are open, which is the most`, {
         hint: 'Wait until some are used or expire; a short time to live helps: --ttl 10m',
       })
@@ -56,15 +58,25 @@ export class InviteBook {
     const secret = new Uint8Array(randomBytes(32))
     const oneTime = oneTimeId({ secret })
     const entry: InviteEntry = { role, expiresAtMs: this.#wallMs() + ttlMs, usedBy: '' }
-    const drops = stale.map((key): TableWrite => ({ table: 'invite', key }))
+    const settled = [...this.#settled]
+    const drops = [...stale, ...settled].map((key): TableWrite => ({ table: 'invite', key }))
     await this.#journal.append({
       type: 'invite.made',
       body: Buffer.from(oneTime),
       writes: [...drops, write(oneTime, entry)],
     })
     for (const key of stale) this.#entries.delete(key)
+    for (const key of settled) this.#settled.delete(key)
     this.#entries.set(oneTime, entry)
     return { secret, oneTime, expiresAtMs: entry.expiresAtMs }
+  }
+
+  /** Those that were used wait for their joiner, and are as many as members at most. */
+  #open(): number {
+    const now = this.#wallMs()
+    return [...this.#entries.values()].filter(
+      ({ usedBy, expiresAtMs }) => usedBy === '' && !isExpired(expiresAtMs, now),
+    ).length
   }
 
   #expired(): string[] {
@@ -105,7 +117,11 @@ export class InviteBook {
 
   /** The joiner is here with its own identity: nobody needs its invite any more. */
   settled(nodeId: string): void {
-    for (const [key, entry] of this.#entries) if (entry.usedBy === nodeId) this.#entries.delete(key)
+    for (const [key, entry] of this.#entries) {
+      if (entry.usedBy !== nodeId) continue
+      this.#entries.delete(key)
+      this.#settled.add(key)
+    }
   }
 }
 

@@ -38,7 +38,8 @@ export interface Joined {
   readonly fingerprint: string
 }
 
-const JOIN_TIMEOUT_MS = 15_000
+/** A list of a MiB at 16 KiB/s takes 64 s. Whether there is somebody at all shows sooner: connecting has a time of its own. */
+const JOIN_TIMEOUT_MS = 90_000
 
 /** What `manyhands join` shows before it dials; `manyhands invite` showed the same. */
 export function inviteFingerprint(invite: Invite): string {

@@ -16,7 +16,8 @@ import type { MembershipService } from './membership-service.ts'
 
 const DEFAULT_TTL_MS = 60 * 60_000
 const MAX_TTL_MS = 7 * 24 * 60 * 60_000
-const JOIN_TIMEOUT_MS = 10_000
+/** The list may be large, and the joiner's link narrow. */
+const JOIN_TIMEOUT_MS = 80_000
 
 export class JoinServer {
   readonly #membership: MembershipService

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { MEMBERSHIP_RECORDS } from './membership-store.ts'
 import { DISCOVERY_RECORDS } from '../discovery/address-book.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
@@ -6,6 +6,8 @@ import { createNet } from '../net/libp2p-net.ts'
 import type { NetConfig } from '../net/net-config.ts'
 import { formatInvite, parseInvite } from '../../protocol/membership/invite.ts'
 import { newSigner } from '../../test/support/memory-mesh.ts'
+import { encodeJoinReply } from '../../protocol/membership/join.ts'
+import type { ByteStream, MeshNet } from '../net/mesh-net.ts'
 import { joinMesh } from './join-client.ts'
 import { JoinServer } from './join-server.ts'
 import { MembershipService } from './membership-service.ts'
@@ -78,5 +80,80 @@ describe('joining over libp2p', () => {
     expect(await join({ secret: new Uint8Array(32).fill(9) })).not.toBe('ok')
     expect(await join({ networkKey: new Uint8Array(32).fill(9) })).not.toBe('ok')
     expect(membership.members().size).toBe(1)
+  })
+})
+
+describe('joining over a link that takes a minute for the list', () => {
+  afterEach(() => {
+    vi.restoreAllMocks()
+    vi.useRealTimers()
+  })
+
+  /** The clock of the test, also for what ends by a signal. */
+  function ownClock(): void {
+    vi.useFakeTimers()
+    vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => {
+      const controller = new AbortController()
+      setTimeout(() => controller.abort(new DOMException('late', 'TimeoutError')), ms)
+      return controller.signal
+    })
+  }
+
+  /** Reads `incoming` after `ms`, and takes as long for what is written. */
+  function slowStream(incoming: Uint8Array, ms: number) {
+    const ended = Promise.withResolvers<never>()
+    ended.promise.catch(() => undefined)
+    const written: Uint8Array[] = []
+    const late = (): Promise<unknown> =>
+      Promise.race([new Promise((resolve) => setTimeout(resolve, ms)), ended.promise])
+    const stream: ByteStream = {
+      peer: newSigner().nodeId,
+      write: async (chunk, signal) => {
+        signal?.addEventListener('abort', () => ended.reject(signal.reason))
+        await late()
+        written.push(chunk)
+      },
+      end: async () => undefined,
+      async *chunks() {
+        await late()
+        const header = Buffer.alloc(4)
+        header.writeUInt32BE(incoming.length)
+        yield Buffer.concat([header, incoming])
+      },
+      abort: (error) => ended.reject(error),
+    }
+    return { stream, written }
+  }
+
+  test('F11: the joiner waits for it', async () => {
+    ownClock()
+    const answer = encodeJoinReply({ ok: false, code: 'E_INVITE', message: 'no' })
+    const { stream } = slowStream(answer, 30_000)
+    const invite = {
+      ...{
+        meshId: 'a'.repeat(32),
+        meshName: 'lab',
+        inviter: newSigner().nodeId,
+        addresses: [],
+        role: 'member' as const,
+      },
+      ...{ secret: new Uint8Array(32).fill(1), networkKey: new Uint8Array(32), expiresAtMs: Date.now() + 600_000 },
+    }
+    const net = { connect: async () => undefined, openStream: async () => stream, close: async () => undefined }
+    const joining = code(joinMesh({ invite, signer: newSigner(), nodeName: 'x', createNet: async () => net }))
+    await vi.advanceTimersByTimeAsync(62_000)
+    expect(await joining).toBe('E_INVITE')
+  })
+
+  test('F11: the inviter does', async () => {
+    ownClock()
+    const { stream, written } = slowStream(new Uint8Array(1), 30_000)
+    let serve: (stream: ByteStream) => void = () => undefined
+    const net = { handleStream: (_: string, handler: typeof serve) => (serve = handler) }
+    // A request that means nothing is answered too, and nothing more of either is used
+    new JoinServer({ mesh: { meshId: 'a' } } as MembershipService, net as unknown as MeshNet)
+    serve(stream)
+    await vi.advanceTimersByTimeAsync(62_000)
+    expect(written.length).toBe(1)
   })
 })

@@ -7,6 +7,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { MembersView } from '../../protocol/api.ts'
+import { cutText } from '../../protocol/bounded-decode.ts'
 import { toMeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { considerList } from '../../protocol/membership/consider-list.ts'
@@ -24,6 +25,8 @@ import {
   startMembership,
   stepMembership,
 } from '../../protocol/membership/membership.ts'
+import { isNodeId } from '../../protocol/node-id.ts'
+import { PLACES } from '../../protocol/placement/rank.ts'
 import type { SignedBody } from '../../protocol/signing/signed.ts'
 import type { Signer } from '../../protocol/signing/signing.ts'
 import type { Journal, TableWrite } from '../journal/journal.ts'
@@ -63,6 +66,8 @@ export interface MembershipOptions {
 const TICK_MS = 500
 /** Between two tries to write what could not be written, milliseconds. */
 const RETRY_MS = 1_000
+/** Until a peer that did not give its list is asked for it once more, milliseconds. */
+const ASK_AGAIN_MS = 3_000
 /** A node that was put out stays connected no longer than this until that is durable, and may be told, milliseconds. */
 const EXPEL_MS = 1_000
 
@@ -74,9 +79,13 @@ export class MembershipService {
   readonly #listeners = new Set<(event: MembershipEvent) => void>()
   #state: MembershipState
   readonly #writer: MembershipWriter
+  /** Writes that go with the state as it is now: whichever step writes it next takes them along */
+  readonly #beside: TableWrite[] = []
   #retryAt = 0
   /** Peers whose list is on its way, and whether it was to be asked for once more meanwhile */
   readonly #fetches = new Map<string, boolean>()
+  /** Connected peers that hold a list which did not come, and when to ask again */
+  readonly #askAgainAt = new Map<string, number>()
   #net: MeshNet | undefined
   #courier: ListCourier | undefined
   #timer: NodeJS.Timeout | undefined
@@ -100,7 +109,7 @@ export class MembershipService {
     const service = new MembershipService(options, loadMembership(options.journal, options.mesh.meshId))
     await service.invites.load()
     await service.#hellos.load()
-    await service.#write([])
+    await service.#write()
     return service
   }
 
@@ -191,20 +200,15 @@ export class MembershipService {
   /** Waits until all that was decided is durable. @throws MeshError E_STORAGE, E_OVERLOADED */
   async settle(): Promise<void> {
     await this.#enqueue(async () => {
-      if (this.#writer.owes) await this.#write([])
+      if (this.#writer.owes) await this.#write()
     })
   }
 
-  /** Names are for people: two members must not share one. */
+  /** Names are for people, who say by one where work goes: two members must not share one, and none may mean something else. */
   #freeName(nodeId: string, name: string): string {
     const isTaken = [...this.members().values()].some((member) => member.name === name && member.nodeId !== nodeId)
-    if (!isTaken) return name
-    let head = ''
-    for (const letter of name) {
-      if (Buffer.byteLength(head + letter) > LIMITS.nameBytes - 7) break
-      head += letter
-    }
-    return `${head}-${nodeId.slice(-6)}`
+    if (!isTaken && !PLACES.has(name) && !isNodeId(name)) return name
+    return `${cutText(name, LIMITS.nameBytes - 7)}-${nodeId.slice(-6)}`
   }
 
   on(listener: (event: MembershipEvent) => void): () => void {
@@ -242,7 +246,9 @@ export class MembershipService {
     )
     net.on((event) => {
       if (event.type === 'peer-up') void this.#greet(event.peer, hello(event.peer))
-      if (event.type === 'peer-down') this.#tell({ type: 'peer-down', peer: event.peer })
+      if (event.type !== 'peer-down') return
+      this.#askAgainAt.delete(event.peer)
+      this.#tell({ type: 'peer-down', peer: event.peer })
     })
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     this.#timer.unref()
@@ -262,6 +268,7 @@ export class MembershipService {
   #tick(): void {
     this.#tell({ type: 'tick' })
     this.#hellos.keep()
+    for (const [peer, at] of this.#askAgainAt) if (this.#now() >= at) void this.#fetchList(peer, this.epoch)
     if (!this.#writer.owes || this.#now() < this.#retryAt) return
     this.#retryAt = Infinity
     // The alarm was sounded when it failed at first.
@@ -316,10 +323,12 @@ export class MembershipService {
   async #apply(input: MembershipInput, writes: readonly TableWrite[] = []): Promise<void> {
     const { state, effects } = stepMembership(this.#state, input, this.#now())
     this.#state = state
+    this.#beside.push(...writes)
     const expelled = effects.filter((effect) => effect.type === 'expel')
     for (const effect of expelled) this.#expel(effect)
+    for (const effect of effects) if (effect.type === 'wait') this.#net?.setReady(effect.peer, false)
     if (effects.length === 0) return
-    const done = this.#enqueue(() => this.#carryOut(effects, writes))
+    const done = this.#enqueue(() => this.#carryOut(effects))
     for (const { peer } of expelled) void this.#dismiss(peer, done)
     await done
   }
@@ -351,9 +360,9 @@ export class MembershipService {
   }
 
   /** When the record fails, only what tells others of the list waits for it: peers are served, and asked for their lists, all the same. */
-  async #carryOut(effects: readonly MembershipEffect[], writes: readonly TableWrite[]): Promise<void> {
+  async #carryOut(effects: readonly MembershipEffect[]): Promise<void> {
     const isDue = effects.some(({ type }) => type === 'persist')
-    const failure = isDue ? await this.#write(writes).catch(toMeshError) : undefined
+    const failure = isDue ? await this.#write().catch(toMeshError) : undefined
     for (const effect of effects) {
       const tells = effect.type === 'push' || effect.type === 'notify'
       if (tells && this.#writer.owes) this.#writer.hold(effect)
@@ -362,9 +371,10 @@ export class MembershipService {
     if (failure) throw failure
   }
 
-  async #write(writes: readonly TableWrite[]): Promise<void> {
+  async #write(): Promise<void> {
     const { held, pending } = this.#state
-    for (const effect of await this.#writer.write({ held, pending }, writes)) this.#carryOutOne(effect)
+    const told = await this.#writer.write({ held, pending }, this.#beside.splice(0))
+    for (const effect of told) this.#carryOutOne(effect)
   }
 
   #carryOutOne(effect: MembershipEffect): void {
@@ -385,6 +395,7 @@ export class MembershipService {
         return this.#emit(effect)
       case 'refuse':
         return void this.#net?.disconnect(effect.peer, effect.code)
+      case 'wait':
       case 'expel':
       case 'persist':
         return
@@ -396,11 +407,13 @@ export class MembershipService {
     const isUnderWay = this.#fetches.has(peer)
     this.#fetches.set(peer, isUnderWay)
     if (isUnderWay) return
+    this.#askAgainAt.delete(peer)
     try {
       const lists = await this.#courier?.fetch(peer, fromEpoch)
       if (lists) this.#tell({ type: 'lists', peer, ...lists })
     } catch {
       this.#tell({ type: 'fetch-failed', peer })
+      if (this.#net?.isConnected(peer)) this.#askAgainAt.set(peer, this.#now() + ASK_AGAIN_MS)
     }
     const isAskedAgain = this.#fetches.get(peer) === true
     this.#fetches.delete(peer)

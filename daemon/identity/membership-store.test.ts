@@ -4,9 +4,13 @@ import { nextList } from '../../protocol/membership/change.ts'
 import { considerList } from '../../protocol/membership/consider-list.ts'
 import { effective } from '../../protocol/membership/held-lists.ts'
 import { foundingList } from '../../protocol/membership/member-list.ts'
+import { HeldJournal } from '../../test/support/held-journal.ts'
 import { MemoryMesh, newSigner, type TestMember, until } from '../../test/support/memory-mesh.ts'
 import { DISCOVERY_RECORDS } from '../discovery/address-book.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
+import { InviteBook } from './invite-book.ts'
+import { MembershipService } from './membership-service.ts'
+import { foundMesh } from './mesh-file.ts'
 import { loadMembership, MEMBERSHIP_RECORDS, membershipRecord } from './membership-store.ts'
 
 const meshId = 'ab'.repeat(16)
@@ -112,6 +116,32 @@ describe('membership while the journal fails', () => {
     await mesh.joinWith(invite, first, 'first')
     const held = loadMembership(journal, founder.mesh.meshId)?.held
     expect([held?.active.has(first.nodeId), held?.active.size]).toEqual([true, 2])
+  })
+
+  test('P2P-10 a record that is written meanwhile never holds a new member without the use of its invite', async () => {
+    const held = new HeldJournal(new MemoryJournal({ types: [...MEMBERSHIP_RECORDS, ...DISCOVERY_RECORDS] }))
+    const signer = newSigner()
+    const file = foundMesh(signer, 'test', 'founder')
+    const opened = MembershipService.open({ journal: held, mesh: file, signer, version: '0' })
+    await until('it is opened', () => held.waiting.length > 0)
+    await held.sync()
+    const membership = await opened
+    const made = membership.invites.open('member', 60_000)
+    await held.sync()
+    const { oneTime } = await made
+    const [other, joiner] = [newSigner().nodeId, newSigner().nodeId]
+    const added = [membership.add(other, 'other', 'member')]
+    added.push(membership.add(joiner, 'joiner', 'member', membership.invites.burn(oneTime, joiner)))
+    await until('the first record waits', () => held.waiting.length > 0)
+    await held.sync(1)
+    // what a crash leaves now
+    const book = new InviteBook(held.disk, Date.now)
+    await book.load()
+    const isIn = loadMembership(held.disk, file.meshId)?.held.active.has(joiner) ?? false
+    expect(book.claim(oneTime, joiner).isAgain).toBe(isIn)
+    await held.sync()
+    await Promise.all(added)
+    await membership.close()
   })
 
   async function down(member: TestMember): Promise<TestMember> {

@@ -13,9 +13,8 @@ import { foundingList, isMeshId, openList, type SignedList } from '../../protoco
 import { isNodeId } from '../../protocol/node-id.ts'
 import { decodeSigned, encodeSigned } from '../../protocol/signing/signed.ts'
 import type { Signer } from '../../protocol/signing/signing.ts'
-import { writeFileAtomic } from '../files/atomic-file.ts'
 import { exactObject, isTextList } from '../files/exact-object.ts'
-import { ensurePrivateFolder, readPrivateFile } from '../files/private-file.ts'
+import { createPrivateFile, ensurePrivateFolder, readPrivateFile } from '../files/private-file.ts'
 
 export interface BootstrapPeer {
   readonly peer: string
@@ -45,13 +44,17 @@ export function foundMesh(signer: Signer, meshName: string, nodeName: string): M
   return { meshId, meshName, networkKey, nodeName, list: foundingList(signer, meshId, nodeName), bootstrap: [] }
 }
 
-/** @throws MeshError E_INSECURE_FILE, the error of the file system */
-export async function writeMesh(path: string, mesh: Mesh): Promise<void> {
+/**
+ * Writes to which mesh this node belongs. A node has one for life, so nothing is replaced: another process may have been first.
+ * @returns false when there is one already
+ * @throws MeshError E_INSECURE_FILE, the error of the file system
+ */
+export async function writeMesh(path: string, mesh: Mesh): Promise<boolean> {
   await ensurePrivateFolder(dirname(path))
   const { meshId, meshName, nodeName, bootstrap } = mesh
   const networkKey = Buffer.from(mesh.networkKey).toString('base64url')
   const list = Buffer.from(encodeSigned(mesh.list.signed)).toString('base64url')
-  await writeFileAtomic(
+  return createPrivateFile(
     path,
     `${JSON.stringify({ version: 1, meshId, meshName, networkKey, nodeName, list, bootstrap })}\n`,
   )

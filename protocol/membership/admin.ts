@@ -64,9 +64,17 @@ export function reissue(signer: Signer, held: Effective, pending: readonly Pendi
   return withLost(signer, held, lost)
 }
 
-/** When the mesh filled up meanwhile, what was lost stays lost; revocations are written all the same, for they take no room. */
+/** What is in force, as the next list of this admin. Undefined when others would refuse it. */
+export function signAgain(signer: Signer, held: Effective): Effective | undefined {
+  return withLost(signer, held, [])
+}
+
+/**
+ * When the mesh filled up meanwhile, what was lost stays lost; revocations are written all the same, for they take no room. Without any there is nothing to write:
+ * a list that says nothing new would be answered by the next admin whose addition was lost, and that one by this node.
+ */
 function withLost(signer: Signer, held: Effective, lost: readonly Change[]) {
-  for (const changes of [lost, []]) {
+  for (const changes of held.extra.length > 0 ? [lost, []] : [lost]) {
     try {
       return succeed(held, nextList(signer, held.current, held.revoked, changes))
     } catch (error) {

@@ -2,7 +2,7 @@
  * Whether a node adopts a list it is shown. The rules, in the words of what each node can check by itself:
  *
  * 1. A list counts only if its signer is an active admin by what I hold (rule 5 is the exception). A list of a later epoch whose signer I do not know may be
- *    proven by the lists in between (`unknown-signer`: ask for the chain).
+ *    proven by the lists in between (`unknown-signer`: ask for the chain), or signed again by an admin I know (`confirm` in membership.ts).
  * 2. Later epoch: adopted. Same epoch, made at once by two admins: the lower digest wins; the loser's author makes its change again.
  * 3. Every revocation in a list that counts is in force at once, whether the list wins or not, until a later epoch adds the node again.
  * 4. A list whose signer was revoked at or before the list's epoch is void, with all it says; if I hold it, I go back to what was before it.

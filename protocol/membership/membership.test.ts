@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { type Signer, signerFromSeed } from '../signing/signing.ts'
+import { reissue } from './admin.ts'
 import { nextList } from './change.ts'
 import { effective } from './held-lists.ts'
-import { foundingList, openList, type SignedList } from './member-list.ts'
+import { foundingList, openList, type SignedList, signList } from './member-list.ts'
 import { type MembershipInput, type MembershipState, startMembership, stepMembership } from './membership.ts'
 
 const signers = [1, 2, 3, 4].map((fill) => signerFromSeed(new Uint8Array(32).fill(fill)))
@@ -79,6 +80,14 @@ describe('whom a node serves after a start', () => {
     expect(run(asked.state, [20, { type: 'fetch-failed', peer: admin.nodeId }]).said).toContain(`ready ${admin.nodeId}`)
   })
 
+  test('a peer whose list did not come vouches for nobody: it may be the one that puts them out', () => {
+    const newer = nextList(admin, list, new Map(), [{ type: 'revoke', nodeId: two.nodeId }])
+    const asked = run(started(one), [10, helloOf(admin, newer)], [11, helloOf(two)])
+    const failed = run(asked.state, [20, { type: 'fetch-failed', peer: admin.nodeId }], [30, { type: 'tick' }])
+    expect(failed.said).toEqual([`ready ${admin.nodeId}`])
+    expect(run(failed.state, [5 * SETTLE, { type: 'tick' }]).said).toEqual([`ready ${two.nodeId}`])
+  })
+
   test('a node without any peer for long settles again, after a short gap not', () => {
     const up = run(started(one), [1, { type: 'dialed' }], [2, helloOf(two)], [SETTLE + 1, { type: 'tick' }])
     expect(up.said).toEqual([`ready ${two.nodeId}`])
@@ -88,6 +97,29 @@ describe('whom a node serves after a start', () => {
     expect(run(down.state, [50_000, helloOf(two)], [50_000 + SETTLE, { type: 'tick' }]).said).toEqual([
       `ready ${two.nodeId}`,
     ])
+  })
+
+  test('a node that stood still for long settles again: what it heard before is too old, also of who is connected', () => {
+    const up = run(started(one), [1, { type: 'dialed' }], [2, helloOf(two)], [3, helloOf(other)], [4, { type: 'tick' }])
+    expect(up.said).toEqual([`ready ${two.nodeId}`, `ready ${other.nodeId}`])
+    // stopped, or the machine was; what waits in the sockets comes before its own timers
+    const back = 3_600_000
+    const first = run(up.state, [back, { type: 'peer-down', peer: other.nodeId }], [back + 1, helloOf(two)])
+    expect(first.said).toEqual([`wait ${two.nodeId}`])
+    expect(run(first.state, [back + 2, helloOf(other)]).said).toEqual([`ready ${two.nodeId}`, `ready ${other.nodeId}`])
+    expect(run(first.state, [back + SETTLE, { type: 'tick' }]).said).toEqual([`ready ${two.nodeId}`])
+    // a moment is nothing
+    expect(run(up.state, [20_000, helloOf(two)], [back, { type: 'tick' }]).said).toEqual([`wait ${two.nodeId}`])
+  })
+
+  test('a peer is ready once for each connection, however often it says hello', () => {
+    const newer = nextList(admin, list, new Map(), [])
+    const { state, said } = run(started(one), [1, helloOf(admin)], [2, helloOf(admin)], [3, helloOf(admin, newer)])
+    expect(said).toEqual([`ready ${admin.nodeId}`, `fetch-list ${admin.nodeId}`])
+    const lists: MembershipInput = { type: 'lists', peer: admin.nodeId, list: newer.signed, chain: [] }
+    expect(run(state, [4, lists], [5, helloOf(admin, newer)]).said).toEqual(['persist', 'notify'])
+    const again = run(state, [4, { type: 'peer-down', peer: admin.nodeId }], [5, helloOf(admin)])
+    expect(again.said).toEqual([`ready ${admin.nodeId}`])
   })
 
   test('one that does not belong is refused, whatever it says', () => {
@@ -116,6 +148,7 @@ describe('what an admin does', () => {
 })
 
 describe('a full mesh', () => {
+  const otherEntry = { nodeId: other.nodeId, name: 'n', role: 'admin' as const, sinceEpoch: 2 }
   const idOf = (at: number) =>
     `12D3KooW${String(at)
       .padStart(44, '0')
@@ -127,6 +160,15 @@ describe('a full mesh', () => {
     expect(openList(named('é'.repeat(32)).signed).list.members).toHaveLength(2)
     const revoked = new Map(Array.from({ length: 10_001 }, (_, at) => [idOf(at), 1]))
     expect(openList(nextList(admin, first, revoked, []).signed).list.revoked).toHaveLength(10_001)
+  })
+
+  test('an addition that has no room any more makes no list: two admins would answer each other without end', () => {
+    const ids = Array.from({ length: 9_998 }, (_, at) => idOf(at))
+    const entries = ids.map((nodeId) => ({ nodeId, name: 'host-1', role: 'member' as const, sinceEpoch: 1 }))
+    const full = signList(other, { ...list.list, epoch: 3, members: [...first.list.members, ...entries, otherEntry] })
+    const pending = [{ change: add(one, 'member'), epoch: 2 }]
+    const held = effective({ current: full, history: [list, first], extra: [] })
+    expect(reissue(admin, held, pending)).toBeUndefined()
   })
 
   test('a list too long for one frame is refused when it is made', () => {

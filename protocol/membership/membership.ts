@@ -10,18 +10,18 @@
 import type { SignedBody } from '../signing/signed.ts'
 import { sameBytes } from '../signing/signed.ts'
 import type { Signer } from '../signing/signing.ts'
-import { applyChange, type PendingAdd, reissue, stillPending } from './admin.ts'
+import { applyChange, type PendingAdd, reissue, signAgain, stillPending } from './admin.ts'
 import type { Change } from './change.ts'
 import { considerList } from './consider-list.ts'
 import type { Effective } from './held-lists.ts'
 import { openList, type SignedList } from './member-list.ts'
-import { awakened, helloHeard, type SyncState, settle, startSync } from './sync.ts'
+import { awakened, helloHeard, type SyncState, settle, startSync, unheard } from './sync.ts'
 
 export interface MembershipConfig {
   readonly signer: Signer
   /** How long a node that just started looks for someone who knows a newer list before it serves whoever is there, milliseconds */
   readonly settleMs: number
-  /** Without any peer for longer than this a node counts as cut off and settles again, milliseconds */
+  /** Without any peer, or stopped, for longer than this a node counts as cut off and settles again, milliseconds */
   readonly cutOffMs: number
 }
 
@@ -39,6 +39,8 @@ export interface MembershipState {
   readonly sync: SyncState
   /** When an admin that is not its author writes a lost revocation into the next list; undefined: nothing to write */
   readonly healAt: number | undefined
+  /** When it took its last step: it takes one at every tick */
+  readonly steppedAt: number
 }
 
 export type MembershipInput =
@@ -57,6 +59,8 @@ export type MembershipInput =
 export type MembershipEffect =
   | { readonly type: 'persist' }
   | { readonly type: 'ready'; readonly peer: string }
+  /** No longer served, until it is ready again */
+  | { readonly type: 'wait'; readonly peer: string }
   | { readonly type: 'fetch-list'; readonly peer: string; readonly fromEpoch: number }
   /** Send these lists whole, as fast as can be */
   | { readonly type: 'push'; readonly peers: readonly string[]; readonly lists: readonly SignedBody[] }
@@ -79,10 +83,34 @@ export function startMembership(
   pending: readonly PendingAdd[],
   now: number,
 ): MembershipState {
-  return { config, held, pending, peers: new Map(), sync: startSync(now, config.settleMs), healAt: undefined }
+  const sync = startSync(now, config.settleMs)
+  return { config, held, pending, peers: new Map(), sync, healAt: undefined, steppedAt: now }
 }
 
 export function stepMembership(state: MembershipState, input: MembershipInput, now: number): Step {
+  const awake = afterStandstill(state, now)
+  const step = react({ ...awake.state, steppedAt: now }, input, now)
+  return { state: step.state, effects: [...awake.effects, ...step.effects] }
+}
+
+/**
+ * A process that was stopped, or whose machine was, has been cut off without noticing: its connections still seem to be there, and what it heard is from before.
+ * It holds back towards those whom it would not serve right after a start.
+ */
+function afterStandstill(state: MembershipState, now: number): Step {
+  const { config, held, sync } = state
+  if (now - state.steppedAt <= config.cutOffMs) return { state, effects: [] }
+  const peers = new Map(state.peers)
+  const effects: MembershipEffect[] = []
+  for (const [peer, standing] of isOnlyAdmin(state) ? [] : state.peers) {
+    if (standing !== 'ready' || held.active.get(peer)?.role === 'admin') continue
+    peers.set(peer, 'sync')
+    effects.push({ type: 'wait', peer })
+  }
+  return { state: { ...state, peers, sync: { ...sync, heard: new Set(), settledAt: now + config.settleMs } }, effects }
+}
+
+function react(state: MembershipState, input: MembershipInput, now: number): Step {
   switch (input.type) {
     case 'hello':
       return hello(state, input, now)
@@ -91,7 +119,7 @@ export function stepMembership(state: MembershipState, input: MembershipInput, n
     case 'lists':
       return lists(state, input, now)
     case 'fetch-failed':
-      return resolved(state, input.peer, now, [])
+      return unanswered(state, input.peer, now)
     case 'peer-down':
       return peerDown(state, input.peer, now)
     case 'dialed':
@@ -128,7 +156,9 @@ function hello(state: MembershipState, input: MembershipInput & { type: 'hello' 
   }
   const awake = { ...state, sync: awakened(state.sync, now, state.config) }
   const isAhead = wants(state, epoch, digest)
-  const next = withPeer(awake, peer, isAhead ? 'list' : 'sync')
+  // Both sides say hello, and a peer may say it again: what it is let do already it goes on doing.
+  const isReady = state.peers.get(peer) === 'ready'
+  const next = isReady ? awake : withPeer(awake, peer, isAhead ? 'list' : 'sync')
   if (isAhead) return { state: next, effects: [fetchFrom(state, peer)] }
   return resolved(next, peer, now, [])
 }
@@ -154,6 +184,12 @@ function resolved(state: MembershipState, peer: string, now: number, effects: re
   if (!known) return { state, effects }
   const next = known === 'list' ? withPeer(state, peer, 'sync') : state
   return serveWhoMay({ ...next, sync: helloHeard(state.sync, peer) }, now, effects)
+}
+
+/** It may hold a list that puts others out: it does not hold up anybody for ever, but vouches for nobody either. */
+function unanswered(state: MembershipState, peer: string, now: number): Step {
+  const next = state.peers.get(peer) === 'list' ? withPeer(state, peer, 'sync') : state
+  return serveWhoMay({ ...next, sync: unheard(state.sync, peer) }, now, [])
 }
 
 function serveWhoMay(state: MembershipState, now: number, before: readonly MembershipEffect[]): Step {
@@ -216,9 +252,10 @@ function considerOne(state: MembershipState, signed: SignedBody, from: string, n
     case 'refuse':
       return { state, effects: [alarm(from, verdict.reason)] }
     case 'unknown-signer':
-      return { state, effects: [alarm(from, 'nothing shows that its signer is an admin')] }
-    case 'known':
+      return { state, effects: [alarm(from, 'nothing shows that its signer is an admin'), askAdmins(state)] }
     case 'older':
+      return confirm(state, incoming)
+    case 'known':
       return { state, effects: [] }
   }
 }
@@ -233,6 +270,30 @@ function openQuietly(signed: SignedBody): SignedList | string {
 
 function alarm(from: string, why: string): MembershipEffect {
   return { type: 'alarm', what: 'member-list-refused', detail: `A member list sent by ${from} was refused: ${why}` }
+}
+
+/** The list in force here, for those who are admins by it: one of them may know whose the other list is, and say so. */
+function askAdmins({ held, peers }: MembershipState): MembershipEffect {
+  const admins = [...peers.keys()].filter((peer) => held.active.get(peer)?.role === 'admin')
+  return { type: 'push', peers: admins, lists: [held.current.signed] }
+}
+
+/**
+ * Two sides of a partition went on, and the list in force here is signed by somebody who became an admin on this side: by the other list, which an admin sent,
+ * nobody can tell. Signed again by this node, an admin by both, it can be judged there. After that there is nothing to confirm, so this comes to an end.
+ */
+function confirm(state: MembershipState, other: SignedList): Step {
+  const { config, held } = state
+  const self = config.signer.nodeId
+  const isTrusted = held.active.get(other.signed.signer)?.role === 'admin'
+  const isAdminOfBoth = held.active.get(self)?.role === 'admin' && isAdminBy(other, self)
+  const isDue = isTrusted && isAdminOfBoth && !isAdminBy(other, held.current.signed.signer)
+  const again = isDue ? signAgain(config.signer, held) : undefined
+  return again === undefined ? { state, effects: [] } : issue(state, again, [])
+}
+
+function isAdminBy({ list }: SignedList, nodeId: string): boolean {
+  return list.members.some((member) => member.nodeId === nodeId && member.role === 'admin')
 }
 
 interface Source {

@@ -24,6 +24,11 @@ export function helloHeard(sync: SyncState, peer: string): SyncState {
   return { ...sync, heard: new Set(sync.heard).add(peer) }
 }
 
+/** It holds a list that we do not know. */
+export function unheard(sync: SyncState, peer: string): SyncState {
+  return { ...sync, heard: new Set([...sync.heard].filter((other) => other !== peer)) }
+}
+
 /** The first hello after a long time alone: what was heard before is too old to go by. */
 export function awakened(sync: SyncState, now: number, config: { settleMs: number; cutOffMs: number }): SyncState {
   const { aloneSince } = sync

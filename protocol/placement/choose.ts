@@ -21,9 +21,12 @@ export const PRICE_MS = 1
  * not asked.
  */
 export function localDominates(ranked: readonly RankedCandidate[]): boolean {
-  return ranked.some(
-    (candidate) => candidate.isSelf && candidate.score !== undefined && candidate.free > 0 && candidate.queued === 0,
-  )
+  return ranked.some((candidate) => candidate.isSelf && candidate.score !== undefined && hasRoom(candidate))
+}
+
+/** Whether it would start work at once, as far as is known. */
+export function hasRoom({ free, queued }: RankedCandidate): boolean {
+  return free > 0 && queued === 0
 }
 
 /**

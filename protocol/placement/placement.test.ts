@@ -29,6 +29,16 @@ const names = (ranked: readonly { name: string; score?: number }[]) =>
   ranked.filter(({ score }) => score !== undefined).map(({ name }) => name)
 
 describe('ranking', () => {
+  test('a node that calls itself "local", "other" or by the id of another is not where a task asks to run', () => {
+    const self = node('other', { isSelf: true })
+    const [bad, good] = [node('local'), node('good')]
+    const at = (on: string, ...nodes: NodeFacts[]) => names(rank(nodes, { ...requirements, on }, context))
+    expect(at('local', self, bad)).toEqual(['other'])
+    expect(at('other', self, bad)).toEqual(['local'])
+    expect(at('id-good', node('id-good', { node: 'id-bad' }), good)).toEqual(['good'])
+    expect(at('good', self, bad, good)).toEqual(['good'])
+  })
+
   test('the nearest free node is first; waiting counts as distance; the unknown counts as far', () => {
     const near = node('near', { rttMs: 2 })
     const far = node('far', { rttMs: 30 })

@@ -8,6 +8,9 @@ import type { ExecutorOffer } from '../card/card.ts'
 import { GRADES, type Grade } from '../job.ts'
 import { LIMITS } from '../limits.ts'
 
+/** What a task says of its place instead of a node. */
+export const PLACES: ReadonlySet<string> = new Set(['any', 'local', 'other'])
+
 /** What is known of a node that might do it. */
 export interface NodeFacts {
   readonly node: string
@@ -62,8 +65,12 @@ export function rank(
   requirements: Requirements,
   context: RankContext,
 ): readonly RankedCandidate[] {
+  const { on } = requirements
+  // Nodes choose their names: none takes the work that was meant for another by being called like its id.
+  const isId = nodes.some(({ node }) => node === on)
   const keyed = nodes.map((facts) => {
-    const candidate = judge(facts, requirements, context)
+    const named = isId ? facts.node : facts.name
+    const candidate = judge(facts, requirements, context, misplaced(facts, on, named))
     return { candidate, order: order(candidate), tie: spread(context.salt + candidate.node) }
   })
   keyed.sort((a, b) => compare(a.order, b.order) || b.candidate.free - a.candidate.free || a.tie - b.tie)
@@ -87,11 +94,16 @@ function spread(text: string): number {
   return hash
 }
 
-function judge(facts: NodeFacts, requirements: Requirements, context: RankContext): RankedCandidate {
+function judge(
+  facts: NodeFacts,
+  requirements: Requirements,
+  context: RankContext,
+  elsewhere: string | undefined,
+): RankedCandidate {
   const base = { node: facts.node, name: facts.name, isSelf: facts.isSelf, free: 0 }
   const rttMs = facts.isSelf ? 0 : facts.rttMs
   const known = rttMs === undefined ? base : { ...base, rttMs }
-  const reason = unable(facts, requirements, context)
+  const reason = unable(facts, requirements, context, elsewhere)
   if (reason !== undefined) return { ...known, outcome: 'filtered', reason }
   const offers = facts.executors.filter((offer) => offerFault(offer, requirements) === undefined)
   // A capability that needs no executor (a tool, a service) is taken as free at once.
@@ -116,9 +128,13 @@ function waitMs(offer: ExecutorOffer): number {
 }
 
 /** Why a node cannot do it; undefined when it can. */
-function unable(facts: NodeFacts, requirements: Requirements, context: RankContext): string | undefined {
+function unable(
+  facts: NodeFacts,
+  requirements: Requirements,
+  context: RankContext,
+  elsewhere: string | undefined,
+): string | undefined {
   if (!facts.isMember) return 'it does not belong to the mesh'
-  const elsewhere = misplaced(facts, requirements.on)
   if (elsewhere) return elsewhere
   if (!facts.isSelf && context.path.includes(facts.node)) return 'the task came through it'
   if (!facts.isSelf && context.hops >= LIMITS.hops)
@@ -131,11 +147,11 @@ function unable(facts: NodeFacts, requirements: Requirements, context: RankConte
   return executorFault(facts, requirements)
 }
 
-function misplaced(facts: NodeFacts, on: string): string | undefined {
-  if (on === 'any' || on === facts.node || on === facts.name) return undefined
+/** @param named what `on` has to be to mean the node */
+function misplaced(facts: NodeFacts, on: string, named: string): string | undefined {
   if (on === 'local') return facts.isSelf ? undefined : 'the task must run on this node'
   if (on === 'other') return facts.isSelf ? 'the task must run on another node' : undefined
-  return `the task must run on ${on}`
+  return on === 'any' || on === named ? undefined : `the task must run on ${on}`
 }
 
 /** Executors count for the capability of their kind; for any other only a demanded grade needs one. */

@@ -13,6 +13,7 @@ const config = {
   ...DELEGATION_DEFAULTS,
   leaseMs: 10_000,
   answerMs: 2_000,
+  bindMs: 5_000,
   patienceMs: 30_000,
   restMs: 50,
   maxEpochs: 4,
@@ -98,6 +99,22 @@ describe('delegation', () => {
     expect(run.of('find').at(-1)).toEqual({ type: 'find', avoid: ['a'] })
   })
 
+  test('F11: nodes so far away that no bid comes in time are waited for, and the first that answers is bound', () => {
+    const far = new Harness()
+      .feed(candidates('a', 'b', 'c'))
+      .at(2_000)
+      .feed({ type: 'tick' })
+    expect(far.state.phase.kind).toBe('offering')
+    far.at(2_600).feed(bid('b', 9))
+    expect(far.of('bind')).toEqual([{ type: 'bind', node: 'b', epoch: 1 }])
+    const silent = new Harness()
+      .feed(candidates('a', 'b', 'c'))
+      .at(2_000)
+      .feed({ type: 'tick' })
+    silent.at(8_000).feed({ type: 'tick' })
+    expect(silent.state.phase.kind).toBe('resting')
+  })
+
   test('a renewal keeps the lease; the holder is answered', () => {
     const run = boundTo('a').at(6_000).feed({ type: 'renew', node: 'a', epoch: 1, number: 2 })
     expect(run.of('renewed')).toEqual([{ type: 'renewed', node: 'a', epoch: 1, number: 2 }])
@@ -167,6 +184,19 @@ describe('delegation', () => {
     expect(run.state.phase.kind).toBe('finding')
   })
 
+  test('a bind is waited for as long as the node goes on taking it', () => {
+    const run = new Harness().feed({ type: 'candidates', nodes: [], bindNow: 'a' })
+    for (const now of [4_000, 8_000, 12_000])
+      run.at(now).feed({ type: 'taking', node: 'a', epoch: 1 }, { type: 'tick' })
+    run
+      .at(16_999)
+      .feed({ type: 'taking', node: 'b', epoch: 1 }, { type: 'taking', node: 'a', epoch: 0 }, { type: 'tick' })
+    expect(run.state.phase).toEqual({ kind: 'binding', node: 'a', until: 17_000 })
+    run.at(17_000).feed({ type: 'tick' }, { type: 'taking', node: 'a', epoch: 1 })
+    expect(run.state.phase).toEqual({ kind: 'suspect', node: 'a', leaseEnds: 27_000 })
+    expect(run.of('withdraw')).toHaveLength(1)
+  })
+
   test('after a restart the lease that may be held elsewhere is waited for', () => {
     const run = new Harness({ epoch: 3, heldUntil: 10_000, holder: 'a' })
     expect(run.of('find')).toEqual([])
@@ -183,6 +213,7 @@ const anyInput: fc.Arbitrary<DelegationInput> = fc.oneof(
   fc.record({ type: fc.constant('bid' as const), bid: fc.record({ node, score: fc.nat(100) }) }),
   fc.record({ type: fc.constant('refused' as const), node, epoch }),
   fc.record({ type: fc.constant('granted' as const), epoch }),
+  fc.record({ type: fc.constant('taking' as const), node, epoch }),
   fc.record({ type: fc.constant('bound' as const), node, epoch }),
   fc.record({ type: fc.constant('renew' as const), node, epoch, number: fc.nat(9) }),
   fc.record({

@@ -20,8 +20,10 @@ import type { ErrorCode } from '../errors.ts'
 export interface DelegationConfig {
   /** How long a lease lasts without renewal */
   readonly leaseMs: number
-  /** Longest wait for answers to offers, and for a bind to be confirmed: only a guard, the decision falls with the answers */
+  /** Longest wait for answers to offers: only a guard, the decision falls with the answers */
   readonly answerMs: number
+  /** Longest wait for a bind to be confirmed, counted anew whenever the node has taken more of it: program and inputs may be large, and its link narrow */
+  readonly bindMs: number
   /** How long a task may look for a node that is able but busy before it fails */
   readonly patienceMs: number
   /** First pause after all nodes refused; doubles up to 16 times that */
@@ -33,10 +35,14 @@ export interface DelegationConfig {
 export const DELEGATION_DEFAULTS: DelegationConfig = Object.freeze({
   leaseMs: 10_000,
   answerMs: 2_000,
+  bindMs: 20_000,
   patienceMs: 30_000,
   restMs: 50,
   maxEpochs: 8,
 })
+
+/** How often the time for answers is given once more when none came in it. */
+const LATE_ROUNDS = 3
 
 export interface ScoredBid {
   readonly node: string
@@ -61,6 +67,8 @@ export type Phase =
       readonly waiting: readonly string[]
       readonly bids: readonly ScoredBid[]
       readonly until: number
+      /** The time for a choice is over and there was none: the first answer decides */
+      readonly isLate?: boolean
     }
   | { readonly kind: 'granting'; readonly node: string }
   | { readonly kind: 'binding'; readonly node: string; readonly until: number }
@@ -98,6 +106,8 @@ export type DelegationInput =
   | { readonly type: 'refused'; readonly node: string; readonly epoch: number; readonly retryAfterMs?: number }
   /** The epoch asked for by `grant` is durable. */
   | { readonly type: 'granted'; readonly epoch: number }
+  /** The node has taken more of the bind. */
+  | { readonly type: 'taking'; readonly node: string; readonly epoch: number }
   | { readonly type: 'bound'; readonly node: string; readonly epoch: number }
   | { readonly type: 'renew'; readonly node: string; readonly epoch: number; readonly number: number }
   /** `again`: the node gives the work back unfinished (its executor died, it is draining). */
@@ -177,6 +187,10 @@ export function stepDelegation(state: Delegation, input: DelegationInput, now: n
       return onRefused(state, input, now, config)
     case 'granted':
       return onGranted(state, input.epoch, now, config)
+    case 'taking':
+      return holds(state, input) && state.phase.kind === 'binding'
+        ? binding(state, input.node, now, config)
+        : stay(state)
     case 'bound':
       return holds(state, input) && state.phase.kind === 'binding' ? held(state, input.node, now, config) : stay(state)
     case 'renew':
@@ -222,6 +236,17 @@ function onBid(state: Delegation, bid: ScoredBid, now: number, config: Delegatio
   )
 }
 
+/** All that were asked may be far away: asked once more they would answer no sooner. */
+function lateOffers(
+  state: Delegation,
+  phase: Extract<Phase, { kind: 'offering' }>,
+  now: number,
+  config: DelegationConfig,
+): Step {
+  const until = now + LATE_ROUNDS * config.answerMs
+  return { state: { ...state, phase: { ...phase, until, isLate: true } }, effects: [wake(state, until)] }
+}
+
 /** Binds to the best of the first half of the answers: one node that hangs delays nobody. */
 function decide(
   state: Delegation,
@@ -229,7 +254,8 @@ function decide(
   now: number,
   config: DelegationConfig,
 ): Step {
-  const enough = phase.waiting.length === 0 || phase.bids.length >= Math.ceil(phase.asked / 2)
+  const wanted = phase.isLate ? 1 : Math.ceil(phase.asked / 2)
+  const enough = phase.waiting.length === 0 || phase.bids.length >= wanted
   if (!enough) return { state: { ...state, phase }, effects: [] }
   const [best, ...reserve] = [...phase.bids].sort((a, b) => a.score - b.score)
   return best === undefined ? rest(state, now, config) : grant({ ...state, reserve }, best.node)
@@ -259,9 +285,13 @@ function next(state: Delegation, now: number, config: DelegationConfig): Step {
 
 function onGranted(state: Delegation, epoch: number, now: number, config: DelegationConfig): Step {
   if (state.phase.kind !== 'granting' || epoch !== state.epoch) return stay(state)
-  const until = now + config.answerMs
-  const phase: Phase = { kind: 'binding', node: state.phase.node, until }
-  return { state: { ...state, phase }, effects: [{ type: 'bind', node: state.phase.node, epoch }, wake(state, until)] }
+  const { node } = state.phase
+  return withEffects(binding(state, node, now, config), [{ type: 'bind', node, epoch }])
+}
+
+function binding(state: Delegation, node: string, now: number, config: DelegationConfig): Step {
+  const until = now + config.bindMs
+  return { state: { ...state, phase: { kind: 'binding', node, until } }, effects: [wake(state, until)] }
 }
 
 function onRenew(
@@ -335,6 +365,7 @@ function onTick(state: Delegation, now: number, config: DelegationConfig): Step 
       return { state: { ...state, phase: { kind: 'finding' }, avoid: [] }, effects: [{ type: 'find', avoid: [] }] }
     case 'offering':
       if (now < phase.until) return waitMore(state, phase.until)
+      if (phase.bids.length === 0 && !phase.isLate) return lateOffers(state, phase, now, config)
       return decide(state, { ...phase, waiting: [] }, now, config)
     case 'binding':
       // No confirmation: the bind may still arrive, so wait as long as the lease it would start.

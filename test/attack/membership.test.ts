@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { encodeCardsPage, encodeCardsQuery } from '../../protocol/card/card-page.ts'
 import { openCard, signCard } from '../../protocol/card/card.ts'
+import { MeshError } from '../../protocol/errors.ts'
 import { encodeHello, encodeLists, encodeNotice, METHODS } from '../../protocol/membership/hello.ts'
 import { encodeList, type MemberList, signList } from '../../protocol/membership/member-list.ts'
 import { encodeSigned } from '../../protocol/signing/signed.ts'
@@ -92,6 +93,16 @@ describe('membership under attack', () => {
     expect(most).toBe(1)
   })
 
+  test('P2P-05 a connection is one event for those who watch, however many hellos come', async () => {
+    const member = await mesh.join(founder, 'member')
+    await until('served', () => founder.net.connections().some(({ ready }) => ready))
+    const digest = new Uint8Array(32)
+    const same = { meshId: founder.mesh.meshId, epoch: 1, digest, card: undefined, version: '0', instance: 1 }
+    const hello = encodeHello({ ...same, journalHigh: 0, yourJournalHigh: 0 })
+    for (let sent = 0; sent < 20; sent++) await member.net.request(founder.id, METHODS.hello, hello)
+    expect(founder.events.filter(({ type }) => type === 'ready')).toHaveLength(1)
+  })
+
   test('P2P-12 a member that is no admin cannot invite, revoke, or sign a list', async () => {
     const member = await mesh.join(founder, 'member')
     const victim = await mesh.join(founder, 'victim')
@@ -125,6 +136,14 @@ describe('membership under attack', () => {
     mesh.crash(founder)
     founder = await mesh.up({ mesh: file, signer, journal })
     expect(founder.membership.members().size).toBe(5)
+  })
+
+  test('P2P-12 no joiner gets the id of a node as its name, or a word that names a place', async () => {
+    const names = [founder.id, 'local', 'any', 'other']
+    for (const name of names) {
+      const joiner = await mesh.join(founder, name)
+      expect(joiner.membership.member(joiner.id)?.name).toBe(`${name}-${joiner.id.slice(-6)}`)
+    }
   })
 
   test('P2P-12 a list signed in the name of an admin by another key is refused', async () => {
@@ -240,6 +259,42 @@ describe('membership under attack', () => {
     await until('the stale node caught up', () => stale.membership.epoch === founder.membership.epoch)
     await until('and put it out', () => !stale.net.isConnected(bad.id))
     expect(stale.events.some((event) => event.type === 'ready' && event.peer === bad.id)).toBe(false)
+  })
+
+  test('P2P-17 a node that stood still holds back towards the members it is connected to', async () => {
+    await mesh.close()
+    mesh = new MemoryMesh(1_500)
+    founder = await mesh.found()
+    let stoodMs = 0
+    const slept = await mesh.join(founder, 'slept', { now: () => performance.now() + stoodMs })
+    const member = await mesh.join(founder, 'member')
+    const query = encodeCardsQuery({ label: undefined, max: 1, after: undefined })
+    const ask = (from: TestMember) => code(from.net.request(slept.id, METHODS.cards, query))
+    const isReady = () => slept.net.connections().filter(({ ready }) => ready).length === 2
+    await until('both are served', isReady)
+    stoodMs = 3_600_000
+    await until('it holds back', () => !isReady())
+    expect([await ask(founder), await ask(member)]).toEqual(['ok', 'E_SYNCING'])
+    await until('it has looked long enough', isReady)
+    expect(await ask(member)).toBe('ok')
+  })
+
+  test('P2P-17 a node that could not get the list it heard of asks for it again', async () => {
+    const bad = await mesh.join(founder, 'bad')
+    const away = await mesh.join(founder, 'away')
+    await until('all connected', () => mesh.members.every(({ net }) => net.connections().length === 2))
+    mesh.crash(away)
+    mesh.crash(bad)
+    await founder.membership.revoke('bad')
+    let fails = true
+    founder.net.handle(METHODS.list, () => {
+      if (fails) throw new MeshError('E_OVERLOADED', 'Too many at once')
+      return encodeLists(founder.membership.signedList, [])
+    })
+    const back = await mesh.up(away)
+    await until('it is connected', () => back.net.connections().some(({ ready }) => ready))
+    fails = false
+    await until('it knows after all', () => !back.membership.isMember(bad.id))
   })
 
   test('P2P-18 an old list, pushed again, changes nothing', async () => {

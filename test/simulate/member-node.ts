@@ -220,6 +220,7 @@ export class MemberNode implements SimNode<MemberMessage> {
         return out.disconnect(effect.peer)
       case 'refuse':
         return out.disconnect(effect.peer)
+      case 'wait':
       case 'joined':
       case 'alarm':
         return

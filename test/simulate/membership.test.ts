@@ -24,10 +24,13 @@ class Mesh {
   }
 
   /** What `change` refuses is refused by the machine too: e.g. by an admin that was put out meanwhile. */
-  change(admin: string, change: { type: 'revoke'; nodeId: string } | { type: 'add'; nodeId: string }): boolean {
+  change(
+    admin: string,
+    change: { type: 'revoke'; nodeId: string } | { type: 'add'; nodeId: string; role?: 'admin' },
+  ): boolean {
     if (!this.sim.isUp(admin)) return false
     try {
-      const full = change.type === 'add' ? ({ ...change, name: 'new', role: 'member' } as const) : change
+      const full = change.type === 'add' ? ({ name: 'new', role: 'member', ...change } as const) : change
       this.sim.call(admin, (node, now, out) => node.change(full, now, out))
       return true
     } catch (error) {
@@ -140,6 +143,28 @@ describe('simulated membership', () => {
         expect(mesh.sim.node(node).state.held.active.has(victim)).toBe(false)
         expect(mesh.sim.isLinked(node, victim)).toBe(false)
       }
+    })
+  })
+
+  test('an admin made during a partition, who alone went on changing the list, is known to the other side soon after it heals', () => {
+    forSeeds(40, (seed) => {
+      const mesh = new Mesh({ seed, nodes: 8, admins: 2, loss: 0.01 })
+      mesh.settle(4_000)
+      const { random } = mesh.sim
+      const side = new Map(mesh.sim.ids().map((node, at) => [node, at % 2]))
+      mesh.sim.partition((node) => side.get(node) ?? 0)
+      // both go on, the side with the new admin to a later epoch
+      const here = mesh.join(id(0))
+      mesh.change(id(1), { type: 'add', nodeId: id(3), role: 'admin' })
+      mesh.settle(2_000)
+      const there = Array.from({ length: 1 + random.below(3) }, () => mesh.join(id(3)))
+      mesh.settle(5_000)
+      mesh.sim.heal()
+      mesh.settle(20_000)
+      expect(mesh.digests(mesh.insiders()).size).toBe(1)
+      const { active } = mesh.sim.node(id(6)).state.held
+      expect([here, ...there].map((node) => active.has(node ?? ''))).toEqual([true, ...there.map(() => true)])
+      expect(active.get(id(3))?.role).toBe('admin')
     })
   })
 

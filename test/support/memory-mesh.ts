@@ -21,6 +21,12 @@ export interface MemberInit {
   readonly journal?: MemoryJournal
   readonly offer?: Offer
   readonly wallMs?: () => number
+  /** Monotonic, of membership alone */
+  readonly now?: () => number
+  /** Monotonic, of discovery alone */
+  readonly directoryNow?: () => number
+  /** @default false */
+  readonly labelIndex?: boolean
 }
 
 export interface TestMember {
@@ -85,9 +91,10 @@ export class MemoryMesh {
   }
 
   /** Starts a node; again with the same journal for a restart. */
-  async up({ mesh, signer, offer = ISOLATE, wallMs, ...init }: MemberInit): Promise<TestMember> {
+  async up({ mesh, signer, offer = ISOLATE, ...init }: MemberInit): Promise<TestMember> {
+    const { wallMs, now, directoryNow, labelIndex = false } = init
     const journal = init.journal ?? new MemoryJournal({ types: [...MEMBERSHIP_RECORDS, ...DISCOVERY_RECORDS] })
-    const clock = wallMs ? { wallMs } : {}
+    const clock = { ...(wallMs ? { wallMs } : {}), ...(now ? { now } : {}) }
     const settle = { settleMs: this.settleMs, cutOffMs: 10_000 }
     const membership = await MembershipService.open({ journal, mesh, signer, version: '0.0.0', ...settle, ...clock })
     const alarms: string[] = []
@@ -96,8 +103,12 @@ export class MemoryMesh {
       if (event.type === 'alarm') alarms.push(event.what)
       events.push(event)
     })
-    const shared = { journal, membership, signer, version: '0.0.0', offer: () => offer, labelIndex: false }
-    const directory = await DirectoryService.open({ ...shared, onAlarm: (what) => alarms.push(what) })
+    const shared = { journal, membership, signer, version: '0.0.0', offer: () => offer, labelIndex }
+    const directory = await DirectoryService.open({
+      ...shared,
+      ...(directoryNow ? { now: directoryNow } : {}),
+      onAlarm: (what) => alarms.push(what),
+    })
     const net = this.network.join({ self: signer.nodeId, gate: membership.gate })
     const joins = new JoinServer(membership, net)
     membership.attach(net, () => directory.ownCard())
