@@ -49,9 +49,7 @@ export class AnswerSession extends Session {
   constructor(peer: string, scheduler: Scheduler, services: Services, onBreach: (error: MeshError) => void) {
     super(peer, scheduler, onBreach)
     this.#services = services
-    this.#deadlines = new Deadlines(scheduler, (id) =>
-      this.#stop(id, new MeshError('E_TIMEOUT', 'The asker has given up')),
-    )
+    this.#deadlines = new Deadlines(scheduler, (id) => this.#late(id))
   }
 
   protected override receive(frame: Frame): void {
@@ -138,6 +136,13 @@ export class AnswerSession extends Session {
     this.#answeringBytes -= answering.bytes
     this.#deadlines.delete(id)
     return true
+  }
+
+  /** Said to the asker too: where the link is slow it cannot tell. */
+  #late(id: number): void {
+    const error = new MeshError('E_TIMEOUT', 'The answer was not ready in time')
+    this.#stop(id, error)
+    this.#fault(id, error)
   }
 
   #stop(id: number, reason: MeshError): void {

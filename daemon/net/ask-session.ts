@@ -8,7 +8,17 @@ import type { Channel, RequestOptions } from './mesh-net.ts'
 import type { Scheduler } from './scheduler.ts'
 import { Session } from './session.ts'
 
+/** A link is given this much time for what a request and its answer weigh, where the asker has no time of its own in mind: bytes in a millisecond. */
+const SLOWEST_BYTES_PER_MS = 16
+/** What must have come from the peer meanwhile for an answer to be waited for once more, and how often that is: a frame of a MiB at 8 KiB/s takes 128 s. */
+const PROGRESS_BYTES = 32 << 10
+const MOST_WAITS = 12
+
 interface Pending {
+  /** How often it may be waited for once more */
+  waits: number
+  /** Bytes heard when it was last begun to be waited for */
+  heardBytes: number
   readonly resolve: (body: Uint8Array) => void
   readonly reject: (error: unknown) => void
   readonly unlisten: (() => void) | undefined
@@ -22,19 +32,21 @@ export class AskSession extends Session {
 
   constructor(peer: string, scheduler: Scheduler, onBreach: (error: MeshError) => void) {
     super(peer, scheduler, onBreach)
-    this.#deadlines = new Deadlines(scheduler, (id) =>
-      this.#giveUp(id, new MeshError('E_TIMEOUT', 'Asking a peer: no answer came in time')),
-    )
+    this.#deadlines = new Deadlines(scheduler, (id) => this.#due(id))
   }
 
   request(method: string, body: Uint8Array, options: RequestOptions = {}): Promise<Uint8Array> {
     const refusal = this.#refusal(method.length + body.length, options.signal)
     if (refusal !== undefined) return Promise.reject(refusal.reason)
     const timeoutMs = Math.min(options.timeoutMs ?? LIMITS.requestTimeoutMs, LIMITS.requestTimeoutMs)
+    const isPatient = options.timeoutMs === undefined
+    const sendingMs = isPatient ? body.length / SLOWEST_BYTES_PER_MS : 0
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, unlisten: this.#onAbort(id, options.signal) })
-      this.#deadlines.add(id, timeoutMs)
+      const unlisten = this.#onAbort(id, options.signal)
+      const { heardBytes } = this
+      this.#pending.set(id, { resolve, reject, unlisten, heardBytes, waits: isPatient ? MOST_WAITS : 0 })
+      this.#deadlines.add(id, timeoutMs + sendingMs)
       this.writer.post({ id, request: { method, body, timeoutMs: Math.ceil(timeoutMs) } })
     })
   }
@@ -98,6 +110,17 @@ export class AskSession extends Session {
     const onAbort = () => this.#giveUp(id, signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     return () => signal.removeEventListener('abort', onAbort)
+  }
+
+  /** Who cannot answer in time says so: while the link brings something, the answer may be on its way. */
+  #due(id: number): void {
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return
+    if (pending.waits === 0 || this.heardBytes - pending.heardBytes < PROGRESS_BYTES)
+      return this.#giveUp(id, new MeshError('E_TIMEOUT', 'Asking a peer: no answer came in time'))
+    pending.waits--
+    pending.heardBytes = this.heardBytes
+    this.#deadlines.add(id, LIMITS.requestTimeoutMs)
   }
 
   #giveUp(id: number, reason: unknown): void {

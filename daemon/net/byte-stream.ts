@@ -5,30 +5,8 @@ import { MeshError } from '../../protocol/errors.ts'
 import { bytesPassed } from '../memory/reclaim.ts'
 import type { BulkPace } from './bulk-pace.ts'
 import type { ByteStream } from './mesh-net.ts'
-import { INITIAL_WINDOW_BYTES } from './muxer.ts'
-import { chunks, drained, lost } from './streams.ts'
-
-/** Between two looks at what is on the way, milliseconds: the library tells of credit only those whom it holds back itself. */
-const FIRST_LOOK_MS = 1
-const LAST_LOOK_MS = 50
-
-/** What was sent on a stream and has not arrived, as far as the peer's credit tells. */
-class OnTheWay {
-  readonly #stream: Stream
-  #window = INITIAL_WINDOW_BYTES
-
-  constructor(stream: Stream) {
-    this.#stream = stream
-  }
-
-  get bytes(): number {
-    const capacity = 'sendWindowCapacity' in this.#stream ? this.#stream.sendWindowCapacity : undefined
-    if (typeof capacity !== 'number') return 0
-    // Capacity and what is on the way make up the window, so that it must have grown if capacity alone is more
-    while (this.#window < capacity) this.#window *= 2
-    return this.#window - capacity + this.#stream.writeBufferLength
-  }
-}
+import { FIRST_LOOK_MS, LAST_LOOK_MS, OnTheWay } from './on-the-way.ts'
+import { chunks, drained, lost, PeerEnd } from './streams.ts'
 
 /** A stream's bytes as the rest of the daemon sees them. */
 export class Libp2pByteStream implements ByteStream {
@@ -36,6 +14,7 @@ export class Libp2pByteStream implements ByteStream {
   readonly #stream: Stream
   readonly #pace: BulkPace
   readonly #onTheWay: OnTheWay
+  readonly #peerEnd: PeerEnd
   #last: Promise<void> = Promise.resolve()
   #endedHere = false
 
@@ -45,6 +24,7 @@ export class Libp2pByteStream implements ByteStream {
     this.#stream = stream
     this.#pace = pace
     this.#onTheWay = new OnTheWay(stream)
+    this.#peerEnd = new PeerEnd(stream)
     // until somebody reads: a stream that nobody listens to would buffer up to its limit and then be reset
     if (stream.readStatus === 'readable') stream.pause()
   }
@@ -99,7 +79,7 @@ export class Libp2pByteStream implements ByteStream {
   }
 
   chunks(): AsyncIterable<Uint8Array> {
-    return chunks(this.#stream)
+    return chunks(this.#stream, this.#peerEnd)
   }
 
   abort(error: Error): void {

@@ -8,11 +8,14 @@ import type { Channel } from './mesh-net.ts'
 
 /** Room for the frame around a message: two tags, id and length. Every message also costs this much credit, so that empty ones are not free. */
 export const FRAMING_BYTES = 32
-/** Larger messages never go ahead of urgent frames. */
-const URGENT_BYTES = 64 << 10
+/** Larger messages never go ahead of urgent frames: a link of 10 KB/s takes most of a second for this. */
+const URGENT_BYTES = 8 << 10
 const WINDOW = LIMITS.channelWindowBytes
-/** Credit is returned in steps, to save frames; below the window, so that a sender never waits for a step that does not come. */
-const CREDIT_STEP = WINDOW / 4
+/**
+ * Credit is returned in steps, to save frames; below the window, so that a sender never waits for a step that does not come, and so small that one comes every
+ * few seconds over a narrow link that several channels share: who sends takes it for a sign of progress.
+ */
+const CREDIT_STEP = WINDOW / 32
 /** Unsent bytes at which a channel that ignores `send() === false` ends. */
 const MAX_UNSENT = 4 * WINDOW
 
@@ -34,7 +37,7 @@ export interface ChannelHost {
  * One end of a channel.
  * Sending: a message may leave while credit is above zero and lowers it by its cost, so at most a window and one message are on the way.
  * What may not leave waits here. Receiving: the cost of a message goes back as credit when its handler has settled.
- * Invariant: once anything waits in `#unsent`, everything later waits behind it.
+ * Invariant: once anything waits in `#unsent`, everything later waits behind it, but for what is sent ahead.
  */
 export class ControlChannel implements Channel, FrameSource {
   readonly peer: string
@@ -49,6 +52,9 @@ export class ControlChannel implements Channel, FrameSource {
   readonly #unsent = new Fifo<Uint8Array>()
   #unsentBytes = 0
   #waiting: (() => void)[] = []
+  #onTaken: (() => void) | undefined
+  /** Bytes the peer consumed since `#onTaken` was called */
+  #taken = 0
   // receiving
   #handler: Handler | undefined
   #inbox: Uint8Array[] = []
@@ -64,7 +70,7 @@ export class ControlChannel implements Channel, FrameSource {
     this.#end = resolve
   }
 
-  send(message: Uint8Array): boolean {
+  send(message: Uint8Array, lingers = false): boolean {
     if (this.#over || this.#closing) return false
     if (message.length > LIMITS.frameBytes - FRAMING_BYTES) {
       throw new MeshError(
@@ -75,10 +81,17 @@ export class ControlChannel implements Channel, FrameSource {
     const { writer } = this.#host
     if (this.#unsent.length === 0 && this.#credit > 0 && message.length <= URGENT_BYTES && !writer.congested) {
       this.#credit -= cost(message)
-      writer.post({ id: this.#id, data: message })
+      writer.post({ id: this.#id, data: message }, lingers)
       return this.#credit > 0
     }
     return this.#queue(message)
+  }
+
+  /** Costs credit like all else: a peer that takes nothing gets nothing. */
+  sendAhead(message: Uint8Array): void {
+    if (this.#over || this.#closing || this.#credit <= 0) return void this.send(message)
+    this.#credit -= cost(message)
+    this.#host.writer.post({ id: this.#id, data: message })
   }
 
   #queue(message: Uint8Array): boolean {
@@ -129,16 +142,20 @@ export class ControlChannel implements Channel, FrameSource {
     }
   }
 
+  onTaken(listener: () => void): void {
+    this.#onTaken = listener
+  }
+
   onMessage(handler: Handler): void {
     if (this.#handler !== undefined) throw new TypeError('A channel has one message handler, and it is set')
     this.#handler = handler
     for (const message of this.#inbox.splice(0)) this.#deliver(handler, message)
   }
 
-  close(): void {
+  close(lingers = false): void {
     if (this.#over || this.#closing) return
     this.#closing = true
-    this.#host.writer.ready(this)
+    this.#host.writer.ready(this, lingers)
   }
 
   abort(error: Error): void {
@@ -161,9 +178,18 @@ export class ControlChannel implements Channel, FrameSource {
   receiveCredit(bytes: number): void {
     this.#credit += bytes
     if (this.#credit > WINDOW) throw protocolError('a channel got credit for bytes that were not sent')
+    this.#countTaken(bytes)
     if (this.#credit <= 0) return
     if (this.#unsent.length > 0) this.#host.writer.ready(this)
     else this.#wakeSenders()
+  }
+
+  /** Smaller steps than those of `#consumed` are no progress: a peer could make them last for ever. */
+  #countTaken(bytes: number): void {
+    this.#taken += bytes
+    if (this.#taken < CREDIT_STEP) return
+    this.#taken = 0
+    this.#onTaken?.()
   }
 
   /** Over, without telling the peer. */

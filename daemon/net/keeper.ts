@@ -4,6 +4,8 @@ import type { Scheduler } from './scheduler.ts'
 
 const BASE_MS = 300
 const MAX_MS = 30_000
+/** A peer that does not let us in closes the connection when it is already there for us: only one that lasts this long shows that it does. */
+const LASTING_MS = 5_000
 /** Dials under way at once: a large mesh must not be dialed in one burst. */
 const MAX_DIALS = 8
 
@@ -15,13 +17,15 @@ export interface KeeperInit {
   readonly random?: () => number
 }
 
-/** Stays connected to the wanted peers: dials what is missing, with jittered back-off per peer; a connection that came up starts it anew. */
+/** Stays connected to the wanted peers: dials what is missing, with jittered back-off per peer; a connection that lasted starts it anew. */
 export class Keeper {
   readonly #init: KeeperInit
   readonly #wanted = new Map<string, WantedPeer>()
   /** Peers that wait for their next attempt */
   readonly #timers = new Map<string, () => void>()
   readonly #attempts = new Map<string, number>()
+  /** Since when a wanted peer that was dialed in vain before is connected */
+  readonly #upSince = new Map<string, number>()
   readonly #dialing = new Set<string>()
   #over = false
 
@@ -33,16 +37,18 @@ export class Keeper {
     this.#wanted.clear()
     for (const wanted of peers) this.#wanted.set(wanted.peer, wanted)
     for (const peer of this.#timers.keys()) if (!this.#wanted.has(peer)) this.#drop(peer)
-    for (const peer of this.#attempts.keys()) if (!this.#wanted.has(peer)) this.#attempts.delete(peer)
+    for (const peer of this.#attempts.keys()) if (!this.#wanted.has(peer)) this.#forget(peer)
     this.#dialMissing()
   }
 
   peerUp(peer: string): void {
-    this.#attempts.delete(peer)
+    if (this.#attempts.has(peer)) this.#upSince.set(peer, this.#init.scheduler.now())
     this.#drop(peer)
   }
 
   peerDown(peer: string): void {
+    const since = this.#upSince.get(peer)
+    if (since !== undefined && this.#init.scheduler.now() - since >= LASTING_MS) this.#forget(peer)
     if (this.#wanted.has(peer)) this.#later(peer)
   }
 
@@ -80,6 +86,11 @@ export class Keeper {
       this.#dialMissing()
     })
     this.#timers.set(peer, cancel)
+  }
+
+  #forget(peer: string): void {
+    this.#attempts.delete(peer)
+    this.#upSince.delete(peer)
   }
 
   #drop(peer: string): void {

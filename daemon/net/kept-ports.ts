@@ -8,6 +8,9 @@ import { writeFileAtomic } from '../files/atomic-file.ts'
 
 const ANY_PORT = /^(\/ip[46]\/([^/]+)\/tcp)\/0$/
 
+/** "/ip4" or "/ip6" */
+const FAMILY_LETTERS = 4
+
 /** The multiaddrs to listen on: those with port 0 get the port of the last time, if it is free. */
 export async function withKeptPorts(listen: readonly string[], file: string): Promise<string[]> {
   if (!listen.some((address) => ANY_PORT.test(address))) return [...listen]
@@ -25,16 +28,24 @@ export async function withKeptPorts(listen: readonly string[], file: string): Pr
 export async function keepPorts(listen: readonly string[], addresses: readonly string[], file: string): Promise<void> {
   const kept = await readPorts(file)
   const next: Record<string, number> = {}
+  const named = new Set(listen.map(hostOf))
   for (const address of listen) {
-    const family = /^\/ip[46]/.exec(address)?.[0]
-    const port = addresses
-      .map((found) => /^(\/ip[46])\/[^/]+\/tcp\/(\d+)/.exec(found))
-      .find((found) => found?.[1] === family)?.[2]
+    const host = hostOf(address)
+    const ofFamily = addresses.filter((found) => found.slice(0, FAMILY_LETTERS) === address.slice(0, FAMILY_LETTERS))
+    // One of the host as a whole is told as those of its interfaces.
+    const found =
+      ofFamily.find((one) => hostOf(one) === host) ?? ofFamily.find((one) => !named.has(hostOf(one))) ?? ofFamily[0]
+    const port = /^\/ip[46]\/[^/]+\/tcp\/(\d+)/.exec(found ?? '')?.[1]
     if (ANY_PORT.test(address) && port !== undefined) next[address] = Number(port)
   }
   if (Object.keys(next).length > 0 && JSON.stringify(next) !== JSON.stringify(kept)) {
     await writeFileAtomic(file, `${JSON.stringify(next)}\n`)
   }
+}
+
+/** "/ip4/<host>" */
+function hostOf(address: string): string {
+  return address.split('/', 3).join('/')
 }
 
 /** Whatever cannot be read is as good as nothing: the node then takes any port. */

@@ -23,7 +23,7 @@ const CONTROL_STREAMS = 3
 /** Both sides dial at once, and the same again after a change of address. The oldest goes: it is the one that may be dead. */
 const MAX_CONNECTIONS_PER_PEER = 4
 /** A peer that may only join has this long to do it, milliseconds. */
-const JOIN_TIMEOUT_MS = 60_000
+const JOIN_TIMEOUT_MS = 90_000
 const CLOSE_TIMEOUT_MS = 500
 
 /** The mesh over libp2p. Nothing outside this folder sees the library. */
@@ -63,7 +63,7 @@ export class Libp2pTransport implements Transport {
       if (news && this.#gate.admits(peer)) events.peerFound(peer, detail.multiaddrs.map(String))
     })
     this.#handle(CONTROL_PROTOCOL, CONTROL_STREAMS, (stream, connection) => {
-      events.wire(connection.remotePeer.toString(), new Libp2pWire(stream))
+      events.wire(connection.remotePeer.toString(), new Libp2pWire(stream, this.#pace(connection)))
     })
   }
 
@@ -110,8 +110,8 @@ export class Libp2pTransport implements Transport {
   }
 
   async openWire(peer: string, signal: AbortSignal): Promise<Wire> {
-    const { stream } = await this.#newStream(peer, CONTROL_PROTOCOL, signal)
-    return new Libp2pWire(stream)
+    const { stream, connection } = await this.#newStream(peer, CONTROL_PROTOCOL, signal)
+    return new Libp2pWire(stream, this.#pace(connection))
   }
 
   async openStream(peer: string, protocol: string, signal: AbortSignal): Promise<ByteStream> {

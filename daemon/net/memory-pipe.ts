@@ -103,6 +103,10 @@ class MemoryWire implements Wire {
     this.#in = into
   }
 
+  bulkRoom(): number {
+    return this.writable ? Number.POSITIVE_INFINITY : 0
+  }
+
   get writable(): boolean {
     return !this.#over && this.#out.hasRoom
   }

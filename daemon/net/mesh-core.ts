@@ -22,7 +22,8 @@ import type { Wire } from './wire.ts'
 /** The one protocol a peer may use that is admitted and not served: an invite's one-time key. */
 export const JOIN_PROTOCOL = '/manyhands/join/1'
 
-const CONNECT_TIMEOUT_MS = 10_000
+/** Two addresses at which somebody is, however far, or more where nobody is. */
+const CONNECT_TIMEOUT_MS = 20_000
 const STREAM_TIMEOUT_MS = 10_000
 const INDEX_TIMEOUT_MS = 10_000
 const NOT_READY_RETRY_MS = 200

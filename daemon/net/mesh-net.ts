@@ -32,15 +32,20 @@ export interface Channel {
   /**
    * Queues a message. Returns false when the channel's window is used up: wait for `drained()` before sending much more.
    * Beyond four windows of unsent bytes the channel ends with E_OVERLOADED. After the end it does nothing.
+   * @param lingers it may wait some milliseconds for something else to leave with. @default false
    */
-  send(message: Uint8Array): boolean
+  send(message: Uint8Array, lingers?: boolean): boolean
+  /** As `send`, ahead of what waits here: for what is of no use later. */
+  sendAhead(message: Uint8Array): void
   drained(signal?: AbortSignal): Promise<void>
+  /** Calls `listener` whenever the peer has consumed another 32nd of a window of what was sent. Set at most one. */
+  onTaken(listener: () => void): void
   /** Set exactly one; messages that came before are delivered then. `message` is valid during the call only: copy what you keep. A returned promise holds back credit until it settles. */
   onMessage(handler: (message: Uint8Array) => void | Promise<void>): void
   /** How it ended: undefined after an orderly close by either side. Connection loss is a MeshError E_UNREACHABLE. */
   readonly ended: Promise<Error | undefined>
-  /** Orderly end after what is queued. */
-  close(): void
+  /** Orderly end after what is queued. @param lingers as for `send` */
+  close(lingers?: boolean): void
   /** Ends now; the other side sees `error`'s code and message. */
   abort(error: Error): void
 }
@@ -59,7 +64,7 @@ export interface ByteStream {
 
 export interface RequestOptions {
   readonly signal?: AbortSignal
-  /** @default LIMITS.requestTimeoutMs */
+  /** @default LIMITS.requestTimeoutMs, and longer while a slow link brings something */
   readonly timeoutMs?: number
 }
 

@@ -12,11 +12,14 @@ import { privateNetwork } from './private-network.ts'
 
 const DEFAULT_LISTEN = ['/ip4/0.0.0.0/tcp/0']
 /** Connections that have not finished their handshake: one address can hold at most `inboundPerSecond` x the handshake's time of them. */
-const MAX_PENDING_INBOUND = 64
-const HANDSHAKE_TIMEOUT_MS = 5_000
+const MAX_PENDING_INBOUND = 128
+/** A handshake takes four round trips, which may be 1.5 s each, and what was lost on the way. */
+const HANDSHAKE_TIMEOUT_MS = 10_000
 const NEGOTIATION_TIMEOUT_MS = 5_000
-const DIAL_TIMEOUT_MS = 10_000
-const ADDRESS_DIAL_TIMEOUT_MS = 3_000
+const DIAL_TIMEOUT_MS = 20_000
+/** For TCP alone: an address where nobody is shall not keep the next from being tried. The library hands it all to Node, which knows `timeout`. */
+const TCP_DIAL = { noDelay: true, timeout: 3_000 }
+const ADDRESS_DIAL_TIMEOUT_MS = TCP_DIAL.timeout + HANDSHAKE_TIMEOUT_MS
 const ADDRESSES_PER_PEER = 16
 
 /**
@@ -31,7 +34,12 @@ export async function createNode(config: NetConfig): Promise<Libp2p> {
     privateKey,
     nodeInfo: { name: 'manyhands', userAgent: 'manyhands' },
     addresses: { listen: [...(config.listen ?? DEFAULT_LISTEN)], announce: [...(config.announce ?? [])] },
-    transports: [tcp({ maxConnections: (config.maxConnections ?? 300) + MAX_PENDING_INBOUND })],
+    transports: [
+      tcp({
+        maxConnections: (config.maxConnections ?? 300) + MAX_PENDING_INBOUND,
+        dialOpts: TCP_DIAL,
+      }),
+    ],
     connectionEncrypters: [noise({ crypto: noiseCrypto })],
     streamMuxers: [guardedYamux()],
     connectionGater: connectionGater(gate, {

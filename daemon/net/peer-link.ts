@@ -16,8 +16,9 @@ const REOPEN_BASE_MS = 100
 const REOPEN_MAX_MS = 10_000
 /** Heartbeats in a row without a sign of life after which the connection counts as dead. */
 const MAX_MISSED = 3
-/** For a sign of life when there is reason to doubt it, milliseconds. */
+/** For a sign of life when there is reason to doubt it, milliseconds, and beside it the way in round trips: it may be behind bulk. */
 const PROBE_MS = 3_000
+const PROBE_TRIPS = 3
 /** Heartbeats that an unfinished frame may take, however slow the link: one of a MiB at 16 KiB/s takes 64 s. */
 const MAX_PARTIAL = 12
 /** How long after it let us in a peer may be busy starting, milliseconds: the round trip is measured again then. */
@@ -118,7 +119,7 @@ export class PeerLink {
     if (heard === 0) return
     void this.#ping()
     this.#cancelProbe?.()
-    this.#cancelProbe = this.#init.scheduler.after(PROBE_MS, () => {
+    this.#cancelProbe = this.#init.scheduler.after(PROBE_MS + PROBE_TRIPS * (this.rttMs ?? 0), () => {
       if (this.#ask.heard === heard) this.#hangUp('no sign of life')
     })
   }

@@ -15,6 +15,8 @@ export abstract class Session implements ChannelHost {
   unsentBytes = 0
   /** Counts chunks received; tells a quiet stream from a live one */
   heard = 0
+  /** Of all chunks; tells a link that brings something, however slowly */
+  heardBytes = 0
   /** Counts frames that were complete; tells a slow one from the next */
   frames = 0
   protected readonly scheduler: Scheduler
@@ -103,6 +105,7 @@ export abstract class Session implements ChannelHost {
 
   #read(chunk: Uint8Array): void {
     this.heard++
+    this.heardBytes += chunk.byteLength
     try {
       this.#decoder.push(chunk)
     } catch (error) {

@@ -35,10 +35,29 @@ export function drained(stream: Stream, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * What the stream brings, pulled: while the reader is busy the peer is paused. Ends with the peer's writing half, also when that ended before.
- * @throws MeshError E_UNREACHABLE when the stream is reset
+ * Whether the peer ended its writing half. The library says so too when the connection is lost, of whatever had come until then: to be made with the stream,
+ * before that can happen.
  */
-export async function* chunks(stream: Stream): AsyncGenerator<Uint8Array> {
+export class PeerEnd {
+  #seen: boolean
+
+  constructor(stream: Stream) {
+    this.#seen = stream.remoteWriteStatus === 'closed' && stream.status === 'open'
+    stream.addEventListener('remoteCloseWrite', () => {
+      this.#seen = true
+    })
+  }
+
+  get seen(): boolean {
+    return this.#seen
+  }
+}
+
+/**
+ * What the stream brings, pulled: while the reader is busy the peer is paused. Ends with the peer's writing half, also when that ended before.
+ * @throws MeshError E_UNREACHABLE when the stream is reset, or its connection lost, before that
+ */
+export async function* chunks(stream: Stream, peerEnd: PeerEnd): AsyncGenerator<Uint8Array> {
   const inbox = new StreamInbox(stream)
   try {
     for (;;) {
@@ -47,8 +66,10 @@ export async function* chunks(stream: Stream): AsyncGenerator<Uint8Array> {
         bytesPassed(chunk.byteLength)
         yield chunk
       } else if (inbox.error !== undefined) throw lost(inbox.error)
-      else if (inbox.ended) return
-      else await inbox.changed()
+      else if (inbox.ended) {
+        if (!peerEnd.seen) throw lost()
+        return
+      } else await inbox.changed()
     }
   } finally {
     inbox.detach()

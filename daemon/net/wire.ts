@@ -2,6 +2,8 @@
 export interface Wire {
   /** Whether `send` may be called: the transport took all it was given. */
   readonly writable: boolean
+  /** How much of what can wait should be sent now, bytes: more would keep the rest waiting. 0: `drain` comes when there is room. */
+  bulkRoom(): number
   /** Hands bytes over; they must not change afterwards. False: it is full, wait for `drain`. A dead wire swallows them. */
   send(bytes: Uint8Array): boolean
   /** Delivers what comes, also what came before. Called once. */

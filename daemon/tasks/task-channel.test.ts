@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { Channel } from '../net/mesh-net.ts'
+import { ServedOrder } from './served-order.ts'
 import { TaskChannel, type TaskMessage } from './task-channel.ts'
 
 /** Two ends in one: what is sent arrives, but after each message the window is used up until `open` is called. */
@@ -15,12 +16,16 @@ class NarrowChannel implements Channel {
       this.#end = resolve
     })
   }
+  onTaken(): void {}
   onMessage(handler: (bytes: Uint8Array) => unknown): void {
     this.#handler = handler
   }
   send(bytes: Uint8Array): boolean {
     this.#handler?.(bytes)
     return false
+  }
+  sendAhead(bytes: Uint8Array): void {
+    this.send(bytes)
   }
   drained(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve))
@@ -55,6 +60,38 @@ test('messages keep their order when one goes in parts; what concerns the lease 
   await narrow.open()
   expect(got).toEqual(['renew', 'reply', 'reply', 'result'])
   expect(await narrow.ended).toBeUndefined()
+})
+
+test('a bind that comes slowly is waited for; one that stops coming is not', async () => {
+  vi.useFakeTimers()
+  try {
+    const narrow = new NarrowChannel()
+    const error = narrow.ended
+    let refused: Error | undefined
+    void error.then((reason) => (refused = reason))
+    const unused = (): never => {
+      throw new Error('there is no bind')
+    }
+    const served = new ServedOrder(narrow, {
+      accept: unused,
+      take: unused,
+      deliver: unused,
+      tenure: unused,
+      ended: () => undefined,
+    })
+    const part = new Uint8Array((16 << 10) + 1).fill(1)
+    for (let time = 0; time < 5; time++) {
+      await vi.advanceTimersByTimeAsync(15_000)
+      narrow.send(part)
+    }
+    await vi.advanceTimersByTimeAsync(19_000)
+    expect(refused).toBeUndefined()
+    await vi.advanceTimersByTimeAsync(2_000)
+    expect(refused).toMatchObject({ code: 'E_TIMEOUT' })
+    expect(served.boundOrder).toBeUndefined()
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('what waits is bounded: the sender can ask, and one that does not ask loses the channel', async () => {

@@ -16,7 +16,8 @@ export type TaskMessageFields = manyhands.TaskMessage.$Properties
 const WHOLE = 0
 const MORE = 1
 const LAST = 2
-const PART_BYTES = 256 << 10
+/** A link of 10 KB/s takes less than two seconds for one: a renewal waits behind it, and whoever waits for a bind sees that it comes. */
+const PART_BYTES = 16 << 10
 /** The largest message: a bind with a full program and a full input each, or as much result. */
 const MESSAGE_BYTES = LIMITS.programBytes * 2 + LIMITS.inputBytes * 2
 
@@ -45,6 +46,7 @@ const BOUNDS = {
 
 export class TaskChannel {
   readonly #channel: Channel
+  readonly #onPart: (() => void) | undefined
   readonly #parts: Uint8Array[] = []
   #partBytes = 0
   /** What waits for the channel's window, in order. Invariant: while anything waits or is being sent in parts, everything later waits behind it. */
@@ -54,9 +56,13 @@ export class TaskChannel {
   #sending: Promise<void> = Promise.resolve()
   #whenRoomy: PromiseWithResolvers<void> | undefined
 
-  /** @param onMessage a promise it returns holds back the peer until it settles */
-  constructor(channel: Channel, onMessage: (message: TaskMessage) => void | Promise<void>) {
+  /**
+   * @param onMessage a promise it returns holds back the peer until it settles
+   * @param onPart called for each part of a message with more to come
+   */
+  constructor(channel: Channel, onMessage: (message: TaskMessage) => void | Promise<void>, onPart?: () => void) {
     this.#channel = channel
+    this.#onPart = onPart
     channel.onMessage((bytes) => {
       try {
         const whole = this.#join(bytes)
@@ -92,14 +98,15 @@ export class TaskChannel {
     return this.#whenRoomy.promise
   }
 
-  send(message: TaskMessageFields): void {
+  /** @param lingers it may wait some milliseconds for something else to leave with */
+  send(message: TaskMessageFields, lingers = false): void {
     const encoded = Codec.encode(message).finish()
     if (isOfLease(message)) {
-      this.#channel.send(framed(WHOLE, encoded))
+      this.#channel.sendAhead(framed(WHOLE, encoded))
     } else if (this.#isSending || encoded.byteLength > PART_BYTES) {
       this.#push(encoded)
       this.#startSending(true)
-    } else if (!this.#channel.send(framed(WHOLE, encoded))) this.#startSending(false)
+    } else if (!this.#channel.send(framed(WHOLE, encoded), lingers)) this.#startSending(false)
   }
 
   #push(encoded: Uint8Array): void {
@@ -142,8 +149,9 @@ export class TaskChannel {
     return room
   }
 
-  close(): void {
-    void this.#sending.then(() => this.#channel.close())
+  /** @param lingers as for `send` */
+  close(lingers = false): void {
+    void this.#sending.then(() => this.#channel.close(lingers))
   }
 
   abort(error: Error): void {
@@ -163,7 +171,10 @@ export class TaskChannel {
     if (this.#partBytes > MESSAGE_BYTES)
       throw new MeshError('E_PROTOCOL', `Cannot read a task message: above ${MESSAGE_BYTES} bytes`)
     this.#parts.push(Uint8Array.from(body))
-    if (kind === MORE) return undefined
+    if (kind === MORE) {
+      this.#onPart?.()
+      return undefined
+    }
     const whole = Buffer.concat(this.#parts)
     this.#parts.length = 0
     this.#partBytes = 0

@@ -57,6 +57,24 @@ test('F09 after a reset the connection comes back by itself and serves', async (
   }
 })
 
+test('F09 what a connection that was lost had brought of a stream is no whole of it', async () => {
+  await a.connect(b.self, through())
+  b.handleStream('/cut/1', (stream) => void stream.write(new Uint8Array(1_000)).catch(() => undefined))
+  for (const how of ['ended by the reader before', 'open']) {
+    await a.connect(b.self, through())
+    const stream = await a.openStream(b.self, '/cut/1')
+    if (how !== 'open') await stream.end()
+    let bytes = 0
+    const reading = (async () => {
+      for await (const chunk of stream.chunks()) bytes += chunk.byteLength
+    })()
+    await vi.waitFor(() => expect(bytes).toBe(1_000))
+    proxy.cut()
+    await expect(reading, how).rejects.toMatchObject({ code: 'E_UNREACHABLE' })
+    await vi.waitFor(() => expect(a.isConnected(b.self)).toBe(false))
+  }
+})
+
 /** Nodes that do not take a busy machine for a dead peer. */
 async function patient(): Promise<void> {
   a = await nets.make()

@@ -188,6 +188,8 @@ export function meshNetSuite(name: string, makeNets: () => Nets): void {
       })
       b.handle('echo', (body) => body)
       const channel = a.openChannel(b.self, 'slow', text(''))
+      let taken = 0
+      channel.onTaken(() => taken++)
       const message = new Uint8Array(100_000)
       let sent = 0
       while (channel.send(message)) sent += message.length
@@ -196,10 +198,12 @@ export function meshNetSuite(name: string, makeNets: () => Nets): void {
       expect(sent).toBeLessThan(LIMITS.channelWindowBytes + 2 * message.length)
       expect(await failure(channel.drained(AbortSignal.timeout(20)))).toMatch(/Timeout/)
       expect(utf8(await a.request(b.self, 'echo', text('still here')))).toBe('still here')
+      expect(taken).toBe(0)
       release.resolve()
       await channel.drained()
       for (let index = 0; index < 30; index++) if (!channel.send(message)) await channel.drained()
       await vi.waitFor(() => expect(slow).toBe(sent + 30 * message.length))
+      expect(taken).toBeGreaterThan(sent / (LIMITS.channelWindowBytes / 4) - 1)
       channel.close()
       expect(await channel.ended).toBe(undefined)
     })

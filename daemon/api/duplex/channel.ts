@@ -33,8 +33,9 @@ export class ChannelOutput {
     return this.#closed
   }
 
-  json(type: number, value: unknown): void {
-    if (!this.#closed) this.wire.text(this.id, type, JSON.stringify(value))
+  /** @param lingers it may wait some milliseconds for something else to leave with */
+  json(type: number, value: unknown, lingers = false): void {
+    if (!this.#closed) this.wire.text(this.id, type, JSON.stringify(value), lingers)
   }
 
   log(line: LogLine & { readonly node: string }): void {

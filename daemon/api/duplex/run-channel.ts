@@ -33,7 +33,7 @@ export function openRun(open: RunOpen, subject: string, tasks: Tasks, out: Chann
         onHostCall: (name, argsJson, signal) => calls.call(name, argsJson, signal),
       })
       task = view.id
-      out.json(DUPLEX.type.opened, { task: view.id, ...(view.lease === undefined ? {} : { lease: view.lease }) })
+      out.json(DUPLEX.type.opened, { task: view.id, ...(view.lease === undefined ? {} : { lease: view.lease }) }, true)
       if (cancelWanted) cancel()
       out.end(await tasks.ended(view.id, waiting.signal))
     } catch (error) {

@@ -17,6 +17,8 @@ export interface WireEvents {
   onEnd(error: MeshError): void
 }
 
+/** How long a frame that need not hurry waits for one that does, milliseconds: each write wakes the client's process. */
+const LINGER_MS = 10
 /** Missed in a row before a silent client counts as gone */
 const HEARTBEATS = 3
 
@@ -26,6 +28,7 @@ export class DuplexWire {
   readonly #batch = new FrameBatch()
   readonly #heart: NodeJS.Timeout
   #flushDue = false
+  #lingering: NodeJS.Timeout | undefined
   #ended = false
   #paused = false
   /** What waits until the client has taken something */
@@ -81,11 +84,15 @@ export class DuplexWire {
     this.#later.push(listener)
   }
 
-  /** @throws MeshError E_TOO_LARGE when it does not fit in a frame */
-  text(channel: number, type: number, text: string): void {
+  /**
+   * @param lingers it may wait some milliseconds for something else to leave with
+   * @throws MeshError E_TOO_LARGE when it does not fit in a frame
+   */
+  text(channel: number, type: number, text: string, lingers = false): void {
     if (this.#ended) return
     this.#batch.text(channel, type, text)
-    this.#added()
+    if (lingers && !this.#flushDue) this.#lingering ??= setTimeout(() => this.#flush(), LINGER_MS)
+    else this.#added()
   }
 
   /** @throws MeshError E_TOO_LARGE when it does not fit in a frame */
@@ -120,6 +127,8 @@ export class DuplexWire {
 
   #flush(): void {
     this.#flushDue = false
+    clearTimeout(this.#lingering)
+    this.#lingering = undefined
     if (this.#ended || this.#batch.bytes === 0) return
     const parts = this.#batch.take()
     const [only] = parts
@@ -156,6 +165,7 @@ export class DuplexWire {
     this.#ended = true
     this.#later = []
     clearInterval(this.#heart)
+    clearTimeout(this.#lingering)
     this.#events.onEnd(error)
     this.#socket.end()
     const timer = setTimeout(() => this.#socket.destroy(), 1_000)

@@ -13,16 +13,11 @@ import { failpoint } from '../../failpoint.ts'
 import type { ByteStream, MeshNet } from '../../net/mesh-net.ts'
 import type { Adopted, ArtifactStore } from '../store/artifact-store.ts'
 import { fetchRequest } from './fetch-request.ts'
+import { Gathered, type Taken } from './gathered.ts'
 import { PackIntake, type TakenPack } from './pack-intake.ts'
 import { FLUSH, packet, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { readPack } from './read-pack.ts'
-import {
-  readRecords,
-  RECORD_BYTES_GATHERED,
-  RECORD_BYTES_PER_FETCH,
-  RECORDS_GATHERED,
-  RECORDS_PER_FETCH,
-} from './record-stream.ts'
+import { readRecords, RECORD_BYTES_PER_FETCH, RECORDS_PER_FETCH } from './record-stream.ts'
 import type { Transfers } from './transfers.ts'
 import { Watchdog } from './watchdog.ts'
 
@@ -61,39 +56,6 @@ interface Lacking {
   readonly haves: readonly string[]
 }
 
-/** A record that may be taken, or that proves an equivocation, with its text as it came. */
-interface Taken {
-  readonly sealed: SealedRecord
-  readonly proves: boolean
-}
-
-/**
- * What the streams of one fetch have brought. A history that is longer than a stream carries comes over several, and only the last one is asked for objects:
- * what its records named on the way, a branch that was deleted since, may be nowhere any more.
- */
-class Gathered {
-  readonly taken: Taken[] = []
-  /** Of each writer, once something was taken */
-  readonly sequences = new Map<string, number>()
-  #characters = 0
-
-  add(found: readonly Taken[]): void {
-    for (const one of found) {
-      const { record, text } = one.sealed
-      this.taken.push(one)
-      this.#characters += text.length
-      if (!one.proves) this.sequences.set(record.writer, record.sequence)
-    }
-  }
-
-  get hasRoom(): boolean {
-    return (
-      this.taken.length + RECORDS_PER_FETCH <= RECORDS_GATHERED &&
-      this.#characters + RECORD_BYTES_PER_FETCH <= RECORD_BYTES_GATHERED
-    )
-  }
-}
-
 /**
  * Brings what the peer holds and this node does not. Resolves when it is durable here.
  * @throws MeshError E_PROTOCOL or E_SIGNATURE when the peer sent what it must not, E_NOT_FOUND when it does not have it (for us), E_QUOTA, E_OVERLOADED,
@@ -111,7 +73,7 @@ export async function fetchArtifact(order: FetchOrder, options: FetchOptions): P
   })
 }
 
-/** Each stream but the last brings records that are kept here; so many of them end it. */
+/** A history that is longer than a stream carries comes over several, and objects only over the last: see `Gathered`. */
 async function overStreams(order: FetchOrder, options: FetchOptions, suspects: ReadonlySet<string>): Promise<Adopted> {
   const gathered = new Gathered()
   for (;;) {

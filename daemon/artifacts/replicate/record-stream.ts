@@ -6,9 +6,6 @@ import { DELIMITER, MAX_PAYLOAD, packet, type PacketReader } from '../../../prot
 /** What one stream carries at most; whoever lacks more asks again. */
 export const RECORDS_PER_FETCH = 4_096
 export const RECORD_BYTES_PER_FETCH = 16 << 20
-/** What an asker keeps in memory of several streams, before it takes what they brought. */
-export const RECORDS_GATHERED = 65_536
-export const RECORD_BYTES_GATHERED = 64 << 20
 
 export function recordPackets(text: string): Buffer {
   const bytes = Buffer.from(text)
