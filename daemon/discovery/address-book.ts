@@ -36,10 +36,12 @@ export class AddressBook {
     return [...this.#pinned.keys()]
   }
 
-  /** Pinned ones first. */
+  /** Pinned ones first: they may be too old to leave no room for where it says that it is now, and that never takes more than half of theirs. */
   of(peer: string): readonly string[] {
-    const all = [...(this.#pinned.get(peer) ?? []), ...(this.#addresses.get(peer) ?? [])]
-    return [...new Set(all)].slice(0, LIMITS.addresses)
+    const pinned = this.#pinned.get(peer) ?? []
+    const told = (this.#addresses.get(peer) ?? []).filter((address) => !pinned.includes(address))
+    const room = Math.max(LIMITS.addresses - told.length, LIMITS.addresses / 2)
+    return [...new Set([...pinned.slice(0, room), ...told])].slice(0, LIMITS.addresses)
   }
 
   /** What the node itself says in its card. @returns whether it is news */

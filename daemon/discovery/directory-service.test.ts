@@ -53,6 +53,39 @@ describe('directory service, without gossip and label index', () => {
     expect(placeable()).toBe(0)
   })
 
+  test('a capability that comes later, or whose announcement failed, is in the label index soon', async () => {
+    mesh = new MemoryMesh()
+    let labels = ['first']
+    const offer = {
+      executors: [],
+      get labels() {
+        return labels
+      },
+    }
+    const founder = await mesh.found()
+    let skipMs = 0
+    const now = () => performance.now() + skipMs
+    const member = await mesh.join(founder, 'member', { offer, labelIndex: true, directoryNow: now })
+    const indexed = async (label: string) => {
+      const found: string[] = []
+      for await (const peer of founder.net.findProviders(label)) found.push(peer)
+      return found.length
+    }
+    const { provide } = member.net
+    let fails = true
+    member.net.provide = (label) =>
+      fails ? Promise.reject(new Error('nobody answers')) : provide.call(member.net, label)
+    await until('served', () => member.net.connections().some(({ ready }) => ready))
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    expect(await indexed('first')).toBe(0)
+    fails = false
+    labels = ['first', 'second']
+    member.directory.changed()
+    skipMs = 60_000
+    await new Promise((resolve) => setTimeout(resolve, 3_500))
+    expect([await indexed('first'), await indexed('second')]).toEqual([1, 1])
+  })
+
   test('a restarted node is found again by its address book, with a higher sequence', async () => {
     mesh = new MemoryMesh()
     const founder = await mesh.found()
@@ -115,4 +148,21 @@ test('the address book stores and compares no more addresses than it uses', asyn
   await journal.append({ type: 'peer.address', body: new Uint8Array() })
   const row = journal.get('address', nodeId) ?? new Uint8Array()
   expect(manyhands.AddressBookEntry.decode(row).addresses).toHaveLength(LIMITS.addresses)
+})
+
+test('a pinned peer with as many addresses as are dialed is found where it says that it is now', () => {
+  const book = new AddressBook(new MemoryJournal({ types: DISCOVERY_RECORDS }), () => 0)
+  const { nodeId } = newSigner()
+  const invited = Array.from({ length: LIMITS.addresses }, (_, at) => `memory://old-${at}`)
+  book.pin(nodeId, invited)
+  expect(book.of(nodeId)).toEqual(invited)
+  book.learn(nodeId, ['memory://new'])
+  expect(book.of(nodeId)).toEqual([...invited.slice(0, -1), 'memory://new'])
+  // however many it says, half are those of the operator
+  book.learn(
+    nodeId,
+    invited.map((_, at) => `memory://lie-${at}`),
+  )
+  expect(book.of(nodeId).slice(0, LIMITS.addresses / 2)).toEqual(invited.slice(0, LIMITS.addresses / 2))
+  expect(book.of(nodeId)).toHaveLength(LIMITS.addresses)
 })

@@ -52,6 +52,8 @@ const PUSH_MS = 2_000
 const URGENT_PUSH_MS = 100
 const REFRESHES_PER_TICK = 16
 const REPUBLISH_MS = 10 * 60_000
+/** A label that the index does not have yet, because it is new or nobody answered, is told at most this often. */
+const PUBLISH_MS = 15_000
 const FIRST_DIAL_MS = 3_000
 /** Providers from the label index that are asked in one search, and for how long. */
 const MAX_PROVIDERS = 16
@@ -74,6 +76,9 @@ export class DirectoryService {
   #pushTimer: NodeJS.Timeout | undefined
   #pushAt = Infinity
   #publishedAt = -Infinity
+  #republishedAt = -Infinity
+  /** Labels that the label index was told since then */
+  readonly #published = new Set<string>()
   #keepTimer: NodeJS.Timeout | undefined
   readonly #others: OtherNodes
 
@@ -328,7 +333,7 @@ export class DirectoryService {
     for (const peer of dueForRefresh(this.#book.directory, connected, now, REFRESHES_PER_TICK)) {
       this.#askCard(peer, AbortSignal.timeout(SEARCH_MS)).catch(() => undefined)
     }
-    if (this.#options.labelIndex && now - this.#publishedAt > REPUBLISH_MS && connected.length > 0) this.#publish(now)
+    if (this.#options.labelIndex && now - this.#publishedAt > PUBLISH_MS && connected.length > 0) this.#publish(now)
   }
 
   /** One step of the coordinate for each connected peer that has one. */
@@ -340,9 +345,15 @@ export class DirectoryService {
   }
 
   #publish(now: number): void {
-    this.#publishedAt = now
+    if (now - this.#republishedAt > REPUBLISH_MS) {
+      this.#published.clear()
+      this.#republishedAt = now
+    }
     for (const label of this.#own?.card.labels ?? []) {
-      this.#net?.provide(label, this.#stopping.signal).catch(() => undefined)
+      if (this.#published.has(label)) continue
+      this.#publishedAt = now
+      this.#published.add(label)
+      this.#net?.provide(label, this.#stopping.signal).catch(() => this.#published.delete(label))
     }
   }
 
