@@ -16,13 +16,20 @@ import type { Order, OrderKind, Worker } from './worker.ts'
 
 /** Finds and asks nodes. */
 export interface Placer {
-  find(requires: Requirements, spec: OfferSize, avoid: readonly string[]): Promise<Found> | Found
+  find(requires: Requirements, search: Search): Promise<Found> | Found
   /** @throws MeshError when the node refuses or does not answer */
   offer(node: string, task: string, spec: OfferSize, requires: Requirements): Promise<OfferAnswer>
   /** Every node that could take it now, with how much at once; for maps. */
   able(
     requires: Requirements,
   ): Promise<{ readonly nodes: readonly { node: string; slots: number }[]; readonly candidates: readonly Candidate[] }>
+}
+
+export interface Search {
+  /** Nodes that refused or lost the task */
+  readonly avoid: readonly string[]
+  /** Nobody had a lease yet */
+  readonly isFirst: boolean
 }
 
 export interface OfferSize {

@@ -195,6 +195,7 @@ export class DelegationDriver {
     const current = (): boolean => this.#state.epoch === epoch && !this.ended
     let isBound = false
     return {
+      onTaking: () => this.feed({ type: 'taking', node, epoch }),
       onBound: () => {
         // Each time would be one more event of the task, kept for those who watch it late
         if (isBound) return

@@ -270,6 +270,7 @@ describe('faults', () => {
       new Promise((resolve) => {
         const ignore = (): void => undefined
         new RemoteWorker(b.id, a.net).place(order, {
+          onTaking: ignore,
           onBound: ignore,
           onRefused: (error) => resolve(error.code),
           onLog: ignore,
@@ -350,6 +351,8 @@ describe('maps', () => {
     b.executor.gate = new Promise(() => undefined)
     const inputs = Array.from({ length: 300 }, (_, index) => index)
     const task = await a.engine.map({ ...double, inputs, pieceSize: 10, fresh: true }, caller)
+    await expect.poll(() => b.executor.runs).toBeGreaterThan(0)
+    // It has said so, too
     await new Promise((resolve) => setTimeout(resolve, 50))
     network.partition([[], [b.id]])
     const ended = await a.engine.ended(task.id)

@@ -44,6 +44,7 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await pause(1)
 }
 
+const runsOf = (nodes: readonly TaskNode[]): number => nodes.reduce((sum, { executor }) => sum + executor.runs, 0)
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 test('a run that ends at once is written once, by its end, and nobody hears of it before', async () => {
@@ -142,28 +143,41 @@ test('F15: a run that cannot be written at its end is refused, and never was', a
 })
 
 test('D1: a peer gets its bind once a record on disk covers the epoch, and waits for no other', async () => {
-  const { node, journal, nodes } = await held('b')
-  const [, peer] = nodes as [TaskNode, TaskNode]
+  const { node, journal, nodes } = await held('b', 'c')
   const answer = node.engine.run({ ...double, requires: { on: 'other' } }, keyed, patient)
   await until(() => journal.waiting.includes('task.granted'))
   await pause(30)
-  expect([journal.waiting, peer.executor.runs]).toEqual([['task.submitted', 'task.granted'], 0])
+  expect([journal.waiting, runsOf(nodes)]).toEqual([['task.submitted', 'task.granted'], 0])
   expect(journal.hurried).toEqual(['task.submitted'])
   await journal.sync(1)
   await until(() => journal.waiting.includes('task.ended'))
-  expect([journal.waiting, peer.executor.runs]).toEqual([['task.granted', 'task.ended'], 1])
+  expect([journal.waiting, runsOf(nodes)]).toEqual([['task.granted', 'task.ended'], 1])
   await journal.sync()
-  expect(await node.engine.ended((await answer).id)).toMatchObject({ output: 8, lease: { node: peer.id, epoch: 1 } })
+  expect(await node.engine.ended((await answer).id)).toMatchObject({ output: 8, lease: { epoch: 1 } })
+})
+
+test('D1: the only able peer gets its bind unasked, once the one record that names it is on disk', async () => {
+  const { node, journal, nodes } = await held('b')
+  const answer = node.engine.run({ ...double, requires: { on: 'other' } }, keyed, patient)
+  await until(() => journal.waiting.length > 0)
+  await pause(30)
+  expect([journal.waiting, runsOf(nodes)]).toEqual([['task.submitted'], 0])
+  await journal.sync(1)
+  await until(() => journal.waiting.includes('task.ended'))
+  const after = await restart(node, journal)
+  expect(await after.engine.recover()).toBe(1)
+  const [task] = (await after.engine.list({ limit: 9 })).tasks
+  expect(task).toMatchObject({ attempts: 1, lease: { node: nodes[1]?.id, epoch: 1 } })
+  answer.catch(() => undefined)
 })
 
 test('D2: after a restart between the two records the first epoch counts as given, to whom is not known', async () => {
-  const { node, journal, nodes } = await held('b')
-  const [, peer] = nodes as [TaskNode, TaskNode]
-  peer.executor.gate = new Promise(() => undefined)
+  const { node, journal, nodes } = await held('b', 'c')
+  for (const peer of nodes.slice(1)) peer.executor.gate = new Promise(() => undefined)
   void node.engine.run({ ...double, requires: { on: 'other' } }, keyed).catch(() => undefined)
   await until(() => journal.waiting.length === 2)
   await journal.sync(1)
-  await until(() => peer.executor.runs === 1)
+  await until(() => runsOf(nodes) === 1)
   const after = await restart(node, journal)
   const began = performance.now()
   expect(await after.engine.recover()).toBe(1)

@@ -4,11 +4,11 @@ import type { Candidate } from '../../protocol/api.ts'
 import type { ExecutorOffer } from '../../protocol/card/card.ts'
 import { decodeBounded } from '../../protocol/bounded-decode.ts'
 import { MeshError } from '../../protocol/errors.ts'
-import { bidScore, chooseForOffer, localDominates } from '../../protocol/placement/choose.ts'
-import { type NodeFacts, type RankedCandidate, rank } from '../../protocol/placement/rank.ts'
+import { bidScore, chooseForOffer, hasRoom, localDominates } from '../../protocol/placement/choose.ts'
+import { type NodeFacts, PLACES, type RankedCandidate, rank } from '../../protocol/placement/rank.ts'
 import { DOMAINS, verifyData, withDomain } from '../../protocol/signing/signing.ts'
 import type { MeshNet } from '../net/mesh-net.ts'
-import type { OfferSize, Placer } from './active-task.ts'
+import type { OfferSize, Placer, Search } from './active-task.ts'
 import type { Found, OfferAnswer } from './delegation-driver.ts'
 import type { Hands } from './hands.ts'
 import type { Requirements } from './task-spec.ts'
@@ -30,10 +30,10 @@ export interface MeshPlacerOptions {
   readonly offers?: number
 }
 
+/** For an answer, and for the way in round trips: what was measured idle takes longer behind bulk. */
 const OFFER_MS = 2_000
+const OFFER_TRIPS = 3
 const BID_BOUNDS = { what: 'bid', maxBytes: 1 << 10, maxFields: 16 }
-/** Values of `on` that name no node. */
-const ANYWHERE: ReadonlySet<string> = new Set(['any', 'local', 'other'])
 
 export class MeshPlacer implements Placer {
   readonly #options: MeshPlacerOptions
@@ -42,11 +42,11 @@ export class MeshPlacer implements Placer {
     this.#options = options
   }
 
-  find(requires: Requirements, _size: OfferSize, avoid: readonly string[]): Promise<Found> | Found {
+  find(requires: Requirements, search: Search): Promise<Found> | Found {
     this.#checkPlace(requires.on)
-    const ranked = this.#rank(requires, avoid)
-    if (ranked.some(isAble)) return this.#found(ranked)
-    return this.#findFarther(requires, avoid)
+    const ranked = this.#rank(requires, search.avoid)
+    if (ranked.some(isAble)) return this.#found(ranked, search)
+    return this.#findFarther(requires, search)
   }
 
   async offer(node: string, task: string, size: OfferSize, requires: Requirements): Promise<OfferAnswer> {
@@ -61,8 +61,10 @@ export class MeshPlacer implements Placer {
       path: [this.#options.net.self],
       hops: 1,
     }).finish()
-    await this.#options.net.connect(node)
-    const answer = await this.#options.net.request(node, 'offer', body, { timeoutMs: OFFER_MS })
+    const { net } = this.#options
+    await net.connect(node)
+    const timeoutMs = OFFER_MS + OFFER_TRIPS * (net.rttMs(node) ?? 0)
+    const answer = await net.request(node, 'offer', body, { timeoutMs })
     const bid = readBid(answer, node, task)
     const facts = { node, etaMs: bid.etaMs, queued: bid.queued, price: bid.price }
     return {
@@ -87,17 +89,18 @@ export class MeshPlacer implements Placer {
 
   /** Members are known from the list alone: a place that is none of theirs will not come up. @throws MeshError E_NOT_FOUND */
   #checkPlace(on: string): void {
-    if (ANYWHERE.has(on) || this.#options.nodes().some(({ node, name }) => node === on || name === on)) return
+    if (PLACES.has(on) || this.#options.nodes().some(({ node, name }) => node === on || name === on)) return
     throw new MeshError('E_NOT_FOUND', `No node of the mesh is called "${on}"`, {
       hint: 'See those there are with: manyhands peers',
     })
   }
 
   /** Nobody known is able: ask the label index before giving up, unless the task names its place. */
-  async #findFarther(requires: Requirements, avoid: readonly string[]): Promise<Found> {
+  async #findFarther(requires: Requirements, search: Search): Promise<Found> {
+    const { avoid } = search
     if (requires.on !== 'local') await this.#options.discover(requires.capability)
     const ranked = this.#rank(requires, avoid)
-    if (ranked.some(isAble)) return this.#found(ranked)
+    if (ranked.some(isAble)) return this.#found(ranked, search)
     // Nodes that were only tried and failed may be able again, and others not heard of yet: no reason to give up.
     const candidates = ranked.map(shown)
     const isEarly = this.#options.isSettling?.() ?? false
@@ -106,7 +109,7 @@ export class MeshPlacer implements Placer {
     return { input: { type: 'candidates', nodes: [], hopeless: hopeless(requires, ranked) }, candidates }
   }
 
-  #found(ranked: readonly RankedCandidate[]): Found {
+  #found(ranked: readonly RankedCandidate[], { isFirst }: Search): Found {
     if (localDominates(ranked)) {
       const { net } = this.#options
       const candidates = ranked.map((candidate) =>
@@ -116,6 +119,12 @@ export class MeshPlacer implements Placer {
       )
       return { input: { type: 'candidates', nodes: [], bindNow: net.self }, candidates }
     }
+    const only = isFirst ? this.#onlyAble(ranked) : undefined
+    if (only !== undefined) {
+      const reason = `${only.reason}; not asked first, since no other node can take it`
+      const candidates = ranked.map((candidate) => (candidate === only ? { ...shown(only), reason } : shown(candidate)))
+      return { input: { type: 'candidates', nodes: [], bindNow: only.node }, candidates }
+    }
     const chosen = new Set(
       chooseForOffer(ranked, this.#options.random, offerCounts(this.#options.offers ?? 4)).map(({ node }) => node),
     )
@@ -124,6 +133,16 @@ export class MeshPlacer implements Placer {
       ...(chosen.has(candidate.node) ? { outcome: 'silent' as const } : {}),
     }))
     return { input: { type: 'candidates', nodes: [...chosen] }, candidates }
+  }
+
+  /**
+   * The one node that can take it, if it has room as far as is known: there is nothing to choose, and asking would only cost a round trip. When it refuses
+   * all the same, it is asked the next time: a bind costs an epoch, and the payload.
+   */
+  #onlyAble(ranked: readonly RankedCandidate[]): RankedCandidate | undefined {
+    const [only, ...others] = ranked.filter(isAble)
+    if (only === undefined || only.isSelf || others.length > 0 || !hasRoom(only)) return undefined
+    return this.#options.net.isConnected(only.node) ? only : undefined
   }
 
   /** What this node says of itself is measured now, not read from its card. */

@@ -13,6 +13,7 @@ test('a batch without inputs is refused: nothing would end it, and it would keep
   const [a, b] = nodes as [TaskNode, TaskNode]
   const answer = Promise.withResolvers<string>()
   const hooks: OrderHooks = {
+    onTaking: () => undefined,
     onBound: () => answer.resolve('bound'),
     onRefused: ({ code }) => answer.resolve(code),
     onLog: ignore,

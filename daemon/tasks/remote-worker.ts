@@ -46,6 +46,9 @@ class RemoteOrder implements Placed {
     this.#hooks = hooks
     this.#budget = new OrderBudget(order)
     const channel = net.openChannel(node, TASK_CHANNEL, new Uint8Array(0))
+    channel.onTaken(() => {
+      if (!this.#bound) hooks.onTaking()
+    })
     this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message))
     this.#channel.send({ bind: bindOf(order, node) })
     void this.#channel.ended.then((error) => this.#onEnded(error))
@@ -56,8 +59,9 @@ class RemoteOrder implements Placed {
   }
 
   accepted(): void {
-    this.#channel.send({ accepted: true })
-    this.#channel.close()
+    // Nobody waits for it
+    this.#channel.send({ accepted: true }, true)
+    this.#channel.close(true)
   }
 
   withdraw(code: string): void {

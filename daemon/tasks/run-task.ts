@@ -60,7 +60,7 @@ export class RunTask extends ActiveTask implements DelegationOwner {
   }
 
   find(avoid: readonly string[]): Promise<Found> | Found {
-    return this.context.placer.find(this.spec.requires, sizeOf(this.spec, this.spec.inputs), avoid)
+    return this.context.placer.find(this.spec.requires, { avoid, isFirst: this.row.epoch === 0 })
   }
 
   /** While nodes are asked, the intent becomes durable, with the epoch that one of them will get. */
@@ -70,9 +70,9 @@ export class RunTask extends ActiveTask implements DelegationOwner {
   }
 
   /**
-   * A peer gets no bind before its epoch is on disk. The first may be covered by the record of the submission, which was written while nodes were asked;
-   * then the record that names the holder only follows, and a restart before it waits for the lease of whoever it was. Work on this node may start
-   * at once, since it ends with this process and nothing of it leaves before (`hostCall`, `onAccepted`).
+   * A peer gets no bind before its epoch is on disk. The first may be covered by the record of the submission: it names the holder if nobody was asked;
+   * if it was written while nodes were asked, the record that names the holder only follows, and a restart before it waits for the lease of whoever it was.
+   * Work on this node may start at once, since it ends with this process and nothing of it leaves before (`hostCall`, `onAccepted`).
    */
   grant(epoch: number, node: string): Promise<void> | undefined {
     this.row.epoch = epoch
@@ -80,6 +80,7 @@ export class RunTask extends ActiveTask implements DelegationOwner {
     const { intent, context } = this
     const isHere = node === context.self
     if (epoch === 1 && isHere && !intent.coversFirstEpoch()) return undefined
+    if (epoch === 1 && intent.isHeld) return intent.begin('first-epoch').then(() => undefined)
     if (epoch > 1 || !intent.coversFirstEpoch())
       return Promise.all([intent.begin(), context.store.granted(this.row)]).then(() => undefined)
     context.store.granted(this.row, 'soon').catch(() => undefined)

@@ -25,8 +25,8 @@ export interface ServedOrderOwner {
   ended(): void
 }
 
-/** A channel that brings no bind is closed after this long, milliseconds. */
-const BIND_WAIT_MS = 10_000
+/** A channel that brings nothing of a bind for this long is closed, milliseconds. */
+const BIND_WAIT_MS = 20_000
 const DELIVERY_RETRY_MS = 500
 
 export class ServedOrder {
@@ -46,11 +46,15 @@ export class ServedOrder {
 
   constructor(channel: Channel, owner: ServedOrderOwner) {
     this.#owner = owner
-    this.#timer = setTimeout(
+    const binding = setTimeout(
       () => this.#refuse(new MeshError('E_TIMEOUT', 'No task came on the channel')),
       BIND_WAIT_MS,
     )
-    this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message))
+    this.#timer = binding
+    const onPart = (): void => {
+      if (this.#order === undefined) binding.refresh()
+    }
+    this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message), onPart)
     void this.#channel.ended.then(() => this.#onChannelEnded())
   }
 
@@ -93,7 +97,8 @@ export class ServedOrder {
       this.#held = this.#owner.take(order, this.#events(durable))
       const { state, effects } = startTenure(order.epoch, performance.now(), this.#config)
       this.#tenure = state
-      this.#channel.send({ bound: { epoch: order.epoch, leaseMs: order.leaseMs } })
+      // The result of a small job overtakes the moment: then both leave together
+      this.#channel.send({ bound: { epoch: order.epoch, leaseMs: order.leaseMs } }, true)
       this.#act(effects)
     } catch (error) {
       this.#refuse(toMeshError(error))

@@ -98,7 +98,7 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   }
 
   find(avoid: readonly string[]): Promise<Found> | Found {
-    return this.context.placer.find(this.spec.requires, sizeOf(this.spec, []), avoid)
+    return this.context.placer.find(this.spec.requires, { avoid, isFirst: this.row.epoch === 0 })
   }
 
   offer(node: string): Promise<OfferAnswer> {

@@ -50,6 +50,8 @@ export interface OrderResult {
 }
 
 export interface OrderHooks {
+  /** The worker has taken more of the order, which is on its way. */
+  onTaking(): void
   /** The lease has begun. */
   onBound(): void
   /** No lease began. */
