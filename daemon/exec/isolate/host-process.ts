@@ -101,6 +101,8 @@ export class HostProcess {
       ]),
       env: { PATH },
       cwd: '/',
+      // A group of its own: Ctrl-C in the daemon's terminal lets work end, and what a wrapper begins ends with it
+      detached: true,
     })
     this.exited = new Promise((resolve) => {
       const ended = (code: number | null, signal: string | null) => {
@@ -160,16 +162,24 @@ export class HostProcess {
     if (this.#how === 'exit') this.#how = how
     clearTimeout(this.#startTimer)
     const inner = this.pid
-    if (inner === undefined || inner === this.#child.pid) {
-      this.#child.kill('SIGKILL')
-      return
-    }
+    if (inner === undefined || inner === this.#child.pid) return this.#killGroup()
     // the wrapper then reaps it and follows; ended first, it would leave an orphan for somebody else to reap
     try {
       process.kill(inner, 'SIGKILL')
     } catch {}
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), WRAPPER_GRACE_MS)
+    const timer = setTimeout(() => this.#killGroup(), WRAPPER_GRACE_MS)
     this.#child.once('exit', () => clearTimeout(timer))
+  }
+
+  /** A wrapper that is killed alone while it starts leaves behind a child that waits for it for ever. */
+  #killGroup(): void {
+    const { pid } = this.#child
+    if (pid === undefined) return
+    try {
+      process.kill(-pid, 'SIGKILL')
+    } catch {
+      // it is gone
+    }
   }
 
   /** Looks at the process: to be called every few milliseconds while it has jobs. */
@@ -278,6 +288,8 @@ export class HostProcess {
     this.#dead = true
     clearTimeout(this.#startTimer)
     this.#sampler?.close()
+    // What a wrapper may have left behind ends when it hears nobody, and must not keep this process alive until then
+    for (const stream of this.#child.stdio) stream?.destroy()
     this.#settleReady(false)
     const death: HostDeath = { how: this.#how, signal: signal ?? signalOf(code), stderr: this.#stderr }
     for (const tenant of [...this.tenants.values()]) tenant.onHostDeath(death)
