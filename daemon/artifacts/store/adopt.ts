@@ -22,7 +22,7 @@ import type { ArtifactRow, HeadRow } from './rows.ts'
 import { type ArtifactState, canonicalOf, headsOf } from './state.ts'
 import { checkTips } from './tips.ts'
 
-/** Records taken at once, with room for those that several writers' last stream brought; a longer history comes in several steps. */
+/** Records taken at once: what a fetch gathers of several streams, and the proofs that come with it. A longer history comes in several steps. */
 const MAX_RECORDS = 80_000
 /** Writers of one artifact. */
 const MAX_WRITERS = 256

@@ -17,13 +17,19 @@ export function checkedAttribution(by: Attribution): Attribution {
 export function checkedSettings(settings: object): ArtifactSettings {
   const { data, error } = settingsSchema.safeParse(settings, { error: plainIssue })
   if (data !== undefined && !isArtifactId(data.name)) return data
+  const hint = SETTING_HINTS[String(error?.issues[0]?.path[0] ?? 'name')]
   throw new MeshError(
     'E_BAD_REQUEST',
     `Cannot use the settings: ${error ? whatDoesNotFit(error) : 'the name has the form of an id'}`,
-    {
-      hint: 'A name is 1 to 64 of a-z, 0-9, ".", "_", "-", begins and ends with a letter or digit, and does not end in ".git".',
-    },
+    hint === undefined ? {} : { hint },
   )
+}
+
+const NODES_HINT = 'Name members of the mesh; see them with: manyhands members'
+const SETTING_HINTS: Readonly<Record<string, string>> = {
+  name: 'A name is 1 to 64 of a-z, 0-9, ".", "_", "-", begins and ends with a letter or digit, and does not end in ".git".',
+  readers: NODES_HINT,
+  delegates: NODES_HINT,
 }
 
 export function pageSize(limit: number | undefined, fallback: number, most: number): number {

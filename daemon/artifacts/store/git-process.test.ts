@@ -135,6 +135,7 @@ it('where too many files are open for another process the call fails, and nothin
     const call = { args: ['--version'], foreign: false }
     await runGit(call)
     const open = []
+    // as many as the limit below leaves
     try { for (;;) open.push(openSync('/dev/null')) } catch {}
     for (const file of open.slice(-4)) closeSync(file)
     const failed = await runGit(call).catch((error) => error)
