@@ -26,7 +26,7 @@ import { GitTokens, Triggers } from './artifact-parts.ts'
 import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
 import { ManyhandsError } from './errors.ts'
-import { type EventOptions, eventStream } from './event-stream.ts'
+import { type EventOptions, eventStream, lasting } from './event-stream.ts'
 import { compact } from './program.ts'
 import { Proposal, Proposals } from './proposals.ts'
 import { meshEvent } from './replies.ts'
@@ -219,10 +219,7 @@ export class Artifact {
 
   /** What happens to this artifact from now on. Leave the loop or abort to end it. */
   async *watch(options: EventOptions = {}): AsyncGenerator<ArtifactEvent> {
-    const events = eventStream(this.#client, '/v0/events', meshEvent, {
-      reconnectMs: Number.POSITIVE_INFINITY,
-      ...options,
-    })
+    const events = eventStream(this.#client, '/v0/events', meshEvent, lasting(options))
     for await (const event of events) if ('artifact' in event && event.artifact === this.id) yield event
   }
 

@@ -19,6 +19,7 @@ export interface ConnectOptions {
 
 /** Connects once the daemon has proven that it holds the token. @throws ManyhandsError */
 export async function connect(options: ConnectOptions): Promise<Mesh> {
+  if (!URL.canParse(String(options.url))) throw new ManyhandsError('E_BAD_REQUEST', 'Cannot connect: that is not a URL')
   const client = new Client(fetchTransport(new URL(options.url), options.token))
   const load = () => Promise.reject(new ManyhandsError('E_BAD_REQUEST', 'Cannot read a file: a browser has none'))
   const mesh = new Mesh({ client, duplex: noDuplex, load, openPort: noPort, closeDuplex: () => undefined })

@@ -11,7 +11,7 @@ import type {
 } from '../../protocol/api.ts'
 import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
-import { type EventOptions, eventStream } from './event-stream.ts'
+import { type EventOptions, eventStream, lasting } from './event-stream.ts'
 import { egressEvent } from './sandbox-replies.ts'
 
 /** `mesh.secrets`: credentials of this node, encrypted at rest. A value is never given out again; the proxy alone uses it. */
@@ -113,9 +113,6 @@ export class Egress {
 
   /** What the daemon remembers of past decisions, then each as it is made; leave the loop or abort to end it. */
   log(options: EventOptions = {}): AsyncGenerator<EgressEvent> {
-    return eventStream(this.#client, '/v0/egress/log', egressEvent, {
-      reconnectMs: Number.POSITIVE_INFINITY,
-      ...options,
-    })
+    return eventStream(this.#client, '/v0/egress/log', egressEvent, lasting(options))
   }
 }

@@ -46,6 +46,11 @@ describe('mapParts()', () => {
   describe('of a slow source', () => {
     const never = new AbortController().signal
 
+    it('are made of a string too, which is no object', async () => {
+      const parts = mapParts('abc', { soon: { ms: 5, signal: never } })
+      expect((await parts.next()).value).toEqual({ inputs: '["a","b","c"]', count: 3 })
+    })
+
     it('give what has come when the source stands still, and nothing twice', async () => {
       const more = Promise.withResolvers<void>()
       const source = async function* () {

@@ -46,8 +46,7 @@ export async function* mapParts(
     bytes = 0
     return part
   }
-  const ticking = soon !== undefined && Symbol.asyncIterator in inputs
-  for await (const input of ticking ? withTicks(inputs, soon.ms, soon.signal) : inputs) {
+  for await (const input of soon && isAsync(inputs) ? withTicks(inputs, soon.ms, soon.signal) : inputs) {
     if (input === TICK) {
       if (texts.length > 0 && ++ticks > Math.min(MOST_STEPS - 1, parts / PARTS_PER_STEP)) yield take()
       continue
@@ -65,4 +64,9 @@ export async function* mapParts(
     bytes += size + 1
   }
   if (texts.length > 0) yield take()
+}
+
+/** A string is iterable too, and no object. */
+function isAsync(inputs: Inputs): inputs is AsyncIterable<unknown> {
+  return Symbol.asyncIterator in Object(inputs)
 }

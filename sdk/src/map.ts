@@ -6,9 +6,9 @@ import { failureError, type JobFailure, ManyhandsError, protocolError } from './
 import { Latest } from './latest.ts'
 import { LIMITS } from './limits.ts'
 import { type Inputs, type MapPart, mapParts } from './map-parts.ts'
-import { compact, type LoadedProgram, newKey, programInput, type TaskOptions, toJson } from './program.ts'
+import { compact, type LoadedProgram, keyOf, programInput, type TaskOptions, toJson } from './program.ts'
 import { outputOf, type Tasks } from './tasks.ts'
-import { cancelTask, submitted } from './submitted.ts'
+import { cancelTask, soon, submitted } from './submitted.ts'
 import { type Deferred, deferred, unlessAborted } from './wait.ts'
 
 export interface MapOptions extends TaskOptions {
@@ -19,7 +19,7 @@ export interface MapOptions extends TaskOptions {
   /** For the whole map, milliseconds. @default none */
   readonly deadlineMs?: number | undefined
   /**
-   * Idempotency key. With one, inputs of a slow source are sent only when a request is full or the source ends, so that asking again sends the same.
+   * Idempotency key, at most 190 characters of printable ASCII. With one, inputs of a slow source are sent only when a request is full or the source ends, so that asking again sends the same.
    * @default a new random key
    */
   readonly key?: string | undefined
@@ -37,6 +37,8 @@ const PARTS_AT_ONCE = 3
 const POLL_MS = 1000
 /** After this long what a slow source gave is worked on, milliseconds */
 const SOON_MS = 50
+/** Longest time that a timer can be set to */
+const MAX_TIMER_MS = 2 ** 31 - 1
 
 interface Part {
   /** As last heard */
@@ -50,7 +52,7 @@ interface Part {
 /**
  * Starts at once. Iterate it for the results in input order, as they come; a failed input is an item, not a throw. The results stay with the daemon until
  * they are read, so a slow reader holds one page. It throws when the map itself fails: refused, canceled, past its deadline, or its inputs or a callback
- * threw; what of it still runs is then canceled.
+ * threw; what of it still runs is canceled by then. Leaving the loop early, or a failed input in `all()`, ends the reading and not the map: `cancel()` does.
  */
 export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> {
   readonly #client: Client
@@ -64,6 +66,8 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   readonly #canceling: Promise<unknown>[] = []
   readonly #finished: Promise<void>
   readonly #stop = new AbortController()
+  /** When the program was there; performance.now() */
+  #began = 0
   #failure: { readonly error: unknown } | undefined
   #partAdded: Deferred<void> = deferred()
   #allSubmitted = false
@@ -104,8 +108,7 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
 
   /** The tasks it was made of, once all have ended, whatever their state. @throws what kept it from being submitted */
   async tasks(): Promise<readonly TaskView[]> {
-    await this.#finished
-    await Promise.all(this.#canceling)
+    await this.#ended()
     if (this.#failure && this.#parts.length === 0) throw this.#failure.error
     return this.#parts.map((part) => part.end ?? part.task)
   }
@@ -116,6 +119,16 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<MapItem<Output>> {
+    try {
+      yield* this.#items()
+    } catch (error) {
+      // As after a run: who hears of it may close the mesh, and nothing could be canceled any more
+      if (this.#failure) await soon(this.#client, this.#ended())
+      throw error
+    }
+  }
+
+  async *#items(): AsyncGenerator<MapItem<Output>> {
     const { locate } = await this.#program
     for (let at = 0; ; at++) {
       const part = await this.#partAt(at)
@@ -127,9 +140,26 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     }
   }
 
+  async #ended(): Promise<void> {
+    await this.#finished
+    await Promise.all(this.#canceling)
+  }
+
   async #drive(inputs: Inputs): Promise<void> {
     const program = await this.#program
-    const key = this.#options.key ?? newKey()
+    this.#began = performance.now()
+    const unwatch = this.#watchDeadline()
+    try {
+      await this.#submitAll(program, inputs)
+      await Promise.all(this.#running)
+    } finally {
+      unwatch()
+    }
+    this.#progress.close()
+  }
+
+  async #submitAll(program: LoadedProgram, inputs: Inputs): Promise<void> {
+    const key = keyOf(this.#options.key)
     // Who asks again with a key must have cut the inputs alike, whenever they came
     const soon = this.#options.key === undefined ? { ms: SOON_MS, signal: this.#stop.signal } : undefined
     const parts = mapParts(inputs, compact({ soon }))
@@ -147,19 +177,38 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     }
     this.#allSubmitted = true
     this.#partAdded.resolve()
-    await Promise.all(this.#running)
-    this.#progress.close()
+  }
+
+  /** Ends the map where the daemon would not, which knows each request by itself. Gives what stops that. */
+  #watchDeadline(): () => void {
+    const { deadlineMs = 0, key } = this.#options
+    if (!(deadlineMs >= 1 && deadlineMs <= MAX_TIMER_MS)) return () => undefined
+    const timer = setTimeout(() => {
+      // The daemon ends what it was told the rest of the deadline for, and keeps what that came to
+      if (this.#allSubmitted && (key === undefined || this.#parts.length < 2)) return
+      this.#cancelWith(new ManyhandsError('E_DEADLINE', 'The map did not end before its deadline'))
+    }, deadlineMs)
+    return () => clearTimeout(timer)
+  }
+
+  /** What is left of the deadline; with a key it is told as it was given, since who asks again must ask for the same. */
+  #deadlineLeft(): number | undefined {
+    const { deadlineMs, key } = this.#options
+    if (deadlineMs === undefined || key !== undefined) return deadlineMs
+    const left = deadlineMs - Math.floor(performance.now() - this.#began)
+    // What is no deadline is for the daemon to refuse
+    return left > 0 ? left : deadlineMs
   }
 
   async #submit(program: LoadedProgram, part: MapPart, key: string): Promise<void> {
-    const { limits, requires, fresh, pieceSize, deadlineMs, name } = this.#options
+    const { limits, requires, fresh, pieceSize, name } = this.#options
     const request = compact<Omit<MapRequest, 'inputs'>>({
       program: programInput(program),
       limits,
       requires,
       fresh,
       pieceSize,
-      deadlineMs,
+      deadlineMs: this.#deadlineLeft(),
       detach: true,
       name,
     })
@@ -233,7 +282,12 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
       }
       if (page.items[0] !== null && page.items.length > 0) continue
       // Asked after its end and still not there: it never will be
-      if (ended) throw endOf(ended)
+      if (ended) {
+        const error = endOf(ended)
+        // Nobody can read past it
+        this.#cancelWith(error)
+        throw error
+      }
       await this.#newsOf(part)
     }
   }

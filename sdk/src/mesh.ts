@@ -19,7 +19,7 @@ import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
 import type { DuplexSource } from './duplex.ts'
 import { Egress, Policy, Secrets, Services } from './egress.ts'
-import { type EventOptions, eventStream } from './event-stream.ts'
+import { type EventOptions, eventStream, lasting } from './event-stream.ts'
 import { Images } from './images.ts'
 import type { Inputs } from './map-parts.ts'
 import { type MapOptions, MapRun } from './map.ts'
@@ -162,7 +162,7 @@ export class Mesh {
 
   /** What happens in the mesh from now on. Opens again when the daemon went away, for as long as it takes; leave the loop or abort to end it. */
   events(options: EventOptions = {}): AsyncGenerator<MeshEvent> {
-    return eventStream(this.#client, '/v0/events', meshEvent, { reconnectMs: Number.POSITIVE_INFINITY, ...options })
+    return eventStream(this.#client, '/v0/events', meshEvent, lasting(options))
   }
 
   /** Further tokens of the local API. Admins only. */

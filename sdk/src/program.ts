@@ -62,7 +62,14 @@ export function toJson(value: unknown, what: string): string {
   })
 }
 
-/** An idempotency key nobody else has. */
-export function newKey(): string {
-  return globalThis.crypto.randomUUID()
+/**
+ * The idempotency key given, or one nobody else has. A header carries no other characters, and no spaces at its ends: elsewhere they would make another key.
+ * @throws ManyhandsError E_BAD_REQUEST
+ */
+export function keyOf(given: string | undefined): string {
+  if (given === undefined) return globalThis.crypto.randomUUID()
+  if (/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(given)) return given
+  throw new ManyhandsError('E_BAD_REQUEST', 'Cannot use the idempotency key: printable ASCII is wanted', {
+    hint: 'Leave out other characters, and spaces at its beginning and end',
+  })
 }

@@ -1,3 +1,5 @@
+// Its types name Symbol.asyncDispose, which the consumer's own lib need not have
+/// <reference lib="esnext.disposable" preserve="true" />
 /** What both entries of the package offer. */
 export type * from '../../protocol/api.ts'
 export type { Artifact, HistoryOptions, RevisionOptions, TreeOptions } from './artifact.ts'

@@ -19,7 +19,7 @@ import type { DuplexSource } from './duplex.ts'
 import { ManyhandsError, protocolError } from './errors.ts'
 import type { OpenPort, PortOpener } from './open-port.ts'
 import { LIMITS } from './limits.ts'
-import { compact, newKey } from './program.ts'
+import { compact, keyOf } from './program.ts'
 import { SandboxFiles } from './sandbox-files.ts'
 import {
   BackgroundProcess,
@@ -321,9 +321,9 @@ export class Sandboxes {
 
   /** @throws ManyhandsError E_NO_CANDIDATE, E_GRADE, E_NOT_FOUND (image), E_CONFLICT (name), E_OVERLOADED */
   async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    const { key = newKey(), signal, idle, ...rest } = options
+    const { key, signal, idle, ...rest } = options
     const body = compact<SandboxRequest>({ ...rest, idleMs: idle })
-    const view = await this.#parts.client.call('POST /v0/sandboxes', { body, key, signal, waits: true })
+    const view = await this.#parts.client.call('POST /v0/sandboxes', { body, key: keyOf(key), signal, waits: true })
     return new Sandbox(this.#parts, view)
   }
 

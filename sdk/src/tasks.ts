@@ -22,8 +22,8 @@ import { type HostFunctions, HostServer } from './host-functions.ts'
 import { LIMITS } from './limits.ts'
 import {
   compact,
+  keyOf,
   type LoadedProgram,
-  newKey,
   type Program,
   type ProgramLoader,
   programInput,
@@ -42,7 +42,7 @@ export interface RunOptions extends TaskOptions {
   readonly host?: HostFunctions | undefined
   /** Console output of the program as it comes. @default none: kept by the daemon, see `tasks.watch` */
   readonly onLog?: OnLog | undefined
-  /** Idempotency key, at most 200 bytes: the same key and request are one task and one answer. @default a new random key */
+  /** Idempotency key, at most 200 characters of printable ASCII: the same key and request are one task and one answer. @default a new random key */
   readonly key?: string | undefined
   /** For the whole task over all attempts, milliseconds. @default none */
   readonly deadlineMs?: number | undefined
@@ -193,7 +193,7 @@ export class Tasks {
 
   async #detached(request: RunRequest, { key, signal }: RunOptions): Promise<TaskView> {
     signal?.throwIfAborted()
-    return submitted(this.#client, this.#submit(request, key ?? newKey(), true), signal)
+    return submitted(this.#client, this.#submit(request, keyOf(key), true), signal)
   }
 
   async #toEnd(program: LoadedProgram, options: RunOptions): Promise<TaskView> {
@@ -216,7 +216,7 @@ export class Tasks {
    * Whatever does not work out there is asked for by a request with the same key: one task, and its one answer if it had ended.
    */
   async #plain(request: RunRequest, options: RunOptions): Promise<TaskView> {
-    const key = options.key ?? newKey()
+    const key = keyOf(options.key)
     if (this.#runs++ > 0 && this.#framed < LIMITS.duplexRuns) {
       this.#framed++
       try {
@@ -247,7 +247,7 @@ export class Tasks {
 
   /** Asks again with the same key when the connection is lost: one task, and its one answer if it had ended. */
   async #withHost(request: RunRequest, options: RunOptions, host: HostServer): Promise<TaskView> {
-    const key = options.key ?? newKey()
+    const key = keyOf(options.key)
     const open: RunOpen = { ...request, key, hostFunctions: host.names }
     toJson(open, 'the request')
     return this.#client.repeat(() => this.#attempt(open, options, host), options.signal)

@@ -23,7 +23,7 @@ export interface ConnectOptions {
   readonly url?: string | URL | undefined
   /** @default read from the token file of the home */
   readonly token?: string | undefined
-  /** Ends the attempt to connect. @default none: 10 seconds end it */
+  /** Ends the attempt to connect. @default none: a daemon that proves nothing for 10 seconds, or whose connections break for 15, ends it */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -35,10 +35,11 @@ export async function connect(options: ConnectOptions = {}): Promise<Mesh> {
   const paths = daemonPaths(options.home)
   // A folder named by the caller is not overruled by the environment
   const env: NodeJS.ProcessEnv = options.home === undefined ? process.env : {}
-  const url = options.url ?? (options.socket === undefined ? env['MANYHANDS_URL'] : undefined)
-  const endpoint = url ? urlEndpoint(url) : { socketPath: options.socket ?? env['MANYHANDS_SOCKET'] ?? paths.socket }
-  const token =
-    options.token ?? env['MANYHANDS_TOKEN'] ?? (await readToken(env['MANYHANDS_TOKEN_FILE'] ?? paths.tokenFile))
+  // One that is empty is not set
+  const { MANYHANDS_URL, MANYHANDS_SOCKET, MANYHANDS_TOKEN, MANYHANDS_TOKEN_FILE } = env
+  const url = options.url ?? (options.socket === undefined ? MANYHANDS_URL : undefined)
+  const endpoint = url ? urlEndpoint(url) : { socketPath: options.socket ?? (MANYHANDS_SOCKET || paths.socket) }
+  const token = options.token ?? (MANYHANDS_TOKEN || (await readToken(MANYHANDS_TOKEN_FILE || paths.tokenFile)))
   const transport = httpTransport(endpoint, token)
   const client = new Client(transport)
   const duplex = keptDuplex(transport, client.signal)

@@ -3,7 +3,7 @@
  * since it depends on nothing of the daemon; a contract test holds the two equal.
  */
 import { createHash } from 'node:crypto'
-import { homedir } from 'node:os'
+import { homedir, userInfo } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 
 export interface DaemonPaths {
@@ -33,10 +33,11 @@ export function daemonPaths(home?: string): DaemonPaths {
   return resolveDaemonPaths(env, process.geteuid?.() ?? -1, userHome())
 }
 
-/** In a bare container the user may have no entry anywhere and no HOME; with MANYHANDS_HOME none is needed. */
+/** In a bare container the user may have no entry anywhere and no HOME; with MANYHANDS_HOME none is needed. One that is empty or relative counts as unset. */
 function userHome(): string {
   try {
-    return homedir()
+    const named = homedir()
+    return isAbsolute(named) ? named : userInfo().homedir
   } catch {
     return '/'
   }
