@@ -5,8 +5,8 @@ import * as nodeModule from 'node:module'
 
 // An import of one of Node's modules reads all it exports, which takes longer; what only another Node needs is loaded for that
 const require = nodeModule.createRequire(import.meta.url)
-const { existsSync, realpathSync } = require('node:fs')
-const { constants, homedir } = require('node:os')
+const { existsSync, lstatSync, mkdirSync, realpathSync } = require('node:fs')
+const { constants, homedir, userInfo } = require('node:os')
 const { dirname, join } = require('node:path')
 const { fileURLToPath, pathToFileURL } = require('node:url')
 
@@ -14,8 +14,8 @@ const WANTED = 24
 const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))
 
 if (Number(process.versions.node.split('.')[0]) >= WANTED) {
-  // In a folder of this user only: a shared one could be filled by others
-  nodeModule.enableCompileCache(join(cacheFolder(), 'compile'))
+  const cache = privateCache()
+  if (cache !== undefined) nodeModule.enableCompileCache(cache)
   const entry = findEntry()
   requirePackages(entry)
   const { main } = await import(pathToFileURL(entry).href)
@@ -41,10 +41,28 @@ function refuseClone() {
   process.exit(78)
 }
 
+/** A folder that only this user can write, whatever the umask: code that others put there would be run. Without one nothing is kept. */
+function privateCache() {
+  try {
+    const folder = join(cacheFolder(), 'compile')
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const { uid, mode } = lstatSync(folder)
+    return uid === process.geteuid() && (mode & 0o022) === 0 ? folder : undefined
+  } catch {
+    return undefined
+  }
+}
+
 function cacheFolder() {
   const { MANYHANDS_HOME, XDG_CACHE_HOME } = process.env
   if (MANYHANDS_HOME) return join(MANYHANDS_HOME, 'cache')
-  return join(XDG_CACHE_HOME?.startsWith('/') ? XDG_CACHE_HOME : join(homedir(), '.cache'), 'manyhands')
+  return join(XDG_CACHE_HOME?.startsWith('/') ? XDG_CACHE_HOME : join(userHome(), '.cache'), 'manyhands')
+}
+
+/** As daemon/config/user-paths.ts has it; throws where the user has no entry. */
+function userHome() {
+  const named = homedir()
+  return named.startsWith('/') ? named : userInfo().homedir
 }
 
 function findNode() {

@@ -1,4 +1,5 @@
 /** What `manyhands doctor` looks at: each check says what was found and what to do about it. */
+import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import type { Check, DoctorView } from '../protocol/api.ts'
 import { toMeshError } from '../protocol/errors.ts'
@@ -32,6 +33,7 @@ export async function diagnose(sources: DoctorSources): Promise<DoctorView> {
     nodeCheck(process.versions.node),
     isolationCheck(sources.jail),
     journalCheck(sources.journal),
+    filesCheck(sources.paths),
     await diskCheck(sources.paths.dataDir),
     memberCheck(sources.membership),
     addressCheck(sources.net),
@@ -69,6 +71,16 @@ function journalCheck(journal: Journal): Check {
     return { name: 'journal', ok: true, level: 'ok', found: `${journal.head} records, all verified at start` }
   const hint = 'Free space or mend the disk: the daemon goes on by itself once it can write again'
   return { name: 'journal', ok: false, level: 'fail', found: health.reason, hint }
+}
+
+/** What a daemon holds open or in memory works on when its file was removed; the next start is what fails. */
+export function filesCheck(paths: Paths): Check {
+  const { identityFile, meshFile, journalDir, journalMark } = paths
+  const gone = [identityFile, meshFile, journalDir, journalMark].filter((path) => !existsSync(path))
+  if (gone.length === 0) return { name: 'files', ok: true, level: 'ok', found: `all in place in ${paths.dataDir}` }
+  const found = `gone: ${gone.join(' ')}`
+  const hint = 'This daemon goes on, but cannot start again: take what matters elsewhere, or restore them from a copy'
+  return { name: 'files', ok: false, level: 'fail', found, hint }
 }
 
 async function diskCheck(folder: string): Promise<Check> {

@@ -22,6 +22,11 @@ const sources: StatusSources = {
   joinedAfterMs: undefined,
 }
 
+test('the time that a node is up does not go by the wall clock, which may be put back', () => {
+  const { uptimeSeconds } = statusOf({ ...sources, startedAt: Date.now() + 3_600_000 })
+  expect(uptimeSeconds).toBeGreaterThanOrEqual(0)
+})
+
 describe('health', () => {
   test('is ok for a member that offers hands and can write', () => {
     const status = statusOf(sources)

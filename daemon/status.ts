@@ -57,7 +57,7 @@ export function statusOf(sources: StatusSources): StatusView {
       ...(health.state === 'ok' ? {} : { reason: health.reason }),
     },
     health: healthOf(health.state === 'ok', (executors.length > 0 || !tasks.acceptsFromPeers) && membership.isIn),
-    uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+    uptimeSeconds: Math.round(process.uptime()),
     ...(joinedAfterMs === undefined ? {} : { joinedAfterMs }),
     pid: process.pid,
     memoryBytes: process.memoryUsage.rss(),

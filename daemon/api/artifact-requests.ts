@@ -101,7 +101,10 @@ const by = describes<AttributionInput>()(
 const fileChange = describes<FileChange>()(
   z.strictObject({
     path,
-    text: z.string().exactOptional(),
+    text: z
+      .string()
+      .refine((text) => text.isWellFormed(), 'it holds half of a surrogate pair')
+      .exactOptional(),
     base64: z.base64().exactOptional(),
     remove: z.boolean().exactOptional(),
     executable: z.boolean().exactOptional(),

@@ -32,7 +32,7 @@ export interface Found {
 export interface Dispatcher {
   /** Never rejects. @param stopping aborts waiting requests when the daemon stops */
   handle(request: IncomingMessage, response: ServerResponse, stopping: AbortSignal): Promise<void>
-  /** @returns undefined when no row matches */
+  /** @returns undefined when no row matches. @throws MeshError E_NOT_FOUND when one does, for nothing that could have been made */
   find(method: string, target: string): Found | undefined
 }
 
@@ -45,7 +45,10 @@ export function createDispatcher(parts: DispatchParts): Dispatcher {
     const params: Record<string, string> = {}
     for (const [name, raw] of Object.entries(first[1])) {
       const value = typeof raw === 'string' ? decode(raw) : undefined
-      if (value === undefined || !PARAMETER.test(value)) return undefined
+      if (value === undefined || !PARAMETER.test(value))
+        throw new MeshError('E_NOT_FOUND', `Cannot find it: the ${name} in the path is none that there could be`, {
+          hint: 'Ids and names are 1 to 128 letters, digits and "_", ".", ":", "~", "-"',
+        })
       params[name] = value
     }
     return { row: first[0], params }
@@ -89,9 +92,10 @@ export function createDispatcher(parts: DispatchParts): Dispatcher {
     find,
     async handle(request, response, stopping) {
       const began = performance.now()
-      const found = find(request.method ?? '', request.url ?? '')
+      let found: Found | undefined
       let error: MeshError | undefined
       try {
+        found = find(request.method ?? '', request.url ?? '')
         if (!found)
           throw new MeshError('E_NOT_FOUND', 'Cannot find the route: no method and path of the API match', {
             hint: 'GET /v0/openapi.json lists them',

@@ -36,6 +36,8 @@ export function createListener(options: ListenerOptions): Server {
     keepAliveTimeout: KEEP_ALIVE_MS,
     // A missing Host is refused by the guard, like any other wrong one
     requireHostHeader: false,
+    // Clients that would rather speak HTTP/2 offer this with every first request, and go on in HTTP/1.1 when it is left unheard
+    shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() !== 'h2c',
     noDelay: true,
   })
   server.maxHeadersCount = MAX_HEADERS

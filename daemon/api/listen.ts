@@ -6,6 +6,14 @@ import { MeshError } from '../../protocol/errors.ts'
 import { isLoopbackHost } from '../config/loopback.ts'
 import { ensurePrivateFolder } from '../files/private-file.ts'
 
+/** Whether nothing is at the path any more. */
+export async function isGone(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => false,
+    (error: unknown) => codeOf(error) === 'ENOENT',
+  )
+}
+
 /** For an old daemon to accept a connection */
 const PROBE_MS = 1_000
 

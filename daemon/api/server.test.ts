@@ -1,5 +1,7 @@
 import { get as httpGet } from 'node:http'
 import { createHash, createHmac } from 'node:crypto'
+import { rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { ERRORS } from '../../protocol/errors.ts'
 import { dial, post, send, startTestApi, type TestApi, type TestApiOptions } from './testing/test-api.ts'
@@ -62,6 +64,16 @@ function events(
 }
 
 describe('the local API', () => {
+  it('opens its socket anew when somebody removed it with its folder, and takes it away at its end', async () => {
+    const api = await start()
+    await rm(dirname(api.paths.socket), { recursive: true })
+    const answer = () => send(api, { over: 'socket' }).catch(() => undefined)
+    await expect.poll(answer, { timeout: 15_000 }).toMatchObject({ status: 200 })
+    expect((await stat(api.paths.socket)).mode & 0o777).toBe(0o600)
+    await api.close()
+    await expect(stat(api.paths.socket)).rejects.toMatchObject({ code: 'ENOENT' })
+  }, 30_000)
+
   it('answers on the unix socket and on loopback, with strict headers', async () => {
     const api = await start()
     for (const over of ['socket', 'tcp'] as const) {
@@ -74,6 +86,27 @@ describe('the local API', () => {
       })
       expect(headers['content-security-policy']).toContain("frame-ancestors 'none'")
     }
+  })
+
+  it('answers clients that offer HTTP/2 with every first request, as it answers all others', async () => {
+    const api = await start()
+    const headers = {
+      connection: 'Upgrade, HTTP2-Settings',
+      upgrade: 'h2c',
+      'http2-settings': 'AAMAAABkAAQAoAAAAAIAAAAA',
+    }
+    expect((await send(api, { headers })).status).toBe(200)
+    expect((await post(api, '/v0/tasks', run('export default () => 1', { detach: true }), { headers })).status).toBe(
+      200,
+    )
+    expect((await send(api, { headers, token: null })).status).toBe(401)
+  })
+
+  it('says of a name that cannot be one just that, and not that there is no such route', async () => {
+    const api = await start()
+    const { status, json } = await post(api, '/v0/tokens/My%20Token/revoke', {})
+    expect([status, json['code']]).toEqual([404, 'E_NOT_FOUND'])
+    expect(json['detail']).toMatch(/the name in the path/)
   })
 
   it('has no TCP listener unless configured', async () => {

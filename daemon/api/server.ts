@@ -17,7 +17,7 @@ import { type EventStreamHandle, streamEvents } from './event-stream.ts'
 import { isForGit, serveGit } from './git-mount.ts'
 import { type Doors, loopbackDoors, SOCKET_DOORS } from './guard.ts'
 import { createListener } from './http-listener.ts'
-import { listenOnLoopback, listenOnSocket } from './listen.ts'
+import { isGone, listenOnLoopback, listenOnSocket } from './listen.ts'
 import { openApiDocument } from './openapi.ts'
 import { sendProblem, writeProblem } from './respond.ts'
 import type { AnyRow, EventSource } from './route.ts'
@@ -53,11 +53,20 @@ export function createApiServer(parts: ApiServerParts): ApiServer {
   return new LocalApi(parts)
 }
 
+interface Listener {
+  readonly server: Server
+  /** Absent while it does not listen */
+  doors: Doors | undefined
+}
+
+/** Between looks whether the socket is still in its folder, milliseconds */
+const SOCKET_LOOK_MS = 5_000
+
 class LocalApi implements ApiServer {
   readonly #parts: ApiServerParts
   readonly #access: AccessCheck
   readonly #dispatcher: Dispatcher
-  readonly #servers: { readonly server: Server; doors: Doors | undefined }[] = []
+  readonly #servers: Listener[] = []
   /** What is open, and the name of the token that opened it */
   readonly #streams = new Map<EventStreamHandle, string>()
   readonly #duplexes = new Map<DuplexConnection, string>()
@@ -66,6 +75,7 @@ class LocalApi implements ApiServer {
   /** Emits "idle" whenever a request or a duplex ends while stopping */
   readonly #idle = new EventEmitter()
   #active = 0
+  #socketWatch: NodeJS.Timeout | undefined
   #stopping = false
   #closed: Promise<void> | undefined
 
@@ -99,6 +109,7 @@ class LocalApi implements ApiServer {
       const local = this.#addServer()
       await listenOnSocket(local.server, socket)
       local.doors = SOCKET_DOORS
+      this.#keepSocket(local)
       if (config.port < 0) return { socket }
       const loopback = this.#addServer()
       const port = await listenOnLoopback(loopback.server, config.host, config.port)
@@ -108,6 +119,38 @@ class LocalApi implements ApiServer {
       await this.close(0)
       throw error
     }
+  }
+
+  /**
+   * The run folder of a user goes with the last session, and is swept in other places: without its socket nobody could reach or end this daemon.
+   * So a new one is opened; what is connected to the old one stays.
+   */
+  #keepSocket(first: Listener): void {
+    const { socket, logger } = this.#parts
+    let current = first
+    const look = async (): Promise<void> => {
+      if (!(await isGone(socket)) || this.#stopping) return
+      const old = current
+      if (old.server.listening) {
+        // Before the new one is there: closing takes away what has its name
+        old.server.close(() => this.#servers.splice(this.#servers.indexOf(old), 1))
+        current = this.#addServer()
+      }
+      await listenOnSocket(current.server, socket)
+      current.doors = SOCKET_DOORS
+      logger.warn({ socket }, 'the socket was gone; there is a new one')
+      if (this.#stopping) current.server.close()
+    }
+    const again = (): void => {
+      if (this.#stopping) return
+      this.#socketWatch = setTimeout(() => {
+        look().then(again, (error: unknown) => {
+          logger.warn({ err: error, socket }, 'the socket is gone, and no new one can be opened')
+          again()
+        })
+      }, SOCKET_LOOK_MS).unref()
+    }
+    again()
   }
 
   clients(): { connections: number; streams: number; duplexes: number } {
@@ -121,6 +164,7 @@ class LocalApi implements ApiServer {
 
   async #close(drainMs: number): Promise<void> {
     this.#stopping = true
+    clearTimeout(this.#socketWatch)
     const ended = this.#servers.map(
       ({ server }) => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve())),
     )
@@ -166,9 +210,9 @@ class LocalApi implements ApiServer {
     })
   }
 
-  #addServer(): { server: Server; doors: Doors | undefined } {
+  #addServer(): Listener {
     const { config } = this.#parts
-    const entry: { server: Server; doors: Doors | undefined } = {
+    const entry: Listener = {
       doors: undefined,
       server: createListener({
         headersMs: config.headersMs,

@@ -1,21 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
+import { silentIo } from '../../test/support/cli-context.ts'
 import { completionScript } from './completion-script.ts'
-import type { Io } from './io.ts'
 import { buildProgram } from './program.ts'
 
-const io: Io = {
-  stdin: Readable.from([]),
-  writeOut: async () => undefined,
-  writeErr: () => undefined,
-  columns: undefined,
-  interactive: false,
-  writeBytes: () => Promise.resolve(),
-  tty: undefined,
-  env: {},
-}
-const program = buildProgram({ io, exit: () => undefined, help: () => undefined })
+const program = buildProgram({ io: silentIo, exit: () => undefined, help: () => undefined })
 
 /** What bash offers after the given words, the last of which is unfinished. */
 function offered(...words: string[]): string[] {

@@ -1,24 +1,13 @@
 import { once } from 'node:events'
-import { PassThrough, Readable } from 'node:stream'
+import { PassThrough } from 'node:stream'
 import { expect, test } from 'vitest'
+import { silentIo } from '../../test/support/cli-context.ts'
 import { runCommand } from './context.ts'
 import { standardInput } from './inputs.ts'
-import type { Io } from './io.ts'
-
-const silent: Io = {
-  stdin: Readable.from([]),
-  writeOut: () => Promise.resolve(),
-  writeErr: () => undefined,
-  columns: undefined,
-  interactive: false,
-  writeBytes: () => Promise.resolve(),
-  tty: undefined,
-  env: {},
-}
 
 test('a Ctrl-C that arrives twice at once interrupts once: the command can still cancel what it began', async () => {
   let interruptions = 0
-  const code = await runCommand(silent, false, async ({ signal }) => {
+  const code = await runCommand(silentIo, false, async ({ signal }) => {
     const aborted = once(signal, 'abort')
     process.emit('SIGINT')
     process.emit('SIGINT')
@@ -32,7 +21,7 @@ test('a Ctrl-C that arrives twice at once interrupts once: the command can still
 
 test('standard input that stands still does not outlive the command that read it', async () => {
   const stdin = new PassThrough()
-  const code = await runCommand({ ...silent, stdin }, false, async (context) => {
+  const code = await runCommand({ ...silentIo, stdin }, false, async (context) => {
     // As the client does with the source of what has ended: the piece that was asked for is not waited for
     void standardInput(context)
       [Symbol.asyncIterator]()

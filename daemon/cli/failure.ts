@@ -3,7 +3,7 @@ import { ManyhandsError } from '../../sdk/src/errors.ts'
 import { EXIT_INTERRUPTED, EXIT_UNREAD, exitOf } from './exit.ts'
 import { type Output, ReaderGone } from './io.ts'
 import { safeLine, safeText } from './terminal.ts'
-import { unwritable } from './unwritable.ts'
+import { notAllowed, unwritable } from './unwritable.ts'
 
 /** The reason an interrupted command rejects with. */
 export class Interrupted extends Error {
@@ -58,8 +58,8 @@ function toKnown(error: unknown): ManyhandsError {
     const hint = 'hint' in error && typeof error.hint === 'string' ? error.hint : undefined
     return new ManyhandsError(error.code as ManyhandsError['code'], error.message, { hint, cause: error })
   }
-  const full = unwritable(error)
-  if (full) return full
+  const ofSystem = unwritable(error) ?? notAllowed(error)
+  if (ofSystem) return ofSystem
   const message = error instanceof Error ? error.message : String(error)
   return new ManyhandsError('E_INTERNAL', message, { cause: error })
 }

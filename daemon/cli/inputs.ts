@@ -28,12 +28,12 @@ export async function openFile(path: string): Promise<AsyncIterable<Uint8Array>>
 }
 
 /** @throws ManyhandsError E_NOT_FOUND, E_TOO_LARGE */
-export async function readText(path: string, reader: Reader): Promise<string> {
+export async function readText(path: string, reader: Reader, maxBytes = MAX_BYTES): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of chunksOf(path, reader)) {
     size += chunk.length
-    if (size > MAX_BYTES) throw tooLarge(path)
+    if (size > maxBytes) throw tooLarge(path, maxBytes)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')
@@ -80,7 +80,7 @@ async function* linesOf(chunks: AsyncIterable<Buffer>, path: string): AsyncGener
       start = end + 1
     }
     size += chunk.length - start
-    if (size > MAX_BYTES) throw tooLarge(path)
+    if (size > MAX_BYTES) throw tooLarge(path, MAX_BYTES)
     held.push(chunk.subarray(start))
   }
   if (size > 0) yield Buffer.concat(held).toString('utf8')
@@ -117,6 +117,6 @@ export function unreadable(path: string, error: unknown): unknown {
   return new ManyhandsError('E_NOT_FOUND', `Cannot read ${path}: ${why}`, { cause: error })
 }
 
-function tooLarge(path: string): ManyhandsError {
-  return new ManyhandsError('E_TOO_LARGE', `Cannot read ${path}: more than ${MAX_BYTES} bytes in one piece`)
+function tooLarge(path: string, maxBytes: number): ManyhandsError {
+  return new ManyhandsError('E_TOO_LARGE', `Cannot read ${path}: more than ${maxBytes} bytes in one piece`)
 }

@@ -9,6 +9,13 @@ export async function nodeNames(mesh: Mesh): Promise<NodeNames> {
   return new Map([[status.id, status.name], ...peers.map((peer) => [peer.id, peer.name] as const)])
 }
 
+/** Ids of nodes that are named by name or id. What nobody is called stays as it is: the daemon says what is wrong with it. */
+export async function nodeIds(mesh: Mesh, named: readonly string[]): Promise<string[]> {
+  if (named.length === 0) return []
+  const ids = new Map([...(await nodeNames(mesh))].map(([id, name]) => [name, id]))
+  return named.map((one) => ids.get(one) ?? one)
+}
+
 /** A name, or the end of the id of a node that is not known any more. */
 export function nameOf(names: NodeNames, id: string): string {
   return names.get(id) ?? id.slice(-6)

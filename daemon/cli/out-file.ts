@@ -1,8 +1,7 @@
 /** A file that a command writes its results to, line by line. */
 import { once } from 'node:events'
 import { createWriteStream, type WriteStream } from 'node:fs'
-import { ManyhandsError } from '../../sdk/src/index.ts'
-import { unwritable } from './unwritable.ts'
+import { unopenable, unwritable } from './unwritable.ts'
 
 export class OutFile {
   readonly #path: string
@@ -24,13 +23,7 @@ export class OutFile {
     try {
       await once(file.#stream, 'open')
     } catch (error) {
-      throw (
-        unwritable(error, path) ??
-        new ManyhandsError('E_BAD_REQUEST', `Cannot write ${path}`, {
-          hint: 'Check the folder and its rights',
-          cause: error,
-        })
-      )
+      throw unopenable(error, path)
     }
     return file
   }

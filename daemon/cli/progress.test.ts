@@ -1,5 +1,5 @@
-import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
+import { silentIo } from '../../test/support/cli-context.ts'
 import type { Io } from './io.ts'
 import { ProgressLine, progressText } from './progress.ts'
 
@@ -14,14 +14,10 @@ it('progressText() counts by node', () => {
 
 describe('ProgressLine', () => {
   const io = (interactive: boolean, written: string[]): Io => ({
-    writeBytes: () => Promise.resolve(),
-    tty: undefined,
-    stdin: Readable.from([]),
-    writeOut: async () => undefined,
+    ...silentIo,
     writeErr: (text) => written.push(text),
     columns: 10,
     interactive,
-    env: {},
   })
 
   it('draws one line again and again, within the terminal, and clears it', () => {

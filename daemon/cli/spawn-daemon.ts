@@ -8,7 +8,8 @@ import type { Paths } from '../config/paths.ts'
 import type { DaemonOptions } from './daemon-entry.ts'
 
 export interface SpawnedDaemon {
-  readonly exited: boolean
+  /** With what code it ended; null: by a signal or not at all, undefined: it runs */
+  readonly exit: number | null | undefined
   /** What it wrote before its log was open */
   readonly startLog: string
   /** Lets this process end without it */
@@ -32,20 +33,21 @@ export async function spawnDaemon(options: DaemonOptions, paths: Paths): Promise
       cwd: '/',
       env: daemonEnv(process.env),
     })
-    let exited = false
-    const onEnd = (): void => {
-      exited = true
-    }
-    child.once('exit', onEnd)
-    child.once('error', onEnd)
+    let exit: number | null | undefined
+    child.once('exit', (code) => {
+      exit = code
+    })
+    child.once('error', () => {
+      exit ??= null
+    })
     return {
-      get exited() {
-        return exited
+      get exit() {
+        return exit
       },
       startLog,
       unref: () => child.unref(),
       end: async () => {
-        if (!exited) await endChild(child)
+        if (exit === undefined) await endChild(child)
         child.unref()
       },
     }

@@ -1,14 +1,14 @@
 /** Why a daemon that was started on its own does not answer, from what it wrote before its log was open. Pure. */
 import { ManyhandsError } from '../../sdk/src/index.ts'
-import { isCode } from './exit.ts'
+import { EXIT, isCode } from './exit.ts'
 
 const HINT = 'Run it in the foreground to see more: manyhands up'
 /** Lines of what it wrote that are shown when it said nothing better */
 const TAIL = 12
 
-/** @param limitMs how long it was waited for @param exited whether it ended */
-export function startFailure(log: string, exited: boolean, limitMs: number): ManyhandsError {
-  if (!exited)
+/** @param limitMs how long it was waited for @param exit with what code it ended; null: by a signal or not at all, undefined: it runs */
+export function startFailure(log: string, exit: number | null | undefined, limitMs: number): ManyhandsError {
+  if (exit === undefined)
     return new ManyhandsError(
       'E_NOT_RUNNING',
       `Cannot start the daemon: it does not answer after ${limitMs / 1000} s`,
@@ -19,6 +19,11 @@ export function startFailure(log: string, exited: boolean, limitMs: number): Man
   const lines = log.trimEnd().split('\n')
   const told = lines.map(toldFailure).findLast((error) => error !== undefined)
   if (told) return told
+  // On a full disk even that was not written
+  if (log === '' && exit === EXIT.E_STORAGE)
+    return new ManyhandsError('E_STORAGE', 'Cannot start the daemon: its disk is full or cannot be written', {
+      hint: 'Free space there; `manyhands paths` shows where. In the foreground it says more: manyhands up',
+    })
   // It did not come as far as telling: what the runtime wrote is all there is
   const tail = lines.slice(-TAIL).join('\n')
   return new ManyhandsError(

@@ -5,6 +5,19 @@ import { displayWidth, fit, safeJson, safeLine, safeText } from './terminal.ts'
 /** What may steer a terminal or deceive its reader */
 const DANGER = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff]/
 
+it('counts the columns of signs that terminals draw wide', () => {
+  for (const [text, width] of [
+    ['✅', 2],
+    ['⚡', 2],
+    ['⭐', 2],
+    ['🃏', 2],
+    ['→', 1],
+    ['日本', 4],
+    ['é', 1],
+  ] as const)
+    expect([text, displayWidth(text)]).toEqual([text, width])
+})
+
 describe('API-11 text from elsewhere on a terminal', () => {
   it.each([
     ['a clipboard write by OSC 52', '\u001b]52;c;aGk=\u0007', '\\x1b]52;c;aGk=\\x07'],

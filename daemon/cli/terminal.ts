@@ -69,5 +69,5 @@ function charWidth(char: string): number {
     (point >= 0xffe0 && point <= 0xffe6) ||
     (point >= 0x1f300 && point <= 0x1faff) ||
     (point >= 0x20000 && point <= 0x3fffd)
-  return wide ? 2 : 1
+  return wide || /\p{Emoji_Presentation}/u.test(char) ? 2 : 1
 }

@@ -47,7 +47,7 @@ describe('parseLimits()', () => {
     })
     expect(parseLimits([])).toEqual({})
   })
-  it.each(['wall', 'speed=1', '=1', 'wall=', 'memory=fast', '__proto__=1', 'calls=1.5', 'toString=1'])(
+  it.each(['wall', 'speed=1', '=1', 'wall=', 'memory=fast', 'wall=1s=5', '__proto__=1', 'calls=1.5', 'toString=1'])(
     'refuses %j',
     (text) => expect(() => parseLimits([text])).toThrow(refused),
   )

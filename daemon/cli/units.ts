@@ -45,7 +45,7 @@ export const LIMIT_NAMES: readonly string[] = Object.keys(LIMITS)
 export function parseLimits(texts: readonly string[]): LimitsInput {
   const limits: Partial<Record<keyof LimitsInput, number>> = {}
   for (const part of texts.flatMap((text) => text.split(',')).filter((one) => one.trim() !== '')) {
-    const [name = '', value] = part.split('=', 2).map((one) => one.trim())
+    const [name, value] = named(part)
     const limit = Object.hasOwn(LIMITS, name) ? LIMITS[name] : undefined
     if (!limit || value === undefined)
       throw bad(`"${part}" is not a limit`, `Write name=value with one of: ${LIMIT_NAMES.join(', ')}`)
@@ -68,13 +68,19 @@ const BOX_LIMITS: Readonly<Record<string, readonly [keyof SandboxLimitsInput, (t
 export function parseSandboxLimits(texts: readonly string[]): SandboxLimitsInput {
   const limits: Partial<Record<keyof SandboxLimitsInput, number>> = {}
   for (const part of texts.flatMap((text) => text.split(',')).filter((one) => one.trim() !== '')) {
-    const [name = '', value] = part.split('=', 2).map((one) => one.trim())
+    const [name, value] = named(part)
     const limit = Object.hasOwn(BOX_LIMITS, name) ? BOX_LIMITS[name] : undefined
     if (!limit || value === undefined)
       throw bad(`"${part}" is not a limit`, `Write name=value with one of: ${Object.keys(BOX_LIMITS).join(', ')}`)
     limits[limit[0]] = limit[1](value)
   }
   return limits
+}
+
+/** At the first "=": what follows is the value whole, so that none of it is dropped unseen. */
+function named(part: string): [name: string, value: string | undefined] {
+  const at = part.indexOf('=')
+  return at < 0 ? [part.trim(), undefined] : [part.slice(0, at).trim(), part.slice(at + 1).trim()]
 }
 
 function parseCpus(text: string): number {

@@ -76,8 +76,8 @@ export function peersText(peers: readonly PeerView[], width: Width): string {
       { title: 'CAPABILITIES', of: (peer) => peer.capabilities.join(' ') || undefined, room: 'first' },
       {
         title: 'SEEN',
-        of: (peer) =>
-          peer.seenSecondsAgo === undefined ? undefined : `${formatDuration(peer.seenSecondsAgo * 1000)} ago`,
+        of: ({ seenSecondsAgo: seconds }) =>
+          seconds === undefined ? undefined : seconds === 0 ? 'now' : `${formatDuration(seconds * 1000)} ago`,
         room: 'first',
       },
       { title: 'ID', of: (peer) => peer.id, room: 'whole' },

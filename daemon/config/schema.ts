@@ -105,7 +105,7 @@ const executor = {
 
 const placement = {
   offers: count(1, 16, 4, 'Nodes that are asked in parallel'),
-  roundMs: ms(10, MINUTE, 2_000, 'Longest wait for bids in one round'),
+  roundMs: ms(10, MINUTE, 2_000, 'Longest wait for bids in one round; three times as long again if there are none'),
   acceptFromPeers: flag(true, 'Run work for other members'),
 }
 

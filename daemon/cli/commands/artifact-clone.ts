@@ -19,13 +19,19 @@ export async function clone(context: Context, from: string, folder: string | und
     })
   const target = folder ?? name
   await requireFree(target)
-  const { token } = await artifact.tokens.create({ name: 'clone' })
-  const code = await git(['clone', '--origin', 'origin', '--', gitUrl, target], token, signal, output.io.writeErr)
-  if (code !== 0)
-    throw new ManyhandsError('E_OBJECT', `Cannot clone: git ended with exit code ${code}`, {
-      hint: 'What git wrote says why',
-    })
-  await keepToken(target, gitUrl, token)
+  const { id: tokenId, token } = await artifact.tokens.create({ name: 'clone' })
+  try {
+    const code = await git(['clone', '--origin', 'origin', '--', gitUrl, target], token, signal, output.io.writeErr)
+    if (code !== 0)
+      throw new ManyhandsError('E_OBJECT', `Cannot clone: git ended with exit code ${code}`, {
+        hint: 'What git wrote says why',
+      })
+    await keepToken(target, gitUrl, token)
+  } catch (error) {
+    // There is no clone that could use it
+    await artifact.tokens.revoke(tokenId).catch(() => undefined)
+    throw error
+  }
   await output.answer({ artifact: id, folder: target, url: gitUrl }, () => safeLine(target))
 }
 
@@ -65,7 +71,7 @@ async function find({ mesh, output, signal }: Context, id: string): Promise<Arti
   }
 }
 
-/** The token travels in the environment, not in an argument. */
+/** The token travels in the environment, not in an argument. @throws the signal's reason, once git has ended */
 function git(
   args: readonly string[],
   token: string,
@@ -83,6 +89,7 @@ function git(
     const child = spawn('git', args, { env, stdio: ['ignore', 'ignore', 'pipe'], signal })
     child.stderr.on('data', (text: Buffer) => tell(text.toString('utf8')))
     child.once('error', (cause) => {
+      if (signal.aborted) return
       const missing = 'code' in cause && cause.code === 'ENOENT'
       reject(
         missing
@@ -92,6 +99,12 @@ function git(
             })
           : cause,
       )
+    })
+    child.once('exit', () => {
+      if (!signal.aborted) return
+      // A helper of git that hangs on the network still holds the other end
+      child.stderr.destroy()
+      reject(signal.reason)
     })
     child.once('close', (code) => resolve(code ?? 1))
   })

@@ -11,6 +11,7 @@ import {
   verifyText,
 } from '../artifact-views.ts'
 import type { Context } from '../context.ts'
+import { nodeIds } from '../node-names.ts'
 import { safeLine, safeText } from '../terminal.ts'
 import { formatSize, parseCount } from '../units.ts'
 import { chosen, split } from '../words.ts'
@@ -253,7 +254,13 @@ export interface SetFlags {
 export async function set({ mesh, output }: Context, name: string, flags: SetFlags): Promise<undefined> {
   assertAny('set', flags, '`manyhands artifact show` shows what is set')
   const visibility = chosen('visibility', flags.visibility, ['private', 'mesh'])
-  const artifact = await (await mesh()).artifact(name)
+  const client = await mesh()
+  const artifact = await client.artifact(name)
+  const nodesOf = (named: readonly string[]) =>
+    nodeIds(
+      client,
+      named.filter((one) => one !== ''),
+    )
   const review = {
     ...(flags.check === undefined ? {} : { checks: flags.check.filter((one) => one !== '') }),
     ...(flags.approvals === undefined ? {} : { approvals: parseCount(flags.approvals) }),
@@ -264,8 +271,8 @@ export async function set({ mesh, output }: Context, name: string, flags: SetFla
     ...(flags.branch === undefined ? {} : { defaultBranch: flags.branch }),
     ...(flags.threshold === undefined ? {} : { threshold: parseCount(flags.threshold) }),
     ...(visibility === undefined ? {} : { visibility }),
-    ...(flags.reader === undefined ? {} : { readers: flags.reader.filter((one) => one !== '') }),
-    ...(flags.delegate === undefined ? {} : { delegates: flags.delegate.filter((one) => one !== '') }),
+    ...(flags.reader === undefined ? {} : { readers: await nodesOf(flags.reader) }),
+    ...(flags.delegate === undefined ? {} : { delegates: await nodesOf(flags.delegate) }),
     ...(Object.keys(review).length === 0 ? {} : { review }),
   })
   await output.answer(view, () => artifactText(view, []))

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ManyhandsError } from '../../../sdk/src/errors.ts'
 import type { StatusView } from '../../../sdk/src/index.ts'
 import { userPaths } from '../../config/user-paths.ts'
+import { isRunning } from '../is-running.ts'
 import type { Context } from '../context.ts'
 import { type DaemonOptions, daemonEntry } from '../daemon-entry.ts'
 import { type Output, ReaderGone } from '../io.ts'
@@ -50,12 +51,18 @@ export async function up(context: Context, flags: UpFlags): Promise<number> {
 }
 
 async function upForeground({ output, signal }: Context, options: DaemonOptions): Promise<number> {
+  // A terminal that is closed would end it in the midst of its work. It comes more than once (from shell and kernel), and is no hurry
+  const hangup = new AbortController()
+  process.on('SIGHUP', () => hangup.abort())
   const entry = await daemonEntry()
   entry.closeInherited()
   const daemon = await entry.runDaemon(options)
+  const stop = (): void => void daemon.stop().catch(() => undefined)
+  if (hangup.signal.aborted) stop()
+  else hangup.signal.addEventListener('abort', stop, { once: true })
   const onAbort = (): void => {
     output.note('stopping; Ctrl-C again ends it at once')
-    daemon.stop().catch(() => undefined)
+    stop()
   }
   if (signal.aborted) onAbort()
   else signal.addEventListener('abort', onAbort, { once: true })
@@ -65,7 +72,8 @@ async function upForeground({ output, signal }: Context, options: DaemonOptions)
     throw error
   })
   await daemon.stopped
-  return 0
+  // Everything is closed, but libp2p leaves a timer behind that would keep the process for another second, and whoever restarts it
+  return process.exit(0)
 }
 
 /** A daemon that was asked to end while it still tells that it began has not failed: how it ends is what counts. */
@@ -113,9 +121,9 @@ async function firstAnswer(child: SpawnedDaemon, signal: AbortSignal): Promise<S
   for (;;) {
     const status = await findRunning(signal)
     if (status) return status
-    if (child.exited || performance.now() > limit) {
+    if (child.exit !== undefined || performance.now() > limit) {
       const log = await readFile(child.startLog, 'utf8').catch(() => '')
-      throw startFailure(log, child.exited, START_MS)
+      throw startFailure(log, child.exit, START_MS)
     }
     signal.throwIfAborted()
     await sleep(POLL_MS)
@@ -132,7 +140,7 @@ export async function down(
   const { pid, name } = await open.status()
   await open.shutdown()
   const until = performance.now() + limitMs
-  while (isAlive(pid)) {
+  while (isRunning(pid)) {
     signal.throwIfAborted()
     if (performance.now() > until) {
       throw new ManyhandsError('E_TIMEOUT', `The daemon (pid ${pid}) still runs after ${flags.timeout ?? '30s'}`, {
@@ -204,7 +212,7 @@ async function findRunning(signal: AbortSignal): Promise<StatusView | undefined>
 /** Whether there is anybody to ask. Where there is no socket, nobody listens, and a start need not load the client. */
 function mayRun(): boolean {
   const { MANYHANDS_SOCKET, MANYHANDS_URL } = process.env
-  return Boolean(MANYHANDS_URL) || existsSync(MANYHANDS_SOCKET ?? userPaths().socket)
+  return Boolean(MANYHANDS_URL) || existsSync(MANYHANDS_SOCKET || userPaths().socket)
 }
 
 async function askStatus(signal: AbortSignal): Promise<StatusView> {
@@ -214,15 +222,6 @@ async function askStatus(signal: AbortSignal): Promise<StatusView> {
     return await mesh.status({ signal })
   } finally {
     await mesh.close()
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    // Not ours, but there
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
 }
 

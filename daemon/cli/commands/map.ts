@@ -28,6 +28,7 @@ export async function map(context: Context, file: string, flags: MapFlags): Prom
   if (file === '-' && flags.inputs === '-') {
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot read both the program and its inputs from standard input')
   }
+  const common = commonOptions(flags)
   const pieceSize = flags.pieceSize === undefined ? undefined : parseCount(flags.pieceSize)
   const program = await readProgram(file, context)
   const mesh = await context.mesh()
@@ -36,7 +37,7 @@ export async function map(context: Context, file: string, flags: MapFlags): Prom
   // Before the work begins: a place that cannot be written must not leave it running
   const out = flags.out === undefined ? undefined : await OutFile.open(flags.out)
   const run = mesh.map(program, readJsonLines(flags.inputs, context), {
-    ...commonOptions(flags),
+    ...common,
     fresh: flags.fresh,
     pieceSize,
     signal,

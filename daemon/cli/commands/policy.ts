@@ -37,6 +37,8 @@ type Rule = PolicyRuleInput & { readonly id?: string }
 
 export async function allow(context: Context, flags: AllowFlags): Promise<undefined> {
   const { address, inject, replace, placeholder, rewrite, handler, opaque, plain } = flags
+  if (placeholder !== undefined && replace === undefined)
+    throw new ManyhandsError('E_BAD_REQUEST', 'Cannot use --placeholder without --replace, which names the secret')
   return put(context, {
     ...common(flags),
     effect: 'allow',

@@ -5,10 +5,13 @@ import { EXIT } from '../exit.ts'
 import { parseJson, readText } from '../inputs.ts'
 import { receiptsText } from '../views.ts'
 
+/** A map has a receipt for each of its pieces, of a kilobyte or more */
+const MAX_BYTES = 256 << 20
+
 /** The file holds one envelope, an array of them, what `task receipts` prints, or one of these a line. Exit code 65 when one is not valid. */
 export async function verify(context: Context, file: string): Promise<number> {
   const { output } = context
-  const checks = envelopesOf(await readText(file, context), file).map(verifyReceipt)
+  const checks = envelopesOf(await readText(file, context, MAX_BYTES), file).map(verifyReceipt)
   if (checks.length === 0) throw new ManyhandsError('E_NOT_FOUND', `Cannot verify ${file}: it holds no receipt`)
   const valid = checks.every((check: ReceiptCheck) => check.valid)
   await output.answer({ valid, receipts: checks }, () => receiptsText(checks, output.io.columns))

@@ -20,6 +20,10 @@ export interface RunFlags extends TaskFlags {
 
 export async function run(context: Context, file: string, flags: RunFlags): Promise<number | undefined> {
   const { output, signal } = context
+  if (flags.detach && flags.explain)
+    throw new ManyhandsError('E_BAD_REQUEST', 'Cannot use --explain with --detach, which does not wait for a node', {
+      hint: 'Once it runs: manyhands task explain <task>',
+    })
   const options: RunOptions = {
     ...commonOptions(flags),
     input: await readInput(file, flags, context),
@@ -58,13 +62,19 @@ function artifactsOf({ take, takePath, give }: RunFlags): TaskArtifacts | undefi
   if (take === undefined && takePath !== undefined)
     throw new ManyhandsError('E_BAD_REQUEST', 'Cannot use --take-path without --take, which names the artifact')
   if (take === undefined && give === undefined) return undefined
-  const [artifact = '', rev] = (take ?? '').split('@', 2)
-  const [target = '', branch] = (give ?? '').split('@', 2)
+  const [artifact, rev] = atMark(take ?? '')
+  const [target, branch] = atMark(give ?? '')
   const paths = takePath === undefined ? {} : { paths: takePath }
   return {
     ...(take === undefined ? {} : { input: { artifact, ...(rev === undefined ? {} : { rev }), ...paths } }),
     ...(give === undefined ? {} : { output: { artifact: target, ...(branch === undefined ? {} : { branch }) } }),
   }
+}
+
+/** At the first "@": a branch may have more of them, and a part of its name would be another branch. */
+function atMark(text: string): [artifact: string, what: string | undefined] {
+  const at = text.indexOf('@')
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)]
 }
 
 async function readInput(file: string, flags: RunFlags, context: Context): Promise<unknown> {

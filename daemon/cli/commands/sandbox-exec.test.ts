@@ -7,14 +7,14 @@ import { Client } from '../../../sdk/src/client.ts'
 import type { Mesh, SandboxView } from '../../../sdk/src/index.ts'
 import type { Context } from '../context.ts'
 import { Output } from '../io.ts'
-import { logs, shell } from './sandbox-exec.ts'
+import { exec, logs, shell } from './sandbox-exec.ts'
 import { copy } from './sandbox-files.ts'
 
 const nothing = (): void => undefined
 const refused = () => Promise.reject(new ManyhandsError('E_NOT_RUNNING', 'Nobody is asked here'))
 
 /** What a command of a sandbox is given, and the other end of its stream. */
-function sandbox(json: boolean) {
+function sandbox(json: boolean, columns?: number) {
   const sent: number[] = []
   const raw: boolean[] = []
   const out: string[] = []
@@ -41,7 +41,7 @@ function sandbox(json: boolean) {
     stdin: new PassThrough(),
     writeOut: async (text: string) => void out.push(text),
     writeErr: nothing,
-    columns: undefined,
+    columns,
     interactive: true,
     writeBytes: async (_stream: string, bytes: Uint8Array) => void out.push(new TextDecoder().decode(bytes)),
     tty: { size: () => ({ columns: 80, rows: 24 }), raw: (on: boolean) => void raw.push(on), onResize: () => nothing },
@@ -79,6 +79,27 @@ it('logs --json prints one object a line, whatever the process wrote', async () 
     { stream: 'stdout', text: '\u00fc' },
     { stream: 'stderr', text: 'no' },
   ])
+})
+
+it('a terminal shows characters whole that come in two pieces', async () => {
+  const { context, out, ends } = sandbox(false, 80)
+  const told = logs(context, 's', '1', {})
+  await expect.poll(() => ends.length).toBe(1)
+  const [end] = ends
+  const bytes = Buffer.from('größe')
+  end?.onData?.(1, bytes.subarray(0, 3))
+  end?.onData?.(1, bytes.subarray(3))
+  end?.onFrame(FRAME.finish, 0, '')
+  await told
+  expect(out.join('')).toBe('größe')
+})
+
+it('Ctrl-C before the command was started starts none', async () => {
+  const { context, stop, ends } = sandbox(false)
+  const ended = exec(context, ['s', 'make'], {})
+  stop.abort(new Error('interrupted'))
+  await expect(ended).rejects.toThrow('interrupted')
+  expect(ends).toEqual([])
 })
 
 it('cp to standard output takes no --json: the content is no JSON', async () => {

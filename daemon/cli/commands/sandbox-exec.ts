@@ -62,11 +62,15 @@ export async function exec(context: Context, args: readonly string[], flags: Exe
     await output.jsonLine(result)
     return result.exitCode
   }
+  // An interruption that came before there is a command ends this one; from here on it is the command's
+  signal.throwIfAborted()
   const process = await box.spawn(argv, { ...options, stdin: flags.stdin ?? false })
   const interrupt = (): void => process.kill('SIGINT')
   signal.addEventListener('abort', interrupt, { once: true })
+  if (signal.aborted) interrupt()
   const feeding = flags.stdin ? feed(process, output.io) : undefined
-  for await (const piece of process.output()) await show(piece, output.io)
+  const show = shownOn(output.io)
+  for await (const piece of process.output()) await show(piece)
   const end = await process.ended
   signal.removeEventListener('abort', interrupt)
   void feeding
@@ -74,13 +78,20 @@ export async function exec(context: Context, args: readonly string[], flags: Exe
   return tellEnd(end, context)
 }
 
-/** Exact into a pipe, safe on a terminal. */
-async function show({ stream, bytes }: OutputPiece, io: Io): Promise<void> {
-  const terminal = stream === 'stdout' ? io.columns !== undefined : io.interactive
-  if (!terminal) return io.writeBytes(stream, bytes)
-  const text = safeText(new TextDecoder().decode(bytes))
-  if (stream === 'stdout') await io.writeOut(text)
-  else io.writeErr(text)
+/** Exact into a pipe, safe on a terminal. For the pieces of one command: a character may begin in one and end in the next. */
+function shownOn(io: Io): (piece: OutputPiece) => Promise<void> {
+  const decode = decoders()
+  return async ({ stream, bytes }) => {
+    const terminal = stream === 'stdout' ? io.columns !== undefined : io.interactive
+    if (!terminal) return io.writeBytes(stream, bytes)
+    const text = safeText(decode[stream].decode(bytes, { stream: true }))
+    if (stream === 'stdout') await io.writeOut(text)
+    else io.writeErr(text)
+  }
+}
+
+function decoders() {
+  return { stdout: new TextDecoder(), stderr: new TextDecoder() }
 }
 
 /** Ends with standard input or the command, whichever is first. */
@@ -187,12 +198,13 @@ export async function logs(
 ): Promise<number> {
   const box = await (await mesh()).sandboxes.get(id)
   const process = text === undefined ? await newest(box) : box.process(parseCount(text))
-  const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() }
+  const decode = decoders()
+  const show = shownOn(output.io)
   try {
     for await (const piece of process.logs({ follow: flags.follow, signal })) {
       const { stream, bytes } = piece
-      if (output.json) await output.jsonLine({ stream, text: decoders[stream].decode(bytes, { stream: true }) })
-      else await show(piece, output.io)
+      if (output.json) await output.jsonLine({ stream, text: decode[stream].decode(bytes, { stream: true }) })
+      else await show(piece)
     }
   } catch (error) {
     // Ctrl-C is how following is meant to end
@@ -229,7 +241,7 @@ export async function runCode(
     context: flags.context,
     timeout: flags.timeout === undefined ? undefined : parseDuration(flags.timeout),
     signal,
-    ...(output.json ? {} : { stream: (piece: OutputPiece) => show(piece, output.io) }),
+    ...(output.json ? {} : { stream: shownOn(output.io) }),
   })
   if (output.json) await output.jsonLine(outcome)
   else {

@@ -1,6 +1,5 @@
 /** Copying files into and out of sandboxes, and listing them. Folders are copied file by file; symbolic links are left out and named. */
-import { createWriteStream } from 'node:fs'
-import { mkdir, readdir, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type FileEntry, ManyhandsError, type Sandbox } from '../../../sdk/src/index.ts'
@@ -8,6 +7,7 @@ import type { Context } from '../context.ts'
 import { openFile, standardInput, unreadable } from '../inputs.ts'
 import { table } from '../table.ts'
 import { safeLine } from '../terminal.ts'
+import { unopenable } from '../unwritable.ts'
 import { formatSize } from '../units.ts'
 import { countOf } from '../views.ts'
 
@@ -129,7 +129,9 @@ async function copyOut(box: Sandbox, from: string, to: string, context: Context,
 }
 
 async function copyFolder(box: Sandbox, from: string, to: string, context: Context, copied: Copied): Promise<void> {
-  await mkdir(to, { recursive: true })
+  await mkdir(to, { recursive: true }).catch((error: unknown) => {
+    throw unopenable(error, to)
+  })
   for (const entry of await box.files.list(from, { signal: context.signal })) {
     context.signal.throwIfAborted()
     const path = `${from}/${entry.name}`
@@ -149,8 +151,10 @@ async function readFile(
   copied: Copied,
 ): Promise<void> {
   // Never with more rights than a file of one's own has: no setuid, not writable by others
-  const target = createWriteStream(to, { mode: mode & 0o755 })
-  await pipeline(counted(box.files.stream(from, { signal }), copied), target, { signal })
+  const file = await open(to, 'w', mode & 0o755).catch((error: unknown) => {
+    throw unopenable(error, to)
+  })
+  await pipeline(counted(box.files.stream(from, { signal }), copied), file.createWriteStream(), { signal })
   copied.files++
 }
 

@@ -28,12 +28,14 @@ async function ask(context: Context, tty: Tty, name: string): Promise<string> {
   io.writeErr(`value of ${safeLine(name)}: `)
   tty.raw(true)
   let typed = ''
+  // What is pasted comes in pieces, which may part a character
+  const decoder = new TextDecoder()
   try {
     for await (const chunk of standardInput(context)) {
-      for (const char of new TextDecoder().decode(chunk)) {
+      for (const char of decoder.decode(chunk, { stream: true })) {
         if (char === '\r' || char === '\n' || char === '\u0004') return typed
         if (char === '\u0003') throw new Interrupted('interrupted')
-        typed = char === '\u007f' || char === '\b' ? typed.slice(0, -1) : typed + char
+        typed = char === '\u007f' || char === '\b' ? [...typed].slice(0, -1).join('') : typed + char
       }
     }
     return typed

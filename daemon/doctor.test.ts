@@ -1,0 +1,23 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { expect, it } from 'vitest'
+import { resolvePaths } from './config/paths.ts'
+import { filesCheck } from './doctor.ts'
+
+it('a file without which the next start fails is told while the daemon still runs', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'manyhands-doctor-'))
+  try {
+    const paths = resolvePaths({ MANYHANDS_HOME: home }, 0, '/')
+    await mkdir(paths.journalDir, { recursive: true })
+    for (const file of [paths.identityFile, paths.meshFile, paths.journalMark]) {
+      await mkdir(dirname(file), { recursive: true })
+      await writeFile(file, '')
+    }
+    expect(filesCheck(paths)).toMatchObject({ ok: true, level: 'ok' })
+    await rm(paths.stateDir, { recursive: true })
+    expect(filesCheck(paths)).toMatchObject({ ok: false, level: 'fail', found: `gone: ${paths.journalMark}` })
+  } finally {
+    await rm(home, { recursive: true })
+  }
+})
