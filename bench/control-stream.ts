@@ -6,11 +6,11 @@
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '../test/support/free-port.ts'
 import type { EndOrder, Round } from './support/control-end.ts'
-import { type Given, listening, type PathName, PROTO, type Where } from './support/control-paths.ts'
+import { type Given, type PathName, PROTO, type Where } from './support/control-paths.ts'
 import { median } from './support/mesh-pair.ts'
 import { findNatsServer, installRivals } from './support/rivals.ts'
 
@@ -56,13 +56,6 @@ async function startNats(port: number): Promise<ChildProcess | undefined> {
   const child = spawn(server, ['-a', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' })
   await new Promise((resolve) => setTimeout(resolve, 700))
   return child
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const port = await listening(server)
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 async function main(): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * How many times what a user waits for crosses the network: two real daemons whose bytes pass a proxy, first as it is and then with 25 ms more each
+ * How many times what a user waits for crosses the network: three real daemons whose bytes pass proxies, first as it is and then with 25 ms more each
  * way. What is slower, in round trips of a bare TCP connection through the same proxy. Loopback has no distance, so the other benches cannot show this.
  *
  * Not measured: loss, jitter, narrow links.
@@ -8,8 +8,9 @@ import { type AddressInfo, connect as dial, createServer, type Server, type Sock
 import { once } from 'node:events'
 import type { Result } from '../scripts/bench/result.ts'
 import type { Mesh } from '../sdk/src/index.ts'
+import { behindProxy } from '../test/support/behind-proxy.ts'
 import { ChaosProxy } from '../test/support/chaos-proxy.ts'
-import { type NodeOptions, RealMesh } from '../test/support/real-mesh.ts'
+import { RealMesh } from '../test/support/real-mesh.ts'
 import { INPUT_JSON, latencies, quantile, unseenModule } from './support/isolate-load.ts'
 
 const DELAY_MS = 25
@@ -22,23 +23,6 @@ const DOUBLE = 'export default (n) => n * 2'
 
 const print = (result: Result): void => console.log(JSON.stringify(result))
 const median = (values: number[]): number => quantile(values, 0.5)
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-/** A node that others reach through the proxy only. */
-async function behind(name: string, proxies: ChaosProxy[]): Promise<NodeOptions> {
-  const port = await freePort()
-  const proxy = await ChaosProxy.listen({ host: '127.0.0.1', port })
-  proxies.push(proxy)
-  return { name, settings: { 'net.listen': `/ip4/127.0.0.1/tcp/${port}`, 'net.announce': proxy.address } }
-}
 
 /** A byte there and back through a proxy, without anything else. */
 async function bareRoundTrip(
@@ -72,15 +56,21 @@ async function waysOf(sdk: Mesh): Promise<Way[]> {
   const session = await sdk.session<unknown, unknown>(DOUBLE, ON_PEER)
   return [
     {
-      what: 'delegate a never-seen program to a far peer',
+      what: 'delegate a never-seen program to the nearer of two far peers',
       bar: '<= 2',
-      note: 'offer and bid, order and result',
+      note: 'offers and bids, order and result',
+      run: () => sdk.run(unseenModule(), { input: INPUT, requires: { on: 'other' } }),
+    },
+    {
+      what: 'delegate a never-seen program to the only able peer',
+      bar: '<= 2',
+      note: 'order and result',
       run: () => sdk.run(unseenModule(), { input: INPUT, ...ON_PEER }),
     },
     { what: 'call a session on a far peer', note: 'there and back', run: () => session.call(1) },
     {
       what: 'open a session on a far peer, and close it',
-      note: 'offer and bid, bind and loaded, close and receipt',
+      note: 'order and loaded, close and receipt',
       run: async () => (await sdk.session(unseenModule(), ON_PEER)).close(),
     },
   ]
@@ -94,11 +84,12 @@ async function mapRate(sdk: Mesh): Promise<number> {
   return MAP_INPUTS / ((performance.now() - began) / 1000)
 }
 
-const proxies: ChaosProxy[] = []
+const behind = [await behindProxy('near'), await behindProxy('far'), await behindProxy('far-too')]
+const proxies = behind.map(({ proxy }) => proxy)
 const delay = (delayMs: number): void => {
   for (const proxy of proxies) proxy.set({ delayMs })
 }
-const mesh = await RealMesh.start(await behind('near', proxies), await behind('far', proxies))
+const mesh = await RealMesh.start(...behind.map(({ options }) => options))
 const bare = await bareRoundTrip(proxies)
 try {
   const sdk = await mesh.nodes[0]?.sdk()

@@ -123,7 +123,7 @@ async function useSdk(scratch: string, tarball: string): Promise<void> {
     noEmit: true,
     module: 'nodenext',
     target: 'es2024',
-    lib: ['es2024', 'dom', 'esnext.disposable'],
+    lib: ['es2024', 'dom'],
     types: [],
   }
   await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.ts'] }))

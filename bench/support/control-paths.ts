@@ -152,7 +152,7 @@ export const CONTROL_PATHS = { mesh, 'raw TCP': tcp, 'gRPC two-way stream': grpc
 export type PathName = keyof typeof CONTROL_PATHS
 
 /** The port of a server that listens on loopback from now on. */
-export function listening(server: Server): Promise<number> {
+function listening(server: Server): Promise<number> {
   return new Promise((resolve) => {
     server.listen(0, '127.0.0.1', () => {
       const address = server.address()

@@ -1,13 +1,14 @@
 /** Where the SDK has its own copy of a rule of the daemon, both must say the same. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { DUPLEX_LIMITS } from '../../daemon/api/duplex/limits.ts'
 import { openTokens } from '../../daemon/api/tokens.ts'
 import { EXIT } from '../../daemon/cli/exit.ts'
 import { resolvePaths } from '../../daemon/config/paths.ts'
+import { userPaths } from '../../daemon/config/user-paths.ts'
 import { DUPLEX as CONTRACT } from '../../protocol/api.ts'
 import { ERRORS } from '../../protocol/errors.ts'
 import { NO_USAGE } from '../../protocol/job.ts'
@@ -25,7 +26,7 @@ import { signerFromSeed } from '../../protocol/signing/signing.ts'
 import { verifyReceipt } from '../../sdk/src/index.ts'
 import { DUPLEX } from '../../sdk/src/duplex.ts'
 import { LIMITS } from '../../sdk/src/limits.ts'
-import { resolveDaemonPaths } from '../../sdk/src/node/paths.ts'
+import { daemonPaths, resolveDaemonPaths } from '../../sdk/src/node/paths.ts'
 import { newChallenge } from '../../sdk/src/proof.ts'
 
 describe('the SDK and the daemon agree', () => {
@@ -41,6 +42,14 @@ describe('the SDK and the daemon agree', () => {
         expect(resolveDaemonPaths(variables, uid, '/home/u')).toEqual({ socket, tokenFile })
       }),
     )
+  })
+
+  it.each(['', 'relative'])('on whose folders they are where HOME is "%s"', (home) => {
+    vi.stubEnv('HOME', home)
+    for (const name of ['MANYHANDS_HOME', 'XDG_DATA_HOME', 'XDG_RUNTIME_DIR']) vi.stubEnv(name, undefined)
+    const { tokenFile } = daemonPaths()
+    expect([tokenFile, isAbsolute(tokenFile)]).toEqual([userPaths().tokenFile, true])
+    vi.unstubAllEnvs()
   })
 
   it('on how many calls may be open', () => {

@@ -177,6 +177,95 @@ describe('a caller who turns away while a task is being handed in', () => {
   })
 })
 
+describe('a map that ends before its inputs do', () => {
+  /** Each request of the map is a task of its own; the first ends as told after a second, unless it is to work on. */
+  const parts = (first: TaskView['state']) => {
+    let count = 0
+    const made: Record<string, unknown>[] = []
+    const { client, tasks, seen } = daemon(async (what, { signal, body }) => {
+      const id = what.split('/')[3] ?? ''
+      if (what === 'POST /v0/maps') {
+        made.push(JSON.parse(body ?? '') as Record<string, unknown>)
+        return json({ ...task('working', 'map'), id: `t${++count}` })
+      }
+      if (what === 'GET /v0/tasks/t1/events' && first !== 'working') return events(ends())
+      if (what.endsWith('/events')) return events(silent(signal))
+      if (what.endsWith('/results')) return json({ from: 0, items: [], complete: false })
+      if (what.endsWith('/cancel')) await sleep(300)
+      return json({ ...task('canceled', 'map'), id })
+    })
+    async function* ends() {
+      await sleep(1000)
+      yield event({ type: 'end', task: task(first, 'map') })
+    }
+    return { client, tasks, seen, made }
+  }
+  /** One input each 100 ms, until the map wants no more. */
+  async function* dripping(told: { ended: boolean }) {
+    try {
+      for (let n = 0; ; n++) {
+        await sleep(100)
+        yield n
+      }
+    } finally {
+      told.ended = true
+    }
+  }
+
+  it('reads and runs no more once a part of it was canceled elsewhere', async () => {
+    const { client, tasks, seen } = parts('canceled')
+    const told = { ended: false }
+    const all = new MapRun(client, tasks, { source: '' }, dripping(told), {}).all()
+    all.catch(() => undefined)
+    await vi.advanceTimersByTimeAsync(5000)
+    await expect(all).rejects.toMatchObject({ code: 'E_CANCELED' })
+    expect(told.ended).toBe(true)
+    expect(seen).toContain('POST /v0/tasks/t2/cancel')
+    expect(seen).not.toContain('POST /v0/tasks/t1/cancel')
+  })
+
+  it('has one deadline, also for inputs that come later', async () => {
+    const { client, tasks, made, seen } = parts('working')
+    const told = { ended: false }
+    const all = new MapRun(client, tasks, { source: '' }, dripping(told), { deadlineMs: 700 }).all()
+    all.catch(() => undefined)
+    await vi.advanceTimersByTimeAsync(5000)
+    await expect(all).rejects.toMatchObject({ code: 'E_DEADLINE' })
+    expect(told.ended).toBe(true)
+    expect(seen).toContain('POST /v0/tasks/t1/cancel')
+    const given = made.map(({ deadlineMs }) => Number(deadlineMs))
+    expect(given.length).toBeGreaterThan(1)
+    expect(given).toEqual(given.toSorted((a, b) => b - a))
+    expect(given.at(-1)).toBeLessThan(600)
+  })
+
+  it('has one deadline with a key, though its requests must be the same each time', async () => {
+    const { client, tasks, made } = parts('working')
+    const inputs = (function* () {
+      for (let n = 0; n < 250_000; n++) yield n
+    })()
+    const all = new MapRun(client, tasks, { source: '' }, inputs, { deadlineMs: 700, key: 'k' }).all()
+    all.catch(() => undefined)
+    await vi.advanceTimersByTimeAsync(5000)
+    await expect(all).rejects.toMatchObject({ code: 'E_DEADLINE' })
+    expect(made.map(({ deadlineMs }) => deadlineMs)).toEqual([700, 700, 700])
+  })
+
+  it('is told to be over only when its tasks are canceled, so that its caller may close the mesh', async () => {
+    const { client, tasks, seen } = parts('working')
+    const stop = new AbortController()
+    const all = new MapRun(client, tasks, { source: '' }, [1], { signal: stop.signal }).all()
+    let over = false
+    all.catch(() => (over = true))
+    await vi.advanceTimersByTimeAsync(100)
+    stop.abort(new Error('enough'))
+    await vi.advanceTimersByTimeAsync(200)
+    expect([over, seen.at(-1)]).toEqual([false, 'POST /v0/tasks/t1/cancel'])
+    await vi.advanceTimersByTimeAsync(200)
+    await expect(all).rejects.toThrow('enough')
+  })
+})
+
 describe('a map whose caller fails', () => {
   const endless = () =>
     daemon((what, { signal }) => {

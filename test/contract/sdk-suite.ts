@@ -246,6 +246,20 @@ export function sdkSuite(name: string, start: () => Promise<SdkTarget>): void {
       expect((await failure(mesh.run(DOUBLE, { key }))).code).toBe('E_KEY_REUSED')
     })
 
+    it('SDK-06 refuses a key that would be another one on another way, before it is sent', async () => {
+      for (const key of ['', ' a', 'a\n', 'é', 'ключ']) {
+        // A request, a frame, a request of its own, and one for each part
+        const ways = [
+          () => mesh.run(DOUBLE, { key }),
+          () => mesh.run(DOUBLE, { key }),
+          () => mesh.run(DOUBLE, { key, host: {} }),
+          () => mesh.run(DOUBLE, { key, detach: true }),
+          () => mesh.map(DOUBLE, [1], { key }).all(),
+        ]
+        for (const way of ways) expect((await failure(way())).code, JSON.stringify(key)).toBe('E_BAD_REQUEST')
+      }
+    })
+
     it('rejects everything after close, and closes twice', async () => {
       const other = await connect({ home: target.home })
       const events = other.events()[Symbol.asyncIterator]()

@@ -42,6 +42,11 @@ describe('connect({ url })', () => {
     await mesh.close()
   })
 
+  it('refuses what is no URL with a code, in browsers too', async () => {
+    for (const to of [connect, connectBrowser])
+      await expect(to({ url: 'localhost', token: daemon.token })).rejects.toMatchObject({ code: 'E_BAD_REQUEST' })
+  })
+
   it('API-10 sends no wrong token anywhere: the proof fails first', async () => {
     await expect(connect({ url, token: 'another-token-entirely' })).rejects.toMatchObject({ code: 'E_UNPROVEN' })
     await expect(connectBrowser({ url, token: 'another-token-entirely' })).rejects.toMatchObject({ code: 'E_UNPROVEN' })

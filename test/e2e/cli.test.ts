@@ -1,10 +1,12 @@
 /** The `manyhands` command as installed: its bin, a detached daemon, signals and exit codes. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { constants, existsSync } from 'node:fs'
-import { copyFile, type FileHandle, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, copyFile, type FileHandle, mkdir, mkdtemp, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir, userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { isRunning } from '../../daemon/cli/is-running.ts'
 
 const bin = join(import.meta.dirname, '..', '..', 'bin', 'manyhands.mjs')
 let home: string
@@ -100,6 +102,67 @@ describe('bin/manyhands.mjs', () => {
     expect(JSON.parse(stdout)).toMatchObject({ dataDir: join(home, 'data') })
   })
 
+  it.each(['', 'relative'])(
+    'takes a HOME of "%s" for none: the folders are those of the user, wherever it is typed',
+    (HOME) => {
+      const { MANYHANDS_HOME: _, XDG_DATA_HOME: __, XDG_CACHE_HOME: ___, ...bare } = env
+      const { status, stdout } = spawnSync(process.execPath, [bin, 'paths', '--json'], {
+        cwd: home,
+        env: { ...bare, HOME, XDG_CACHE_HOME: join(home, 'own-cache') },
+        encoding: 'utf8',
+      })
+      expect(status).toBe(0)
+      expect(JSON.parse(stdout)).toMatchObject({ dataDir: join(userInfo().homedir, '.local/share/manyhands') })
+    },
+  )
+
+  it('keeps compiled code where nobody else can put any, whatever the umask, and uses no other', async () => {
+    const folder = join(home, 'open-umask')
+    const paths = () =>
+      spawnSync('sh', ['-c', 'umask 0; exec "$0" "$1" paths', process.execPath, bin], {
+        env: { ...env, MANYHANDS_HOME: folder },
+      })
+    expect(paths().status).toBe(0)
+    const compiled = join(folder, 'cache', 'compile')
+    expect((await stat(compiled)).mode & 0o777).toBe(0o700)
+    expect(await readdir(compiled)).toHaveLength(1)
+    await rm(compiled, { recursive: true })
+    await mkdir(compiled)
+    await chmod(compiled, 0o777)
+    expect(paths().status).toBe(0)
+    expect(await readdir(compiled)).toEqual([])
+  })
+
+  it('ends as it does when asked to, its socket gone, when its terminal is closed', { timeout: 60_000 }, async () => {
+    const folder = join(home, 'hangup')
+    const daemon = spawn(process.execPath, [bin, 'up', '--json'], {
+      env: { ...env, MANYHANDS_HOME: folder },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    const ended = exitOf(daemon)
+    await once(daemon.stdout, 'data')
+    daemon.kill('SIGHUP')
+    daemon.kill('SIGHUP')
+    expect(await ended).toBe(0)
+    expect(existsSync(join(folder, 'run', 'daemon.sock'))).toBe(false)
+  })
+
+  it.runIf(strangerReads)('says which folder it may not use', { timeout: 60_000 }, async () => {
+    await mkdir(join(home, 'closed'), { mode: 0o755 })
+    await chmod(home, 0o755)
+    for (const detach of [[], ['--detach']]) {
+      const { status, stderr } = spawnSync(process.execPath, [bin, 'up', ...detach], {
+        env: { PATH: process.env['PATH'], MANYHANDS_HOME: join(home, 'closed') },
+        uid: STRANGER,
+        encoding: 'utf8',
+      })
+      expect([status, stderr]).toEqual([
+        77,
+        expect.stringMatching(/^error: Cannot use .*closed.*: permission denied \[E_FORBIDDEN\]\nhint: /),
+      ])
+    }
+  })
+
   it('starts a daemon of its own, uses it, and ends it', { timeout: 120_000 }, async () => {
     // Paths count from where they were typed, though the daemon runs elsewhere
     await writeFile(join(home, 'here.jsonc'), '{ "name": "solo", "net": { "listen": ["/ip4/127.0.0.1/tcp/0"] } }')
@@ -176,7 +239,7 @@ describe('bin/manyhands.mjs', () => {
       .toContain('"forever"')
 
     expect(run('down')).toMatchObject({ status: 0 })
-    expect(() => process.kill(pid, 0)).toThrow()
+    expect(isRunning(pid)).toBe(false)
     expect(run('status')).toMatchObject({ status: 69 })
 
     expect(run('up', '--detach', '--json', '--name', 'other')).toMatchObject({

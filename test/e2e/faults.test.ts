@@ -194,6 +194,18 @@ describe('the delegator', () => {
     expect(await after.tasks.wait(task.id)).toMatchObject({ state: 'completed', output: 12 })
   })
 
+  test('F30: Ctrl-C in its terminal, which all processes of its group get, lets work end too', async () => {
+    const [alice] = await start(named('alice'))
+    const sdk = await alice.sdk()
+    const task = await sdk.tasks.start(slow(1_500), { input: 6 })
+    await until(async () => (await sdk.tasks.get(task.id)).state === 'working', 'it works')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    process.kill(-alice.pid, 'SIGINT')
+    await until(() => !alice.running, 'it has ended')
+    const after = await alice.up()
+    expect(await after.tasks.wait(task.id)).toMatchObject({ state: 'completed', output: 12, attempts: 1 })
+  })
+
   test('F30: asked to stop the moment it answers, it exits with 0 too', async () => {
     const [alice] = await start(named('alice'))
     const codes = [await alice.down()]

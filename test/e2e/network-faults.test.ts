@@ -1,9 +1,9 @@
 /** Real daemons behind links that fail: every byte between them passes a proxy that may delay, hold back or swallow it. */
-import { createServer, type AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { type Mesh, verifyReceipt } from '../../sdk/src/index.ts'
-import { type Chaos, ChaosProxy } from '../support/chaos-proxy.ts'
-import { type NodeOptions, RealMesh, until } from '../support/real-mesh.ts'
+import { behindProxy } from '../support/behind-proxy.ts'
+import type { Chaos, ChaosProxy } from '../support/chaos-proxy.ts'
+import { RealMesh, until } from '../support/real-mesh.ts'
 
 let mesh: RealMesh | undefined
 const proxies: ChaosProxy[] = []
@@ -14,24 +14,10 @@ afterEach(async () => {
   await Promise.all(proxies.splice(0).map((proxy) => proxy.close()))
 })
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
-/** A node that others reach through a proxy only: it is all that the node tells of its addresses. */
-async function behindProxy(name: string, seed: number): Promise<NodeOptions> {
-  const port = await freePort()
-  const proxy = await ChaosProxy.listen({ host: '127.0.0.1', port }, seed)
-  proxies.push(proxy)
-  return { name, settings: { 'net.listen': `/ip4/127.0.0.1/tcp/${port}`, 'net.announce': proxy.address } }
-}
-
 async function start(): Promise<[Mesh, Mesh]> {
-  mesh = await RealMesh.start(await behindProxy('alice', 1), await behindProxy('bob', 2))
+  const behind = [await behindProxy('alice', 1), await behindProxy('bob', 2)]
+  proxies.push(...behind.map(({ proxy }) => proxy))
+  mesh = await RealMesh.start(...behind.map(({ options }) => options))
   const [alice, bob] = await Promise.all(mesh.nodes.map((node) => node.sdk()))
   if (alice === undefined || bob === undefined) throw new Error('a node is missing')
   expect(proxies.reduce((sum, { open }) => sum + open, 0)).toBeGreaterThan(0)
@@ -72,6 +58,16 @@ test('F07: each side of a cut works on alone; healed, they find each other and w
     [bob, 'alice'],
   ] as const)
     expect(await asks.run('export default (n) => n + 2', { input: 1, requires: { on: does } })).toBe(3)
+})
+
+test('F10: over a narrow link a large input takes its time, at its first attempt', async () => {
+  const [alice] = await start()
+  degrade({ bytesPerSecond: 300_000 })
+  const { state, output, attempts } = await alice.tasks.run('export default (text) => text.length', {
+    input: 'x'.repeat(1_500_000),
+    requires: { on: 'bob' },
+  })
+  expect([state, output, attempts]).toEqual(['completed', 1_500_000, 1])
 })
 
 test('F10: over a slow link that loses packets tasks take longer, and all of them end at their first attempt', async () => {
