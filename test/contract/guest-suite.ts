@@ -45,7 +45,7 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
     beforeAll(async () => {
       guest = await start()
       box = guest.connection
-    }, 90_000)
+    }, 150_000)
     afterAll(async () => {
       await guest?.stop()
     }, 90_000)

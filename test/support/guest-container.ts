@@ -24,12 +24,38 @@ export interface GuestContainer {
   remove(): Promise<void>
 }
 
+/** gVisor was seen never to start on a busy host: then another one is tried. Milliseconds */
+const START_MS = 20_000
+const TRIES = 3
+
 export async function startGuestContainer(
   socket: string,
   image: string,
   runtime = 'runc',
   direct = true,
 ): Promise<GuestContainer> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startOnce(socket, image, runtime, direct)
+    } catch (error) {
+      if (attempt === TRIES || !(error instanceof LateStart)) throw error
+      console.warn(`${error.message}; trying again`)
+    }
+  }
+}
+
+class LateStart extends Error {}
+
+/** @throws LateStart when the engine has not started it in time */
+async function startInTime(container: Docker.Container): Promise<void> {
+  const abortSignal = AbortSignal.timeout(START_MS)
+  await container.start({ abortSignal }).catch((error: unknown) => {
+    if (!abortSignal.aborted) throw error
+    throw new LateStart(`The engine did not start a container in ${START_MS} ms`, { cause: error })
+  })
+}
+
+async function startOnce(socket: string, image: string, runtime: string, direct: boolean): Promise<GuestContainer> {
   const docker = new Docker({ socketPath: socket })
   const folder = mkdtempSync(join(tmpdir(), 'mh-guest-'))
   chmodSync(folder, 0o755)
@@ -69,7 +95,7 @@ export async function startGuestContainer(
       hijack: true,
     })
     const transport = attachedTransport(stream as Duplex)
-    if (!started) await container.start()
+    if (!started) await startInTime(container)
     started = true
     return connectGuest(transport, {
       agent: 'helper',
@@ -80,7 +106,7 @@ export async function startGuestContainer(
   }
   let started = false
   const remove = async (): Promise<void> => {
-    await container.remove({ force: true }).catch(() => {})
+    await container.remove({ force: true, abortSignal: AbortSignal.timeout(START_MS) }).catch(() => {})
     rmSync(folder, { recursive: true, force: true })
   }
   try {
