@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { orderBy } from '../../test/support/orders.ts'
 import { NO_USAGE } from '../../protocol/job.ts'
 import { DELEGATION_DEFAULTS, type Ending } from '../../protocol/task/delegation.ts'
+import type { Channel } from '../net/mesh-net.ts'
 import { DelegationDriver, type DelegationOwner } from './delegation-driver.ts'
 import { NOTHING_PLACED } from './local-worker.ts'
 import type { OrderHooks, OrderResult } from './worker.ts'
@@ -87,9 +88,9 @@ test('work that is given back for the last time ends, and its owner is told', as
   expect(endings).toMatchObject([{ state: 'failed', code: 'E_EXECUTOR_LOST' }])
 })
 
-test('a result of a node that never had the work does not take it from the one that has', async () => {
+test('a node that never had the work, or has it no more, does not take it from the one that has', async () => {
   const withdrawn: string[] = []
-  const stale: string[] = []
+  const resumed: string[] = []
   const places: OrderHooks[] = []
   const owner = ownerOf(places, [])
   const driver = new DelegationDriver({
@@ -98,18 +99,31 @@ test('a result of a node that never had the work does not take it from the one t
       node,
       place: (order, hooks) => {
         owner.worker(node).place(order, hooks)
-        return { ...NOTHING_PLACED, withdraw: () => withdrawn.push(node) }
+        const resume = (channel: Channel): boolean => resumed.push(channel.peer) > 0
+        return { ...NOTHING_PLACED, resume, withdraw: () => withdrawn.push(node) }
       },
     }),
-    onStale: (node) => stale.push(node),
   })
   await new Promise(setImmediate)
   places[0]?.onBound()
-  expect(await driver.deliver({ ...GIVEN_BACK, again: false, output: '2' }, 'stranger', 1)).toBe(false)
-  expect(stale).toEqual(['stranger'])
+  const by = (peer: string): Channel => ({
+    peer,
+    ended: Promise.resolve(undefined),
+    send: () => true,
+    sendAhead: ignore,
+    drained: async () => undefined,
+    onTaken: ignore,
+    onMessage: ignore,
+    close: ignore,
+    abort: ignore,
+  })
+  const tries = [driver.resume(by('stranger'), 1), driver.resume(by('first'), 2), driver.resume(by('first'), 1)]
+  expect(tries).toEqual([false, false, true])
   expect(withdrawn).toEqual([])
   driver.feed({ type: 'cancel' })
   expect(withdrawn).toEqual(['first'])
+  expect(driver.resume(by('first'), 1)).toBe(false)
+  expect(resumed).toEqual(['first'])
 })
 
 test('a node that confirms its lease again and again is heard once', async () => {

@@ -17,6 +17,7 @@ import {
 import type { LogLine } from '../../protocol/job.ts'
 import type { JobFailure } from '../../protocol/job.ts'
 import { resultFault } from './check-result.ts'
+import type { Channel } from '../net/mesh-net.ts'
 import type { Order, OrderHooks, OrderResult, Placed, Worker } from './worker.ts'
 
 /** Who could take the work; the answer to the machine's `find`. */
@@ -67,7 +68,6 @@ export class DelegationDriver {
   #round = new Map<string, Candidate>()
   /** The result being judged, while the machine steps. */
   #result: OrderResult | undefined
-  #stored: Promise<void> | undefined
   #wasBound = false
 
   constructor(owner: DelegationOwner, start: Parameters<typeof startDelegation>[1] = {}) {
@@ -102,13 +102,16 @@ export class DelegationDriver {
     return this.#placed.get(this.#state.epoch)?.work
   }
 
-  /** A result that came by another way than its channel. Resolves with whether it is the accepted one. */
-  async deliver(result: OrderResult, node: string, epoch: number): Promise<boolean> {
-    const before = this.#stored
-    this.#onResult(result, node, epoch)
-    const accepted = this.#stored !== undefined && this.#stored !== before
-    if (accepted) await this.#stored
-    return accepted
+  /** A node comes back on a channel in place of one that was lost. @returns false when the lease is not its own any more */
+  resume(channel: Channel, epoch: number): boolean {
+    const { phase } = this.#state
+    if (this.#state.epoch !== epoch || this.holder !== channel.peer || phase.kind === 'granting') return false
+    const placed = this.#placed.get(epoch)
+    if (placed !== undefined) return placed.work.resume(channel)
+    const node = channel.peer
+    const work = this.#owner.worker(node).place(this.#owner.order(epoch), this.#hooks(node, epoch), channel)
+    this.#placed.set(epoch, { node, work })
+    return true
   }
 
   #act(effects: readonly DelegationEffect[]): void {
@@ -272,8 +275,7 @@ export class DelegationDriver {
     const result = this.#result
     if (result === undefined) return
     const placed = this.#placed.get(epoch)?.work
-    this.#stored = this.#owner.onAccepted(result, node, epoch)
-    this.#stored.then(
+    this.#owner.onAccepted(result, node, epoch).then(
       () => placed?.accepted(),
       () => undefined,
     )

@@ -22,12 +22,13 @@ import { MeshError } from '../../protocol/errors.ts'
 import type { Limits } from '../../protocol/job.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { pieceSizeFor } from '../../protocol/task/map-plan.ts'
-import type { MeshNet } from '../net/mesh-net.ts'
+import type { Channel, MeshNet } from '../net/mesh-net.ts'
 import { ActiveTask, type TaskContext } from './active-task.ts'
 import { IdempotencyKeys } from './idempotency.ts'
 import { Intent } from './intent.ts'
 import { MapTask } from './map-task.ts'
-import { pieceFromWire, resultFromWire } from './order-codec.ts'
+import { pieceFromWire } from './order-codec.ts'
+import { RESUME_CHANNEL } from './remote-worker.ts'
 import { RunTask } from './run-task.ts'
 import { SessionTask } from './session-task.ts'
 import { specOf } from './submission.ts'
@@ -51,8 +52,7 @@ const RECENT = 500
 const PIECE_BYTES = 1 << 20
 /** How long the record of a run whose client waits for the end may wait for that end. */
 const HOLD_MS = 10
-/** One field for each piece, and some for the rest. */
-const RESULT_BOUNDS = { what: 'task result', maxBytes: LIMITS.frameBytes, maxFields: LIMITS.batchInputs + 16 }
+const RESUME_BOUNDS = { what: 'opening of a channel', maxBytes: 1 << 10, maxFields: 8 }
 
 export class TaskEngine implements Tasks {
   readonly #options: EngineOptions
@@ -69,7 +69,7 @@ export class TaskEngine implements Tasks {
     this.#options = options
     this.#context = { ...options.context, changed: (_task, view) => this.#changed(view) }
     this.#keys = new IdempotencyKeys(options.context.store)
-    options.net.handle('deliver', (body, { peer }) => this.#onDeliver(body, peer))
+    options.net.handleChannel(RESUME_CHANNEL, (channel, opening) => this.#onResume(channel, opening))
   }
 
   get working(): number {
@@ -381,17 +381,16 @@ export class TaskEngine implements Tasks {
     return texts
   }
 
-  async #onDeliver(body: Uint8Array, peer: string): Promise<Uint8Array> {
-    const wire = decodeBounded(manyhands.JobResult, body, RESULT_BOUNDS)
-    const [id = '', piece] = wire.taskId.split('/')
+  #onResume(channel: Channel, opening: Uint8Array): void {
+    const { taskId, epoch } = decodeBounded(manyhands.Resume, opening, RESUME_BOUNDS)
+    const [id = '', piece] = taskId.split('/')
     const task = this.#active.get(id)
-    const result = resultFromWire(wire)
-    let accepted = false
-    if (task instanceof RunTask && piece === undefined) accepted = await task.deliver(result, peer, wire.epoch)
-    else if (task instanceof MapTask && piece !== undefined)
-      accepted = await task.deliver(Number(piece), result, peer, wire.epoch)
-    if (!accepted) this.#context.note('refused a late result', { task: wire.taskId, node: peer, epoch: wire.epoch })
-    return manyhands.DeliverReply.encode({ accepted, code: accepted ? '' : 'E_STALE_LEASE' }).finish()
+    let resumed = false
+    if (task instanceof RunTask && piece === undefined) resumed = task.resume(channel, epoch)
+    else if (task instanceof MapTask && piece !== undefined) resumed = task.resume(Number(piece), channel, epoch)
+    if (resumed) return
+    this.#context.note('refused late work', { task: taskId, node: channel.peer, epoch })
+    channel.abort(new MeshError('E_STALE_LEASE', 'The lease of this work is over'))
   }
 }
 

@@ -29,6 +29,7 @@ export class LocalWorker implements Worker {
         },
         call: (id, input) => held.call(id, input),
         finish: () => held.finish(),
+        resume: never,
       }
     } catch (error) {
       queueMicrotask(() => hooks.onRefused(toMeshError(error)))
@@ -39,10 +40,15 @@ export class LocalWorker implements Worker {
 
 function ignore(): void {}
 
+function never(): boolean {
+  return false
+}
+
 export const NOTHING_PLACED: Placed = Object.freeze({
   renewed: ignore,
   accepted: ignore,
   withdraw: ignore,
   call: ignore,
   finish: ignore,
+  resume: never,
 })

@@ -2,6 +2,7 @@
 import type { LogLine } from '../../protocol/job.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { DelegationConfig, DelegationInput, Ending } from '../../protocol/task/delegation.ts'
+import type { Channel } from '../net/mesh-net.ts'
 import { DelegationDriver, type DelegationOwner, type Found } from './delegation-driver.ts'
 import type { Order, OrderResult, Worker } from './worker.ts'
 
@@ -50,8 +51,8 @@ export class MapPiece implements DelegationOwner {
     this.#driver.feed(input)
   }
 
-  deliver(result: OrderResult, node: string, epoch: number): Promise<boolean> {
-    return this.#driver.deliver(result, node, epoch)
+  resume(channel: Channel, epoch: number): boolean {
+    return this.#driver.resume(channel, epoch)
   }
 
   assign(node: string): void {

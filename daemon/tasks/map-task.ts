@@ -4,6 +4,7 @@ import { MeshError } from '../../protocol/errors.ts'
 import { addUsage, NO_USAGE, type Usage } from '../../protocol/job.ts'
 import { failureToWire } from '../../protocol/task/job-codec.ts'
 import { MapPlan } from '../../protocol/task/map-plan.ts'
+import type { Channel } from '../net/mesh-net.ts'
 import { ActiveTask, type TaskContext } from './active-task.ts'
 import type { Intent } from './intent.ts'
 import { MapPiece } from './map-piece.ts'
@@ -59,8 +60,8 @@ export class MapTask extends ActiveTask {
     for (const piece of [...this.#pieces.values()]) piece.feed({ type: 'fenced', node })
   }
 
-  async deliver(piece: number, result: OrderResult, node: string, epoch: number): Promise<boolean> {
-    return (await this.#pieces.get(piece)?.deliver(result, node, epoch)) ?? false
+  resume(piece: number, channel: Channel, epoch: number): boolean {
+    return this.#pieces.get(piece)?.resume(channel, epoch) ?? false
   }
 
   /** After a restart: pieces that are done are not done again; those that may be held elsewhere wait for the lease to run out. */

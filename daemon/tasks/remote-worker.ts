@@ -2,7 +2,7 @@
 import type { manyhands } from '../../proto/gen/wire.js'
 import { isErrorCode, MeshError, toMeshError } from '../../protocol/errors.ts'
 import { failureFromWire } from '../../protocol/task/job-codec.ts'
-import type { MeshNet } from '../net/mesh-net.ts'
+import type { Channel, MeshNet } from '../net/mesh-net.ts'
 import { NOTHING_PLACED } from './local-worker.ts'
 import { bindOf, resultFromWire } from './order-codec.ts'
 import { OrderBudget } from './order-budget.ts'
@@ -10,6 +10,8 @@ import { TaskChannel, type TaskMessage } from './task-channel.ts'
 import type { Order, OrderHooks, Placed, Worker } from './worker.ts'
 
 export const TASK_CHANNEL = 'task'
+/** Takes the place of a task channel that was cut off; the executor opens it. */
+export const RESUME_CHANNEL = 'resume'
 /** What a call adds to its input, encoded; a little more than it can be */
 const CALL_BYTES = 32
 
@@ -22,9 +24,13 @@ export class RemoteWorker implements Worker {
     this.#net = net
   }
 
-  place(order: Order, hooks: OrderHooks): Placed {
+  place(order: Order, hooks: OrderHooks, resumed?: Channel): Placed {
     try {
-      return new RemoteOrder(this.#net, this.node, order, hooks)
+      const placed = new RemoteOrder(order, hooks)
+      if (resumed === undefined)
+        placed.bind(this.node, this.#net.openChannel(this.node, TASK_CHANNEL, new Uint8Array(0)))
+      else placed.resume(resumed)
+      return placed
     } catch (error) {
       queueMicrotask(() => hooks.onRefused(toMeshError(error)))
       return NOTHING_PLACED
@@ -33,51 +39,80 @@ export class RemoteWorker implements Worker {
 }
 
 class RemoteOrder implements Placed {
-  readonly #channel: TaskChannel
   readonly #order: Order
   readonly #hooks: OrderHooks
-  readonly #calls = new AbortController()
   readonly #decoder = new TextDecoder()
   readonly #budget: OrderBudget
+  #channel: TaskChannel | undefined
+  #calls = new AbortController()
   #bound = false
+  /** Ended by a side that is there: no other channel takes its place */
+  #over = false
 
-  constructor(net: MeshNet, node: string, order: Order, hooks: OrderHooks) {
+  constructor(order: Order, hooks: OrderHooks) {
     this.#order = order
     this.#hooks = hooks
     this.#budget = new OrderBudget(order)
-    const channel = net.openChannel(node, TASK_CHANNEL, new Uint8Array(0))
+  }
+
+  bind(node: string, channel: Channel): void {
     channel.onTaken(() => {
-      if (!this.#bound) hooks.onTaking()
+      if (!this.#bound) this.#hooks.onTaking()
     })
-    this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message))
-    this.#channel.send({ bind: bindOf(order, node) })
-    void this.#channel.ended.then((error) => this.#onEnded(error))
+    this.#attach(channel).send({ bind: bindOf(this.#order, node) })
+  }
+
+  /** What the order may log and ask is counted on: a node that resumes gets no more of it. */
+  resume(channel: Channel): boolean {
+    if (this.#over) return false
+    const before = this.#channel
+    this.#attach(channel)
+    before?.abort(new MeshError('E_UNREACHABLE', 'Another channel takes the place of this one'))
+    this.#onBound()
+    return true
+  }
+
+  #attach(channel: Channel): TaskChannel {
+    const attached = new TaskChannel(channel, (message) => this.#onMessage(message))
+    const calls = new AbortController()
+    this.#channel = attached
+    this.#calls = calls
+    void attached.ended.then((error) => {
+      calls.abort(error ?? new MeshError('E_UNREACHABLE', 'The task channel is closed'))
+      if (this.#channel === attached) this.#onEnded(error)
+    })
+    return attached
   }
 
   renewed(number: number): void {
-    this.#channel.send({ renewed: { epoch: this.#order.epoch, number } })
+    this.#channel?.send({ renewed: { epoch: this.#order.epoch, number } })
   }
 
   accepted(): void {
     // Nobody waits for it
-    this.#channel.send({ accepted: true }, true)
-    this.#channel.close(true)
+    this.#channel?.send({ accepted: true }, true)
+    this.#close(true)
   }
 
   withdraw(code: string): void {
-    this.#channel.send({ withdraw: { code } })
-    this.#channel.close()
+    this.#channel?.send({ withdraw: { code } })
+    this.#close()
+  }
+
+  #close(lingers = false): void {
+    this.#over = true
+    this.#channel?.close(lingers)
   }
 
   call(id: number, inputJson: string): void {
     const input = Buffer.from(inputJson)
-    if (this.#channel.takes(input.byteLength + CALL_BYTES)) this.#channel.send({ call: { id, input } })
+    if (this.#channel?.takes(input.byteLength + CALL_BYTES)) this.#channel.send({ call: { id, input } })
     else
       this.#hooks.onCallFailed(id, { code: 'E_OVERLOADED', message: 'Too many calls wait for the node of the session' })
   }
 
   finish(): void {
-    this.#channel.send({ finish: true })
+    this.#channel?.send({ finish: true })
   }
 
   #onMessage(message: TaskMessage): void {
@@ -95,11 +130,13 @@ class RemoteOrder implements Placed {
     }
     if (message.result) return hooks.onResult(resultFromWire(message.result))
     if (message.ready) return hooks.onReady()
-    if (message.bound) {
-      this.#bound = true
-      return hooks.onBound()
-    }
+    if (message.bound) return this.#onBound()
     throw new MeshError('E_PROTOCOL', 'Cannot read a task message: it is not for the delegator')
+  }
+
+  #onBound(): void {
+    this.#bound = true
+    this.#hooks.onBound()
   }
 
   #onReply(reply: manyhands.Reply.$Properties): void {
@@ -110,22 +147,23 @@ class RemoteOrder implements Placed {
 
   async #serveHostCall(call: manyhands.HostCall.$Properties): Promise<void> {
     const id = call.id ?? 0
+    const channel = this.#channel
     try {
       const value = await this.#hooks.onHostCall(
         call.name ?? '',
         this.#decoder.decode(call.args ?? undefined),
         this.#calls.signal,
       )
-      this.#channel.send({ hostResult: { id, value: Buffer.from(value) } })
+      channel?.send({ hostResult: { id, value: Buffer.from(value) } })
     } catch (error) {
       const { code, message } = toMeshError(error)
-      this.#channel.send({ hostResult: { id, errorCode: code, errorMessage: message } })
+      channel?.send({ hostResult: { id, errorCode: code, errorMessage: message } })
     }
   }
 
   #onEnded(error: Error | undefined): void {
-    this.#calls.abort(error ?? new MeshError('E_UNREACHABLE', 'The task channel is closed'))
     const typed = error instanceof MeshError ? error : undefined
+    this.#over ||= typed?.code !== 'E_UNREACHABLE'
     const refused = typed !== undefined && isErrorCode(typed.code) && typed.code !== 'E_UNREACHABLE' && !this.#bound
     if (refused) this.#hooks.onRefused(typed)
     else this.#hooks.onLost(error?.message ?? 'the node closed the task channel')

@@ -1,6 +1,7 @@
 /** One program, one input, one result. */
 import type { Candidate } from '../../protocol/api.ts'
 import type { Ending } from '../../protocol/task/delegation.ts'
+import type { Channel } from '../net/mesh-net.ts'
 import { ActiveTask, sizeOf, type TaskContext } from './active-task.ts'
 import { DelegationDriver, type DelegationOwner, type Found, type OfferAnswer } from './delegation-driver.ts'
 import type { Intent } from './intent.ts'
@@ -45,8 +46,8 @@ export class RunTask extends ActiveTask implements DelegationOwner {
     this.#driver.feed({ type: 'fenced', node })
   }
 
-  deliver(result: OrderResult, node: string, epoch: number): Promise<boolean> {
-    return this.#driver.deliver(result, node, epoch)
+  resume(channel: Channel, epoch: number): boolean {
+    return this.#driver.resume(channel, epoch)
   }
 
   // ---- for the driver

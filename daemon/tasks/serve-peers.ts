@@ -4,17 +4,17 @@
  */
 import { manyhands } from '../../proto/gen/wire.js'
 import { decodeBounded } from '../../protocol/bounded-decode.ts'
-import { isErrorCode, MeshError } from '../../protocol/errors.ts'
+import { MeshError } from '../../protocol/errors.ts'
 import type { Limits } from '../../protocol/job.ts'
 import { isGrade } from '../../protocol/task/job-codec.ts'
 import type { Journal } from '../journal/journal.ts'
 import type { Channel, MeshNet } from '../net/mesh-net.ts'
 import { checkLimits } from './check-limits.ts'
 import type { Hands } from './hands.ts'
-import { checkPath, orderOf, resultToWire } from './order-codec.ts'
+import { checkPath, orderOf } from './order-codec.ts'
 import { ServedOrder } from './served-order.ts'
-import type { Order, OrderResult } from './worker.ts'
-import { TASK_CHANNEL } from './remote-worker.ts'
+import type { Order } from './worker.ts'
+import { RESUME_CHANNEL, TASK_CHANNEL } from './remote-worker.ts'
 
 export interface PeerServiceOptions {
   readonly net: MeshNet
@@ -31,7 +31,6 @@ export interface PeerServiceOptions {
 
 /** Sizes, a path and the labels wanted: never a payload. */
 const OFFER_BOUNDS = { what: 'task offer', maxBytes: 64 << 10, maxFields: 256 }
-const DELIVER_REPLY_BOUNDS = { what: 'answer to a result', maxBytes: 1 << 10, maxFields: 8 }
 
 export class PeerService {
   readonly #options: PeerServiceOptions
@@ -83,7 +82,7 @@ export class PeerService {
     const served = new ServedOrder(channel, {
       accept: (bind) => this.#accept(bind, channel.peer),
       take: (order, events) => this.#options.hands.take(order, events),
-      deliver: (order, result) => this.#deliver(order, result),
+      resume: (order) => this.#resume(order),
       tenure: (order) => ({ leaseMs: order.leaseMs, ...this.#tenureOf(order.leaseMs) }),
       ended: () => {
         this.#serving.delete(served)
@@ -126,18 +125,16 @@ export class PeerService {
     return { order, durable }
   }
 
-  /** The channel is gone but the lease is not over: one more way to hand the result in. */
-  async #deliver(order: Order, result: OrderResult): Promise<boolean> {
+  #resume({ delegator, task, epoch }: Order): Channel | undefined {
     const { net } = this.#options
-    if (!net.isConnected(order.delegator)) return false
-    const body = manyhands.JobResult.encode(resultToWire(order, result)).finish()
-    const reply = await net.request(order.delegator, 'deliver', body)
-    const answer = decodeBounded(manyhands.DeliverReply, reply, DELIVER_REPLY_BOUNDS)
-    if (!answer.accepted) {
-      const code = isErrorCode(answer.code) ? answer.code : 'E_STALE_LEASE'
-      this.#options.note('result refused', { peer: order.delegator, task: order.task, epoch: order.epoch, code })
+    if (!net.isConnected(delegator)) return undefined
+    const opening = manyhands.Resume.encode({ taskId: task, epoch }).finish()
+    try {
+      return net.openChannel(delegator, RESUME_CHANNEL, opening)
+    } catch {
+      // The connection is being made or has no room; it is tried again
+      return undefined
     }
-    return true
   }
 }
 

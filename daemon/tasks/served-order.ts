@@ -19,19 +19,19 @@ import type { Order, OrderResult } from './worker.ts'
 export interface ServedOrderOwner {
   accept(bind: manyhands.Bind.$Properties): { readonly order: Order; readonly durable: Promise<unknown> }
   take(order: Order, events: HandEvents): Held
-  /** Hands a result in without the channel; false when the delegator cannot be reached now. */
-  deliver(order: Order, result: OrderResult): Promise<boolean>
+  /** A channel in place of one that was lost; undefined when the delegator cannot be reached now. */
+  resume(order: Order): Channel | undefined
   tenure(order: Order): TenureConfig
   ended(): void
 }
 
 /** A channel that brings nothing of a bind for this long is closed, milliseconds. */
 const BIND_WAIT_MS = 20_000
-const DELIVERY_RETRY_MS = 500
+const RESUME_RETRY_MS = 500
 
 export class ServedOrder {
   readonly #owner: ServedOrderOwner
-  readonly #channel: TaskChannel
+  #channel: TaskChannel
   readonly #hostCalls = new Map<number, PromiseWithResolvers<string>>()
   readonly #decoder = new TextDecoder()
   #order: Order | undefined
@@ -54,8 +54,13 @@ export class ServedOrder {
     const onPart = (): void => {
       if (this.#order === undefined) binding.refresh()
     }
-    this.#channel = new TaskChannel(channel, (message) => this.#onMessage(message), onPart)
-    void this.#channel.ended.then(() => this.#onChannelEnded())
+    this.#channel = this.#listen(channel, onPart)
+  }
+
+  #listen(channel: Channel, onPart?: () => void): TaskChannel {
+    const listening = new TaskChannel(channel, (message) => this.#onMessage(message), onPart)
+    void listening.ended.then((error) => this.#onChannelEnded(error))
+    return listening
   }
 
   /** What was bound; only valid after the bind. */
@@ -203,26 +208,29 @@ export class ServedOrder {
   #offerResult(): void {
     if (this.#order === undefined || this.#result === undefined) return
     if (this.#channelOpen) this.#channel.send({ result: resultToWire(this.#order, this.#result) })
-    else void this.#deliverElsewhere(this.#order, this.#result)
   }
 
-  /** Tries until the lease is over (T3): the tenure's end makes `#over` true. */
-  async #deliverElsewhere(order: Order, result: OrderResult): Promise<void> {
+  /** Tries until the lease is over (T2, T3): the tenure's end makes `#over` true. */
+  async #resume(order: Order): Promise<void> {
     while (!this.#over) {
-      const done = await this.#owner.deliver(order, result).catch(() => false)
-      if (done) return this.#step({ type: 'accepted' })
-      await new Promise((resolve) => setTimeout(resolve, DELIVERY_RETRY_MS))
+      await new Promise((resolve) => setTimeout(resolve, RESUME_RETRY_MS))
+      const channel = this.#over ? undefined : this.#owner.resume(order)
+      if (channel === undefined) continue
+      this.#channel = this.#listen(channel)
+      this.#channelOpen = true
+      return this.#offerResult()
     }
   }
 
-  #onChannelEnded(): void {
+  #onChannelEnded(error: Error | undefined): void {
     this.#channelOpen = false
     for (const pending of this.#hostCalls.values())
       pending.reject(new MeshError('E_CALLER_GONE', 'The delegating node cannot be reached'))
     if (this.#order === undefined) return this.#finish()
     // The work goes on: the lease decides (T2). A session has nobody left to serve.
-    if (this.#order.kind === 'session') this.#step({ type: 'withdrawn' })
-    else if (this.#tenure?.phase === 'finished') this.#offerResult()
+    const isOver = error instanceof MeshError && error.code === 'E_STALE_LEASE'
+    if (isOver || this.#order.kind === 'session') this.#step({ type: 'withdrawn' })
+    else void this.#resume(this.#order)
   }
 
   #finish(): void {

@@ -75,7 +75,7 @@ test('a bind that comes slowly is waited for; one that stops coming is not', asy
     const served = new ServedOrder(narrow, {
       accept: unused,
       take: unused,
-      deliver: unused,
+      resume: unused,
       tenure: unused,
       ended: () => undefined,
     })

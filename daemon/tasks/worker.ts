@@ -4,6 +4,7 @@
  */
 import type { MeshError } from '../../protocol/errors.ts'
 import type { Grade, JobFailure, Limits, LogLine, Program, Usage } from '../../protocol/job.ts'
+import type { Channel } from '../net/mesh-net.ts'
 
 export type OrderKind = 'run' | 'batch' | 'session'
 
@@ -79,9 +80,12 @@ export interface Placed {
   call(id: number, inputJson: string): void
   /** Session: no more calls; answer with the result once all are done. */
   finish(): void
+  /** The worker, which cannot be heard any more, comes back on this channel. @returns false when that is no longer wanted */
+  resume(channel: Channel): boolean
 }
 
 export interface Worker {
   readonly node: string
-  place(order: Order, hooks: OrderHooks): Placed
+  /** @param channel by which it comes back with what was placed before this process began. @default none: it is placed now */
+  place(order: Order, hooks: OrderHooks, channel?: Channel): Placed
 }

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { MemoryNetwork } from '../../daemon/net/memory-net.ts'
 import { bindOf } from '../../daemon/tasks/order-codec.ts'
-import { TASK_CHANNEL } from '../../daemon/tasks/remote-worker.ts'
+import { RESUME_CHANNEL, TASK_CHANNEL } from '../../daemon/tasks/remote-worker.ts'
 import { TaskChannel } from '../../daemon/tasks/task-channel.ts'
 import { manyhands } from '../../proto/gen/wire.js'
 import { MeshError } from '../../protocol/errors.ts'
@@ -81,12 +81,15 @@ describe('P2P-07: task messages of a peer are bounded before they are built', ()
   const answer = (method: string, body: Uint8Array): Promise<string> =>
     a.net.request(b.id, method, body).then(() => 'answered', codeOf)
 
+  const opened = async (kind: string, opening: Uint8Array): Promise<string> =>
+    codeOf(await a.net.openChannel(b.id, kind, opening).ended)
+
   test.each([
-    ['offer', fields(0x42, 300)],
-    ['deliver', fields(0x3a, 5_000)],
-  ])('%s', async (method, bomb) => {
-    expect(await answer(method, Buffer.from([0x0a, 0x7f]))).toBe('E_PROTOCOL')
-    expect(await answer(method, bomb)).toBe('E_PROTOCOL')
+    ['offer', answer, fields(0x42, 300)],
+    [RESUME_CHANNEL, opened, fields(0x0a, 100)],
+  ] as const)('%s', async (what, send, bomb) => {
+    expect(await send(what, Buffer.from([0x0a, 0x7f]))).toBe('E_PROTOCOL')
+    expect(await send(what, bomb)).toBe('E_PROTOCOL')
   })
 
   test.each([
