@@ -22,6 +22,8 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   readonly #open = new Set<number>()
   readonly #ready = Promise.withResolvers<void>()
   #isReady = false
+  /** Why calls fail, once it has ended */
+  #failure: JobFailure | undefined
   /** Who holds the session; set once */
   #placed: Placed | undefined
 
@@ -53,9 +55,10 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
   }
 
   call(id: number, inputJson: string): void {
-    if (this.#placed === undefined || this.#driver.ended) return this.#fail(id, LOST)
+    if (this.#failure !== undefined) return this.#fail(id, this.#failure)
     this.#open.add(id)
-    this.#placed.call(id, inputJson)
+    // Until its end is stored nobody takes a call: it fails with the others, and for their reason
+    if (!this.#driver.ended) this.#placed?.call(id, inputJson)
   }
 
   finish(): void {
@@ -80,6 +83,7 @@ export class SessionTask extends ActiveTask implements DelegationOwner, TaskSess
 
   #end(task: TaskView): void {
     const failure = task.error ?? LOST
+    this.#failure = failure
     for (const id of [...this.#open]) this.#fail(id, failure)
     // Whoever opens it has not got it yet, and hears of the end by that.
     if (!this.#isReady)

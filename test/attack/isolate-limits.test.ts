@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createIsolateExecutor, type IsolateExecutor } from '../../daemon/exec/isolate/isolate-executor.ts'
-import { codeOf, run, type SpecOptions } from './isolate-kit.ts'
+import { codeOf, run, specOf, type SpecOptions } from './isolate-kit.ts'
 
 const MIB = 1 << 20
 
@@ -192,6 +192,20 @@ describe('limits hold, with one code each', () => {
       }
     })
   }
+
+  it('ISO-01 calls made while a session is ended by a limit fail for that limit', async () => {
+    const codes = new Set<string>()
+    const session = await executor.open(specOf('export default (n) => n || new Promise(() => {})', WALL), {
+      onReply: (_, reply) => codes.add(reply.ok ? 'ok' : reply.error.code),
+    })
+    session.call(0, '0')
+    let next = 1
+    const calling = setInterval(() => session.call(next, String(next++)), 1)
+    expect((await session.ended).error?.code).toBe('E_DEADLINE')
+    clearInterval(calling)
+    session.call(next, '1')
+    expect(codes).toEqual(new Set(['ok', 'E_DEADLINE']))
+  })
 
   it('ISO-01 an innocent job beside a guilty one is not harmed', async () => {
     const innocent = `export default async () => { await new Promise((resolve) => setTimeout(resolve, 400)); return 'fine' }`

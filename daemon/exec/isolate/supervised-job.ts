@@ -63,6 +63,8 @@ export class SupervisedJob implements HostTenant {
   #cause: Cause | undefined
   #accused: Evidence['accused']
   #done = false
+  /** Of calls that have no answer when it is done */
+  #failure: JobFailure = LOST
   #loaded = false
   #timer: NodeJS.Timeout | undefined
   #startedAt = performance.now()
@@ -116,16 +118,16 @@ export class SupervisedJob implements HostTenant {
 
   request(id: number, input: string): void {
     const isFull = this.#requests.size >= OPEN_REQUESTS || this.#openChars + input.length > OPEN_INPUT_CHARS
-    if (this.#done || this.#cause !== undefined || isFull) {
-      const code = isFull ? 'E_OVERLOADED' : 'E_EXECUTOR_LOST'
-      const message = code === 'E_OVERLOADED' ? 'Too many calls of this session are open' : 'The session has ended'
-      this.#events.onReply?.(id, { ok: false, error: { code, message } })
+    if (this.#done || isFull) {
+      this.#events.onReply?.(id, { ok: false, error: this.#done ? this.#failure : TOO_MANY })
       return
     }
     const ref = this.#nextRequest
     this.#nextRequest = (ref % 0xffff_ffff) + 1
     this.#requests.set(ref, { id, chars: input.length, since: this.#events.now() })
     this.#openChars += input.length
+    // While it ends nobody takes it: it fails with the others, and for their reason
+    if (this.#cause !== undefined) return
     this.#requestCount += 1
     this.#host?.send(TO_HOST.call, this.id, ref, 0, input)
   }
@@ -351,7 +353,8 @@ export class SupervisedJob implements HostTenant {
     this.#hooks.signal?.removeEventListener('abort', this.#onAbort)
     this.#calls?.abort()
     const error = found?.kind === 'failed' ? found.error : undefined
-    for (const { id } of this.#requests.values()) this.#events.onReply?.(id, { ok: false, error: error ?? LOST })
+    this.#failure = error ?? LOST
+    for (const { id } of this.#requests.values()) this.#events.onReply?.(id, { ok: false, error: this.#failure })
     this.#requests.clear()
     this.#events.onDone(error, this.#usage())
   }
@@ -375,3 +378,4 @@ export class SupervisedJob implements HostTenant {
 }
 
 const LOST: JobFailure = { code: 'E_EXECUTOR_LOST', message: 'The session has ended' }
+const TOO_MANY: JobFailure = { code: 'E_OVERLOADED', message: 'Too many calls of this session are open' }
