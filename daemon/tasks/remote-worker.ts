@@ -154,7 +154,9 @@ class RemoteOrder implements Placed {
         this.#decoder.decode(call.args ?? undefined),
         this.#calls.signal,
       )
-      channel?.send({ hostResult: { id, value: Buffer.from(value) } })
+      const bytes = Buffer.from(value)
+      if (channel?.takes(bytes.byteLength) === false) throw untaken(call.name ?? '')
+      channel?.send({ hostResult: { id, value: bytes } })
     } catch (error) {
       const { code, message } = toMeshError(error)
       channel?.send({ hostResult: { id, errorCode: code, errorMessage: message } })
@@ -168,6 +170,10 @@ class RemoteOrder implements Placed {
     if (refused) this.#hooks.onRefused(typed)
     else this.#hooks.onLost(error?.message ?? 'the node closed the task channel')
   }
+}
+
+function untaken(name: string): MeshError {
+  return new MeshError('E_OVERLOADED', `Cannot answer the call of "${name}": too much waits for the node that made it`)
 }
 
 type Level = Parameters<OrderHooks['onLog']>[0]['level']

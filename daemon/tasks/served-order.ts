@@ -1,6 +1,7 @@
 /** One order of a peer being served: the executor's end of a task channel, with its lease. */
 import type { manyhands } from '../../proto/gen/wire.js'
 import { type ErrorCode, isErrorCode, MeshError, toMeshError } from '../../protocol/errors.ts'
+import type { JobFailure } from '../../protocol/job.ts'
 import { failureToWire } from '../../protocol/task/job-codec.ts'
 import {
   startTenure,
@@ -28,6 +29,12 @@ export interface ServedOrderOwner {
 /** A channel that brings nothing of a bind for this long is closed, milliseconds. */
 const BIND_WAIT_MS = 20_000
 const RESUME_RETRY_MS = 500
+
+const UNTAKEN: JobFailure = Object.freeze({
+  code: 'E_OVERLOADED',
+  message: 'Cannot return the result: too many wait for the caller to take them',
+  hint: 'Make fewer calls with large results at once',
+})
 
 export class ServedOrder {
   readonly #owner: ServedOrderOwner
@@ -126,10 +133,20 @@ export class ServedOrder {
       onLog: ({ level, text }, piece) => this.#channel.send({ log: { level, text, piece } }),
       onHostCall: (name, args, signal) => this.#callHost(name, args, signal),
       onReady: () => this.#channel.send({ ready: true }),
-      onReply: (id, output) => this.#channel.send({ reply: { id, output: Buffer.from(output) } }),
-      onCallFailed: (id, error) => this.#channel.send({ reply: { id, error: failureToWire(error) } }),
+      onReply: (id, output) => this.#reply(id, Buffer.from(output)),
+      onCallFailed: (id, error) => this.#callFailed(id, error),
       onResult: (result) => void this.#onResult(result, durable),
     }
+  }
+
+  /** One call fails rather than the whole session. */
+  #reply(id: number, output: Uint8Array): void {
+    if (this.#channel.takes(output.byteLength)) this.#channel.send({ reply: { id, output } })
+    else this.#callFailed(id, UNTAKEN)
+  }
+
+  #callFailed(id: number, error: JobFailure): void {
+    this.#channel.send({ reply: { id, error: failureToWire(error) } })
   }
 
   /** A result leaves only once the bind that led to it and its receipt are on disk. */
@@ -146,12 +163,17 @@ export class ServedOrder {
   #callHost(name: string, args: string, signal: AbortSignal): Promise<string> {
     if (!this.#channelOpen)
       return Promise.reject(new MeshError('E_CALLER_GONE', 'The delegating node cannot be reached'))
+    const bytes = Buffer.from(args)
+    if (!this.#channel.takes(bytes.byteLength))
+      return Promise.reject(
+        new MeshError('E_OVERLOADED', `Cannot call "${name}": too much waits for the caller's node`),
+      )
     const id = this.#nextHostCall++
     const pending = Promise.withResolvers<string>()
     this.#hostCalls.set(id, pending)
     const onAbort = (): void => pending.reject(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
-    this.#channel.send({ hostCall: { id, name, args: Buffer.from(args) } })
+    this.#channel.send({ hostCall: { id, name, args: bytes } })
     return pending.promise.finally(() => {
       this.#hostCalls.delete(id)
       // The signal lives as long as the job, and would keep the answers of all its calls

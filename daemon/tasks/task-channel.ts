@@ -23,6 +23,8 @@ const MESSAGE_BYTES = LIMITS.programBytes * 2 + LIMITS.inputBytes * 2
 
 /** Encoded messages that may wait for the channel's window; as many as the largest message may be wait beside one of that size. */
 const OUTBOX_BYTES = 2 * MESSAGE_BYTES
+/** Of these, kept for what is always small: among it, that something larger could not be sent */
+const SPARE_BYTES = 4 << 20
 /** With more waiting, no more work should be taken in. */
 const ROOMY_BYTES = LIMITS.channelWindowBytes
 
@@ -86,9 +88,9 @@ export class TaskChannel {
     return this.#channel.ended
   }
 
-  /** Whether a message of about `bytes` may wait here; with one more than that, the channel ends with E_OVERLOADED. */
+  /** Whether a message of about `bytes` may wait here. Who does not ask, and sends far more, ends the channel with E_OVERLOADED. */
   takes(bytes: number): boolean {
-    return this.#outboxBytes + bytes <= OUTBOX_BYTES
+    return this.#outboxBytes + bytes <= OUTBOX_BYTES - SPARE_BYTES
   }
 
   /** Resolves when little waits here; `undefined` when that is so now. */
@@ -110,7 +112,7 @@ export class TaskChannel {
   }
 
   #push(encoded: Uint8Array): void {
-    if (!this.takes(encoded.byteLength))
+    if (this.#outboxBytes + encoded.byteLength > OUTBOX_BYTES)
       return this.abort(new MeshError('E_OVERLOADED', 'Too much waits to be sent about the task: the peer is too slow'))
     this.#outbox.push(encoded)
     this.#outboxBytes += encoded.byteLength
