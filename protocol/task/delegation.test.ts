@@ -197,6 +197,17 @@ describe('delegation', () => {
     expect(run.of('withdraw')).toHaveLength(1)
   })
 
+  test('what a bind takes to arrive is no part of the patience: refused then, it is offered to others', () => {
+    const run = new Harness().feed({ type: 'candidates', nodes: [], bindNow: 'a' })
+    for (let now = 4_000; now <= 60_000; now += 4_000) run.at(now).feed({ type: 'taking', node: 'a', epoch: 1 })
+    run.at(61_000).feed({ type: 'refused', node: 'a', epoch: 1 })
+    expect(run.of('settle')).toEqual([])
+    run.at(62_000).feed({ type: 'tick' }, { type: 'candidates', nodes: [], bindNow: 'b' })
+    expect(run.of('bind')).toMatchObject([{ node: 'a' }, { node: 'b' }])
+    run.at(95_000).feed({ type: 'refused', node: 'b', epoch: 2 })
+    expect(run.of('settle')).toMatchObject([{ ending: { code: 'E_OVERLOADED' } }])
+  })
+
   test('after a restart the lease that may be held elsewhere is waited for', () => {
     const run = new Harness({ epoch: 3, heldUntil: 10_000, holder: 'a' })
     expect(run.of('find')).toEqual([])

@@ -24,7 +24,7 @@ export interface DelegationConfig {
   readonly answerMs: number
   /** Longest wait for a bind to be confirmed, counted anew whenever the node has taken more of it: program and inputs may be large, and its link narrow */
   readonly bindMs: number
-  /** How long a task may look for a node that is able but busy before it fails */
+  /** How long a task may look for a node that is able but busy before it fails; not counting what a bind takes to arrive */
   readonly patienceMs: number
   /** First pause after all nodes refused; doubles up to 16 times that */
   readonly restMs: number
@@ -87,7 +87,7 @@ export interface Delegation {
   /** Nodes that refused or were lost since candidates were last asked for */
   readonly avoid: readonly string[]
   readonly rests: number
-  /** When the search began that has not yet led to a lease */
+  /** When the search began that has not yet led to a lease; later by the time in which nodes took binds */
   readonly searchingSince: number
   /** The task's own deadline */
   readonly deadline: number | undefined
@@ -189,7 +189,7 @@ export function stepDelegation(state: Delegation, input: DelegationInput, now: n
       return onGranted(state, input.epoch, now, config)
     case 'taking':
       return holds(state, input) && state.phase.kind === 'binding'
-        ? binding(state, input.node, now, config)
+        ? onTaking(state, state.phase, now, config)
         : stay(state)
     case 'bound':
       return holds(state, input) && state.phase.kind === 'binding' ? held(state, input.node, now, config) : stay(state)
@@ -292,6 +292,17 @@ function onGranted(state: Delegation, epoch: number, now: number, config: Delega
 function binding(state: Delegation, node: string, now: number, config: DelegationConfig): Step {
   const until = now + config.bindMs
   return { state: { ...state, phase: { kind: 'binding', node, until } }, effects: [wake(state, until)] }
+}
+
+/** While a node takes the bind nobody is looked for: that may take longer than the patience, and the node refuse it then. */
+function onTaking(
+  state: Delegation,
+  { node, until }: Extract<Phase, { kind: 'binding' }>,
+  now: number,
+  config: DelegationConfig,
+): Step {
+  const since = until - config.bindMs
+  return binding({ ...state, searchingSince: state.searchingSince + now - since }, node, now, config)
 }
 
 function onRenew(
