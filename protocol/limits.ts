@@ -30,6 +30,8 @@ export const LIMITS = {
   batchResultBytes: 15 << 20,
   /** Inputs of one map. */
   mapInputs: 1_000_000,
+  /** Programs and inputs of one peer that are on their way here or taken: it may have many tasks here at once, but not all of the largest size. */
+  peerWorkBytes: 256 << 20,
   /** Nesting of JSON from outside: V8's own parser and ours stay far from their stacks. */
   jsonDepth: 128,
   /** Body of a local API request other than a program upload. */

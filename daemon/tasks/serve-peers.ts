@@ -6,6 +6,7 @@ import { manyhands } from '../../proto/gen/wire.js'
 import { decodeBounded } from '../../protocol/bounded-decode.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { Limits } from '../../protocol/job.ts'
+import { LIMITS } from '../../protocol/limits.ts'
 import { isGrade } from '../../protocol/task/job-codec.ts'
 import type { Journal } from '../journal/journal.ts'
 import type { Channel, MeshNet } from '../net/mesh-net.ts'
@@ -29,12 +30,16 @@ export interface PeerServiceOptions {
   readonly note: (what: string, facts: Readonly<Record<string, unknown>>) => void
 }
 
+/** For a peer that has too much here, milliseconds */
+const RETRY_AFTER_MS = 500
 /** Sizes, a path and the labels wanted: never a payload. */
 const OFFER_BOUNDS = { what: 'task offer', maxBytes: 64 << 10, maxFields: 256 }
 
 export class PeerService {
   readonly #options: PeerServiceOptions
   readonly #serving = new Set<ServedOrder>()
+  /** Bytes of work by peer, on its way or taken */
+  readonly #heldBytes = new Map<string, number>()
   /** Highest epoch accepted, by delegator and task, of what is being served now: the journal has the rest. */
   readonly #epochs = new Map<string, number>()
 
@@ -84,12 +89,25 @@ export class PeerService {
       take: (order, events) => this.#options.hands.take(order, events),
       resume: (order) => this.#resume(order),
       tenure: (order) => ({ leaseMs: order.leaseMs, ...this.#tenureOf(order.leaseMs) }),
-      ended: () => {
+      hold: (bytes) => this.#hold(channel.peer, bytes),
+      ended: (heldBytes) => {
+        this.#hold(channel.peer, -heldBytes)
         this.#serving.delete(served)
         if (served.boundOrder !== undefined) this.#epochs.delete(epochKey(served.boundOrder))
       },
     })
     this.#serving.add(served)
+  }
+
+  /** @throws MeshError E_OVERLOADED */
+  #hold(peer: string, bytes: number): void {
+    const held = (this.#heldBytes.get(peer) ?? 0) + bytes
+    if (bytes > 0 && held > LIMITS.peerWorkBytes)
+      throw new MeshError('E_OVERLOADED', 'This node has no room for so much work of one node', {
+        retryAfterMs: RETRY_AFTER_MS,
+      })
+    if (held > 0) this.#heldBytes.set(peer, held)
+    else this.#heldBytes.delete(peer)
   }
 
   /** Renewals and margin as configured, but always well inside a short lease. */

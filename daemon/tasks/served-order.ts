@@ -23,7 +23,10 @@ export interface ServedOrderOwner {
   /** A channel in place of one that was lost; undefined when the delegator cannot be reached now. */
   resume(order: Order): Channel | undefined
   tenure(order: Order): TenureConfig
-  ended(): void
+  /** @throws MeshError E_OVERLOADED when the peer has no room for so many bytes more */
+  hold(bytes: number): void
+  /** @param heldBytes what it held in all */
+  ended(heldBytes: number): void
 }
 
 /** A channel that brings nothing of a bind for this long is closed, milliseconds. */
@@ -48,6 +51,7 @@ export class ServedOrder {
   #result: OrderResult | undefined
   #timer: NodeJS.Timeout | undefined
   #nextHostCall = 1
+  #heldBytes = 0
   #channelOpen = true
   #over = false
 
@@ -58,13 +62,15 @@ export class ServedOrder {
       BIND_WAIT_MS,
     )
     this.#timer = binding
-    const onPart = (): void => {
-      if (this.#order === undefined) binding.refresh()
+    const onPart = (bytes: number): void => {
+      if (this.#order !== undefined || this.#over) return
+      binding.refresh()
+      this.#hold(bytes)
     }
     this.#channel = this.#listen(channel, onPart)
   }
 
-  #listen(channel: Channel, onPart?: () => void): TaskChannel {
+  #listen(channel: Channel, onPart?: (bytes: number) => void): TaskChannel {
     const listening = new TaskChannel(channel, (message) => this.#onMessage(message), onPart)
     void listening.ended.then((error) => this.#onChannelEnded(error))
     return listening
@@ -103,6 +109,7 @@ export class ServedOrder {
   #onBind(bind: manyhands.Bind.$Properties): void {
     if (this.#order !== undefined) throw new MeshError('E_PROTOCOL', 'Cannot bind twice on one channel')
     try {
+      this.#hold(Math.max(0, bytesOf(bind) - this.#heldBytes))
       const { order, durable } = this.#owner.accept(bind)
       this.#order = order
       this.#config = this.#owner.tenure(order)
@@ -115,6 +122,11 @@ export class ServedOrder {
     } catch (error) {
       this.#refuse(toMeshError(error))
     }
+  }
+
+  #hold(bytes: number): void {
+    this.#owner.hold(bytes)
+    this.#heldBytes += bytes
   }
 
   /** It goes ahead of a bind that is still on its way in parts: that one shall find no channel. */
@@ -259,6 +271,11 @@ export class ServedOrder {
     if (this.#over) return
     this.#over = true
     clearTimeout(this.#timer)
-    this.#owner.ended()
+    this.#owner.ended(this.#heldBytes)
   }
+}
+
+function bytesOf({ program, inputs }: manyhands.Bind.$Properties): number {
+  const sources = (program?.modules ?? []).reduce((sum, { source }) => sum + (source?.length ?? 0), 0)
+  return (inputs ?? []).reduce((sum, { byteLength }) => sum + byteLength, sources)
 }

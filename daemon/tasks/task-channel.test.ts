@@ -77,6 +77,7 @@ test('a bind that comes slowly is waited for; one that stops coming is not', asy
       take: unused,
       resume: unused,
       tenure: unused,
+      hold: () => undefined,
       ended: () => undefined,
     })
     const part = new Uint8Array((16 << 10) + 1).fill(1)

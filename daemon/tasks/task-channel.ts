@@ -48,7 +48,7 @@ const BOUNDS = {
 
 export class TaskChannel {
   readonly #channel: Channel
-  readonly #onPart: (() => void) | undefined
+  readonly #onPart: ((bytes: number) => void) | undefined
   readonly #parts: Uint8Array[] = []
   #partBytes = 0
   /** What waits for the channel's window, in order. Invariant: while anything waits or is being sent in parts, everything later waits behind it. */
@@ -60,9 +60,13 @@ export class TaskChannel {
 
   /**
    * @param onMessage a promise it returns holds back the peer until it settles
-   * @param onPart called for each part of a message with more to come
+   * @param onPart called with the size of each part of a message with more to come; what it throws ends the channel
    */
-  constructor(channel: Channel, onMessage: (message: TaskMessage) => void | Promise<void>, onPart?: () => void) {
+  constructor(
+    channel: Channel,
+    onMessage: (message: TaskMessage) => void | Promise<void>,
+    onPart?: (bytes: number) => void,
+  ) {
     this.#channel = channel
     this.#onPart = onPart
     channel.onMessage((bytes) => {
@@ -172,11 +176,9 @@ export class TaskChannel {
     this.#partBytes += body.byteLength
     if (this.#partBytes > MESSAGE_BYTES)
       throw new MeshError('E_PROTOCOL', `Cannot read a task message: above ${MESSAGE_BYTES} bytes`)
+    if (kind === MORE) this.#onPart?.(body.byteLength)
     this.#parts.push(Uint8Array.from(body))
-    if (kind === MORE) {
-      this.#onPart?.()
-      return undefined
-    }
+    if (kind === MORE) return undefined
     const whole = Buffer.concat(this.#parts)
     this.#parts.length = 0
     this.#partBytes = 0

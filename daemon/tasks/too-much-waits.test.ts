@@ -95,6 +95,7 @@ test('host calls whose arguments are too much at once fail one by one, and the c
     },
     resume: () => undefined,
     tenure: () => ({ leaseMs: 60_000, renewMs: 30_000, marginMs: 1_000 }),
+    hold: () => undefined,
     ended: () => undefined,
   })
   channel.message?.(Buffer.concat([Buffer.of(0), manyhands.TaskMessage.encode({ bind: {} }).finish()]))

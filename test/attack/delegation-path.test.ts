@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { MemoryNetwork } from '../../daemon/net/memory-net.ts'
 import { bindOf } from '../../daemon/tasks/order-codec.ts'
+import type { Channel } from '../../daemon/net/mesh-net.ts'
 import { RESUME_CHANNEL, TASK_CHANNEL } from '../../daemon/tasks/remote-worker.ts'
 import { TaskChannel } from '../../daemon/tasks/task-channel.ts'
 import { manyhands } from '../../proto/gen/wire.js'
@@ -127,4 +128,23 @@ test('P2P-14: of a fan-out of ten thousand only what channels and slots allow is
   await Promise.all(all)
   expect(answers.get('result')).toBe(LIMITS.channelsPerPeer)
   await expect.poll(() => b.peers.serving).toBe(0)
+})
+
+test('RES-01: binds of one peer that never end are bounded together, and those of another are taken', async () => {
+  const part = Buffer.alloc(1_000_001, 1)
+  const channels = Array.from({ length: 12 }, () => a.net.openChannel(b.id, TASK_CHANNEL, new Uint8Array(0)))
+  const ends: string[] = []
+  for (const channel of channels) void channel.ended.then((error) => ends.push(codeOf(error)))
+  const fill = async (channel: Channel): Promise<void> => {
+    for (let count = 0; count < 23; count++) if (!channel.send(part)) await channel.drained()
+  }
+  for (const channel of channels) await fill(channel)
+  await expect.poll(() => ends).toEqual(['E_OVERLOADED'])
+  expect(await bind(c, b, [c.id])).toBe('result')
+  for (const channel of channels) channel.close()
+  await expect.poll(() => b.peers.serving).toBe(0)
+  const again = a.net.openChannel(b.id, TASK_CHANNEL, new Uint8Array(0))
+  await fill(again)
+  await expect.poll(() => b.peers.serving).toBe(1)
+  again.close()
 })
