@@ -89,19 +89,16 @@ class RemoteOrder implements Placed {
   }
 
   accepted(): void {
+    this.#over = true
     // Nobody waits for it
     this.#channel?.send({ accepted: true }, true)
-    this.#close(true)
+    this.#channel?.close(true)
   }
 
   withdraw(code: string): void {
-    this.#channel?.send({ withdraw: { code } })
-    this.#close()
-  }
-
-  #close(lingers = false): void {
     this.#over = true
-    this.#channel?.close(lingers)
+    this.#channel?.send({ withdraw: { code } })
+    this.#channel?.closeNow()
   }
 
   call(id: number, inputJson: string): void {

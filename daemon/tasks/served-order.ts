@@ -225,7 +225,7 @@ export class ServedOrder {
           break
         case 'forget':
           this.#finish()
-          this.#channel.close()
+          this.#channel.closeNow()
           break
         case 'wake':
           this.#wakeAt(effect.at)

@@ -160,6 +160,11 @@ export class TaskChannel {
     void this.#sending.then(() => this.#channel.close(lingers))
   }
 
+  /** Ends without what waits here, which is of no use any more: over a slow link it could take many minutes. */
+  closeNow(): void {
+    this.#channel.close()
+  }
+
   abort(error: Error): void {
     this.#channel.abort(error)
   }

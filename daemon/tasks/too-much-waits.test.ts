@@ -5,9 +5,11 @@ import { orderBy } from '../../test/support/orders.ts'
 import type { TaskView } from '../../protocol/api.ts'
 import { toMeshError } from '../../protocol/errors.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
-import type { Channel } from '../net/mesh-net.ts'
+import type { Channel, MeshNet } from '../net/mesh-net.ts'
 import type { HandEvents } from './hand-events.ts'
+import { RemoteWorker } from './remote-worker.ts'
 import { ServedOrder } from './served-order.ts'
+import type { Order } from './worker.ts'
 
 /** Of two megabytes each, more than may wait */
 const CALLS = 30
@@ -25,6 +27,54 @@ async function slowPair(): Promise<[TaskNode, TaskNode]> {
   const [a, b] = nodes as [TaskNode, TaskNode]
   network.setQuality({ delayMs: 20 }, a.id, b.id)
   return [a, b]
+}
+
+/** The peer takes nothing of what is sent on it. */
+class StuckChannel implements Channel {
+  readonly peer = 'peer'
+  readonly ended = new Promise<undefined>(() => undefined)
+  readonly ends: string[] = []
+  receive: (bytes: Uint8Array) => unknown = () => undefined
+  send(): boolean {
+    return false
+  }
+  sendAhead(): void {}
+  onTaken(): void {}
+  drained(): Promise<void> {
+    return new Promise(() => undefined)
+  }
+  onMessage(handler: (bytes: Uint8Array) => unknown): void {
+    this.receive = handler
+  }
+  close(): void {
+    this.ends.push('closed')
+  }
+  abort({ message }: Error): void {
+    this.ends.push(message)
+  }
+}
+
+const message = (fields: manyhands.TaskMessage.$Properties): Uint8Array =>
+  Buffer.concat([Buffer.of(0), manyhands.TaskMessage.encode(fields).finish()])
+
+function stuckOrder(kind: Order['kind']): { channel: StuckChannel; served: ServedOrder; events: HandEvents } {
+  const channel = new StuckChannel()
+  const taken: HandEvents[] = []
+  const served = new ServedOrder(channel, {
+    accept: () => ({ order: orderBy('peer', 'task', { kind }), durable: Promise.resolve() }),
+    take: (_, events) => {
+      taken.push(events)
+      return { call: () => undefined, finish: () => undefined, stop: () => undefined }
+    },
+    resume: () => undefined,
+    tenure: () => ({ leaseMs: 60_000, renewMs: 30_000, marginMs: 1_000 }),
+    hold: () => undefined,
+    ended: () => undefined,
+  })
+  channel.receive(message({ bind: {} }))
+  const [events] = taken
+  if (events === undefined) throw new Error('the order was not taken')
+  return { channel, served, events }
 }
 
 test('answers of a session that are too much at once fail one by one, and the session goes on', async () => {
@@ -74,38 +124,42 @@ test('answers of host calls that are too much at once fail one by one, and the r
 })
 
 test('host calls whose arguments are too much at once fail one by one, and the channel stays', async () => {
-  let aborted: Error | undefined
-  const held: { events?: HandEvents } = {}
-  const channel: Channel & { message?: (bytes: Uint8Array) => unknown } = {
-    peer: 'peer',
-    ended: new Promise(() => undefined),
-    send: () => false,
-    sendAhead: () => undefined,
-    drained: () => new Promise(() => undefined),
-    onTaken: () => undefined,
-    onMessage: (handler) => void (channel.message = handler),
-    close: () => undefined,
-    abort: (error) => void (aborted = error),
-  }
-  const served = new ServedOrder(channel, {
-    accept: () => ({ order: orderBy('peer', 'task'), durable: Promise.resolve() }),
-    take: (_, events) => {
-      held.events = events
-      return { call: () => undefined, finish: () => undefined, stop: () => undefined }
-    },
-    resume: () => undefined,
-    tenure: () => ({ leaseMs: 60_000, renewMs: 30_000, marginMs: 1_000 }),
-    hold: () => undefined,
-    ended: () => undefined,
-  })
-  channel.message?.(Buffer.concat([Buffer.of(0), manyhands.TaskMessage.encode({ bind: {} }).finish()]))
+  const { channel, served, events } = stuckOrder('run')
   const codes: string[] = []
   const args = JSON.stringify('x'.repeat(2_000_000))
   for (let call = 0; call < CALLS; call++)
-    held.events
-      ?.onHostCall('take', args, new AbortController().signal)
+    events
+      .onHostCall('take', args, new AbortController().signal)
       .catch((error: unknown) => codes.push(toMeshError(error).code))
   await new Promise(setImmediate)
-  expect([new Set(codes), codes.length < CALLS, aborted]).toEqual([new Set(['E_OVERLOADED']), true, undefined])
+  expect([new Set(codes), codes.length < CALLS, channel.ends]).toEqual([new Set(['E_OVERLOADED']), true, []])
   served.stop('E_STOPPING')
+})
+
+test('a session that is withdrawn ends its channel at once, whatever waits on either side', async () => {
+  const text = JSON.stringify('x'.repeat(2_000_000))
+  const { channel: there, events } = stuckOrder('session')
+  for (let id = 0; id < 3; id++) events.onReply(id, text)
+  there.receive(message({ withdraw: { code: 'E_CANCELED' } }))
+  const here = new StuckChannel()
+  const [a] = await slowPair()
+  const net: MeshNet = Object.assign(a.net, { openChannel: () => here })
+  const ignore = (): void => undefined
+  const placed = new RemoteWorker('peer', net).place(orderBy(a.id, 'task', { kind: 'session', inputs: [] }), {
+    onTaking: ignore,
+    onBound: ignore,
+    onRefused: ignore,
+    onLog: ignore,
+    onHostCall: async () => 'null',
+    onReady: ignore,
+    onReply: ignore,
+    onCallFailed: ignore,
+    onRenew: ignore,
+    onResult: ignore,
+    onLost: ignore,
+  })
+  for (let id = 0; id < 3; id++) placed.call(id, text)
+  placed.withdraw('E_CANCELED')
+  await new Promise(setImmediate)
+  expect([there.ends, here.ends]).toEqual([['closed'], ['closed']])
 })
