@@ -3,9 +3,11 @@ import * as z from 'zod'
 import type { FileChange } from '../../../protocol/api.ts'
 import { LIMITS } from '../../../protocol/limits.ts'
 
-const content = z.union([z.string(), z.null(), z.strictObject({ base64: z.base64() })])
+const text = z.string().refine((each) => each.isWellFormed(), 'it holds half of a surrogate pair')
+const content = z.union([text, z.null(), z.strictObject({ base64: z.base64() })])
 const output = z.object({
-  files: z.record(z.string().min(1).max(LIMITS.pathBytes), content),
+  // A record would leave out a file called "__proto__"
+  files: z.preprocess(entriesOf, z.map(z.string().min(1).max(LIMITS.pathBytes), content)),
   message: z.string().max(LIMITS.messageBytes).optional(),
 })
 
@@ -22,11 +24,15 @@ export function filesOf(value: unknown): TaskOutput | string {
     const where = issue === undefined || issue.path.length === 0 ? '' : ` (${issue.path.join('.').slice(0, 100)})`
     return `the program did not return {files: {path: text | {base64} | null}}${where}`
   }
-  const files = Object.entries(parsed.data.files).map(([path, one]): FileChange => {
+  const files = [...parsed.data.files].map(([path, one]): FileChange => {
     if (one === null) return { path, remove: true }
     return typeof one === 'string' ? { path, text: one } : { path, base64: one.base64 }
   })
   if (files.length === 0) return 'the program returned no files'
   if (files.length > LIMITS.commitFiles) return `the program returned more than ${LIMITS.commitFiles} files`
   return { files, message: parsed.data.message }
+}
+
+function entriesOf(files: unknown): unknown {
+  return typeof files === 'object' && files !== null && !Array.isArray(files) ? new Map(Object.entries(files)) : files
 }
