@@ -7,8 +7,8 @@
  *
  *   asks:      one packet of JSON {v: 1, artifact}
  *   then, for each file
- *   asks:      one packet of JSON {oid}
- *   answers:   "ERR E_NOT_FOUND" when it is not there; else one packet of JSON {size}, the bytes in packets, flush
+ *   asks:      one packet of JSON {oid}, or {oid, from} when the asker has the bytes before that one
+ *   answers:   "ERR E_NOT_FOUND" when it is not there; else one packet of JSON {size}, of the whole; the bytes, from there, in packets; flush
  *
  * Answers come in the order of the questions; the asker may send up to 64 names whose answers it has not read.
  * Who may not know of the artifact is told of every file that it is not there. Any other "ERR <code>" ends the stream.
@@ -25,5 +25,9 @@ const artifact = z.string().refine(isArtifactId, 'not an artifact id')
 
 export const filesNotice = z.strictObject({ artifacts: z.array(artifact).max(FILES_PER_NOTICE) })
 export const filesHeader = z.strictObject({ v: z.literal(1), artifact })
-export const fileWanted = z.strictObject({ oid: z.string().regex(/^[0-9a-f]{64}$/) })
+export const fileWanted = z.strictObject({
+  oid: z.string().regex(/^[0-9a-f]{64}$/),
+  from: z.int().min(1).exactOptional(),
+})
+export type FileWanted = z.output<typeof fileWanted>
 export const fileOffered = z.strictObject({ size: z.int().min(0) })

@@ -3,13 +3,15 @@ import { createHash, randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { gitObject, type GitObject } from '../../daemon/artifacts/store/git-object.ts'
 import { makePack } from '../../daemon/artifacts/store/pack-file.ts'
 import { gitOutput } from '../../daemon/artifacts/store/git-process.ts'
 import { DELIMITER, FLUSH, packet, PacketReader } from '../../protocol/artifact/pkt-line.ts'
+import { fetchArtifact } from '../../daemon/artifacts/replicate/ask-fetch.ts'
 import { fetchRequest } from '../../daemon/artifacts/replicate/fetch-request.ts'
 import { readRecords, recordPackets } from '../../daemon/artifacts/replicate/record-stream.ts'
+import { Transfers } from '../../daemon/artifacts/replicate/transfers.ts'
 import type { ByteStream, MeshNet } from '../../daemon/net/mesh-net.ts'
 import { artifactId } from '../../protocol/artifact/genesis.ts'
 import type { Heads } from '../../protocol/artifact/heads.ts'
@@ -109,7 +111,55 @@ beforeEach(async () => {
   if (first === undefined) throw new Error('no node')
   a = first
 })
-afterEach(async () => mesh.close())
+afterEach(async () => {
+  vi.useRealTimers()
+  await mesh.close()
+})
+
+/** The same thing with some of its functions replaced. */
+function overlaid<T extends object>(real: T, other: Partial<T>): T {
+  return new Proxy(real, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(name in other ? other : target, name)
+      return typeof value === 'function' ? (...of: unknown[]): unknown => Reflect.apply(value, target, of) : value
+    },
+  })
+}
+
+describe('a link that breaks, and work that takes long', () => {
+  const tree = rawTree('100644', 'file', blob.oid)
+  const commit = commitOf(tree.oid)
+
+  const idleMs = 1_000
+
+  /** What a good peer has. */
+  async function offered() {
+    const peer = await rogue()
+    const bait = artifactOf(peer.signer, { [MAIN]: commit.oid })
+    serve(peer, bait, [bait.sealed.text], (stream) => sendPack(stream, packOf([blob, tree, commit])))
+    return { peer: peer.net.self, artifact: bait.artifact, theirs: bait.heads }
+  }
+
+  test('F22 what has come whole is taken, though the link broke right after it', async () => {
+    const broken: Pick<ByteStream, 'end'> = { end: () => Promise.reject(new MeshError('E_UNREACHABLE', 'It broke')) }
+    const openStream: MeshNet['openStream'] = async (...of) =>
+      overlaid<ByteStream>(await a.net.openStream(...of), broken)
+    const net = overlaid<MeshNet>(a.net, { openStream })
+    const options = { net, store: a.store, isMember: () => true, transfers: new Transfers(), idleMs }
+    expect(await fetchArtifact(await offered(), options)).toMatchObject({ taken: 1 })
+  })
+
+  test("a node's own work on what came whole is not taken for silence of the peer", async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    const adopt: ArtifactNode['store']['adopt'] = (...of) => {
+      vi.advanceTimersByTime(5 * idleMs)
+      return a.store.adopt(...of)
+    }
+    const store = overlaid(a.store, { adopt })
+    const options = { net: a.net, store, isMember: () => true, transfers: new Transfers(), idleMs }
+    expect(await fetchArtifact(await offered(), options)).toMatchObject({ taken: 1 })
+  })
+})
 
 describe('objects from a hostile node', () => {
   const good = rawTree('100644', 'file', blob.oid)

@@ -1,6 +1,6 @@
 /** Large files (Git LFS) are wherever the commits are that name them: real stores and real Git, over both networks. */
 import { createHash, randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -243,6 +243,55 @@ test('GIT-12 a holder that sends other bytes is not believed, and the next one i
   expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
 })
 
+test('F09 a file goes on where the link broke, and is checked as a whole', async () => {
+  const [a, b] = await meshOf('memory', 2)
+  const { id } = await b.store.create({ name: 'notes' })
+  const file = large(1 << 20)
+  const asked: number[] = []
+  let isLying = false
+  a.net.handleStream(FILES_STREAM, (stream) => {
+    void (async () => {
+      const packets = new PacketReader(stream.chunks())
+      await packets.next()
+      const wanted = await packets.next()
+      if (wanted?.kind !== 'data') return
+      const { from = 0 } = fileWanted.parse(JSON.parse(String(wanted.payload)))
+      asked.push(from)
+      await stream.write(packet(encodeMessage({ size: file.bytes.length })))
+      const rest = isLying ? randomBytes(file.bytes.length - from) : file.bytes.subarray(from)
+      for (let at = 0; at < rest.length; at += 50_000) {
+        if (at >= 400_000) {
+          // Once all of that was read: what is unread goes with the stream
+          await eventually('it came', () => incoming() === from + at)
+          return stream.abort(new Error('The link broke'))
+        }
+        await stream.write(packet(rest.subarray(at, at + 50_000)))
+      }
+      await stream.write(FLUSH)
+      await stream.end()
+    })().catch(() => undefined)
+  })
+  const folder = join(await b.store.repository(id), 'lfs', 'incoming')
+  const incoming = (): number =>
+    readdirSync(folder).reduce((bytes, name) => bytes + statSync(join(folder, name)).size, 0)
+  const wanted = [{ oid: file.oid, size: file.bytes.length }]
+  const ask = () =>
+    askFiles({ peer: a.id, artifact: id, wanted }, { net: b.net, files: b.files, signal: AbortSignal.timeout(10_000) })
+  const room = b.store.room(id)
+  for (let tries = 0; tries < 2; tries++)
+    expect(await ask()).toMatchObject({ got: 0, failed: { error: { code: 'E_UNREACHABLE' } } })
+  expect(room - b.store.room(id)).toBe(800_000)
+  isLying = true
+  expect(await ask()).toMatchObject({ got: 0, failed: { error: { code: 'E_SIGNATURE' } } })
+  expect([incoming(), b.store.room(id)]).toEqual([0, room])
+  isLying = false
+  for (let tries = 0; tries < 2; tries++) await ask()
+  expect(await ask()).toEqual({ got: 1 })
+  expect(asked).toEqual([0, 400_000, 800_000, 0, 400_000, 800_000])
+  expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
+  expect(readdirSync(folder)).toEqual([])
+})
+
 test('many files are asked for at once, not one round trip for each', async () => {
   const [a, b] = await meshOf('memory', 2)
   const wanted = Array.from({ length: 150 }, (_, index) => ({ oid: `${index}`.padStart(64, '0'), size: 1 }))
@@ -338,7 +387,12 @@ test('GIT-17 nobody gets a file of an artifact that is not for him, or learns th
       { peer: a.id, artifact, wanted },
       {
         net: c.net,
-        files: { put: () => Promise.reject(new Error('it came')), refusal: () => undefined },
+        files: {
+          putFrom: () => Promise.reject(new Error('it came')),
+          refusal: () => undefined,
+          takePart: () => Promise.resolve(undefined),
+          keepPart: () => Promise.resolve(),
+        },
         signal: AbortSignal.timeout(10_000),
       },
     )

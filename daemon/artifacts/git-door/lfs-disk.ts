@@ -3,10 +3,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { BigIntStats } from 'node:fs'
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { LfsPointer } from '../../../protocol/artifact/lfs-pointer.ts'
 import { MeshError } from '../../../protocol/errors.ts'
 import { syncFolder } from '../../files/atomic-file.ts'
 import { isMissing } from '../../files/is-missing.ts'
+import type { ComingFile } from './lfs-parts.ts'
 
 /** An upload that was left behind by a crash */
 const STALE_MS = 24 * 3_600_000
@@ -37,20 +37,18 @@ export async function incomingPath(folder: string): Promise<string> {
   return join(incoming, randomBytes(12).toString('hex'))
 }
 
-/** Makes the file, durably. @throws MeshError E_TOO_LARGE, E_SIGNATURE when content and name differ; what `chunks` throws */
-export async function receive(path: string, { oid, size }: LfsPointer, chunks: AsyncIterable<Buffer>): Promise<void> {
-  const hash = createHash('sha256')
-  const file = await open(path, 'wx', 0o600)
-  let bytes = 0
+/** Makes the file, or goes on with it, durably. @throws MeshError E_TOO_LARGE, E_SIGNATURE when content and name differ; what `chunks` throws */
+export async function receive(coming: ComingFile, size: number, chunks: AsyncIterable<Buffer>): Promise<void> {
+  const file = await open(coming.path, coming.bytes === 0 ? 'wx' : 'a', 0o600)
   try {
     for await (const chunk of chunks) {
-      bytes += chunk.length
-      if (bytes > size)
+      if (coming.bytes + chunk.length > size)
         throw new MeshError('E_TOO_LARGE', `Cannot take the file: more than the ${size} bytes that were announced`)
-      hash.update(chunk)
       await file.writeFile(chunk)
+      coming.hash.update(chunk)
+      coming.bytes += chunk.length
     }
-    if (bytes !== size || hash.digest('hex') !== oid)
+    if (coming.bytes !== size || coming.hash.digest('hex') !== coming.oid)
       throw new MeshError('E_SIGNATURE', 'Cannot take the file: its content is not what its name says')
     await file.sync()
   } finally {
@@ -78,12 +76,13 @@ export async function lookAt(path: string): Promise<DiskFile | undefined> {
 }
 
 /**
- * The content. @param onDamage called at the end when its hash is another than its name says, the file still open; or when it is not there. What it gives is thrown
+ * The content, from the byte `from`. Only all of it is checked.
+ * @param onDamage called at the end when its hash is another than its name says, the file still open; or when it is not there. What it gives is thrown
  * @throws MeshError E_STORAGE when it cannot be read
  */
 export async function* read(
   path: string,
-  oid: string,
+  { oid, from }: { readonly oid: string; readonly from: number },
   onDamage: (found: DiskFile | undefined) => Promise<MeshError>,
 ): AsyncGenerator<Buffer> {
   const file = await open(path, 'r').catch((error: unknown) => {
@@ -93,12 +92,12 @@ export async function* read(
   if (file === undefined) throw await onDamage(undefined)
   try {
     const hash = createHash('sha256')
-    for await (const chunk of file.createReadStream({ highWaterMark: READ_BYTES, autoClose: false })) {
+    for await (const chunk of file.createReadStream({ start: from, highWaterMark: READ_BYTES, autoClose: false })) {
       if (!Buffer.isBuffer(chunk)) continue
       hash.update(chunk)
       yield chunk
     }
-    if (hash.digest('hex') !== oid) throw await onDamage(diskFile(await file.stat({ bigint: true })))
+    if (from === 0 && hash.digest('hex') !== oid) throw await onDamage(diskFile(await file.stat({ bigint: true })))
   } catch (error) {
     throw error instanceof MeshError ? error : unreadable(error)
   } finally {

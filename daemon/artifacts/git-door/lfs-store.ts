@@ -7,7 +7,7 @@
  *
  * A file is put in its place, counted and dropped in its turn, by one at a time: so no file stays that was not counted, and none goes that was counted meanwhile.
  */
-import { link, rm, utimes } from 'node:fs/promises'
+import { link, rename, rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LfsPointer } from '../../../protocol/artifact/lfs-pointer.ts'
 import { MeshError } from '../../../protocol/errors.ts'
@@ -17,6 +17,7 @@ import { Turns } from '../store/turns.ts'
 import { FREE_ROOM } from '../store/usage.ts'
 import type { DoorStore } from './door-store.ts'
 import { type DiskFile, fileOf, incomingPath, lookAt, moveIn, names, read, receive } from './lfs-disk.ts'
+import { type ComingFile, comingFile, discard, isLoss, LfsParts } from './lfs-parts.ts'
 import type { DoorLimits } from './limits.ts'
 
 /** Kinds of record this module appends: the journal must know them. */
@@ -28,6 +29,11 @@ type Listener = (artifact: string, what: LfsChange) => void
 
 export type LfsStoreParts = Pick<DoorStore, 'repository' | 'countFiles' | 'room' | 'reserve'>
 
+/** A file that another node sends. */
+export interface SentFile extends LfsPointer {
+  readonly chunks: AsyncIterable<Buffer>
+}
+
 /** Rows of one record; the journal takes 2,048. */
 const ROWS_AT_ONCE = 1_000
 
@@ -38,6 +44,7 @@ export class LfsStore {
   readonly #listeners = new Set<Listener>()
   /** By file: the same one may come twice at once */
   readonly #turns = new Turns()
+  readonly #parts = new LfsParts()
 
   constructor(store: LfsStoreParts, journal: Journal, limits: Pick<DoorLimits, 'lfsObjectBytes'>) {
     this.#store = store
@@ -69,6 +76,7 @@ export class LfsStore {
     const { lfsObjectBytes } = this.#limits
     if (size > lfsObjectBytes)
       return new MeshError('E_TOO_LARGE', `Cannot take the file: ${size} bytes, ${lfsObjectBytes} are allowed`)
+    if (size > this.#store.room(artifact)) void this.#parts.clear()
     const room = this.#store.room(artifact)
     if (size > room)
       return new MeshError('E_QUOTA', `Cannot take the file: ${size} bytes, there is room for ${room}`, {
@@ -83,7 +91,46 @@ export class LfsStore {
    * what `chunks` throws; nothing is kept then
    */
   put(artifact: string, oid: string, size: number, chunks: AsyncIterable<Buffer>): Promise<void> {
-    return this.#take(artifact, { oid, size }, (path) => receive(path, { oid, size }, chunks))
+    return this.#take(artifact, { oid, size }, (path) => receive(comingFile(oid, path), size, chunks))
+  }
+
+  /** What a sender may go on from: the caller's now, to be handed to `putFrom` or `keepPart`. */
+  takePart(artifact: string, sender: string): Promise<ComingFile | undefined> {
+    return this.#parts.take(artifact, sender)
+  }
+
+  async keepPart(artifact: string, sender: string, part: ComingFile): Promise<void> {
+    if (this.size(artifact, part.oid) !== undefined) return discard(part)
+    return this.#parts.keep(artifact, sender, part, this.#store.reserve(artifact, part.bytes))
+  }
+
+  /** Drops them, at the end. */
+  clearParts(): Promise<void> {
+    return this.#parts.clear()
+  }
+
+  /** As `put`, of a sender that `chunks` may lose: what has come is kept as its part then. @param begun the chunks go on after it */
+  async putFrom(sender: string, artifact: string, file: SentFile, begun?: ComingFile): Promise<void> {
+    const { oid, size, chunks } = file
+    try {
+      await this.#take(artifact, { oid, size }, async (path) => {
+        if (begun !== undefined) await rename(begun.path, path)
+        const coming = { ...(begun ?? comingFile(oid, path)), path }
+        await receive(coming, size, chunks).catch(async (error: unknown) => {
+          if (isLoss(error) && coming.bytes > 0) await this.#setAside(artifact, sender, coming)
+          throw error
+        })
+      })
+    } finally {
+      if (begun !== undefined) await discard(begun)
+    }
+  }
+
+  /** Out of the way of what ends in vain. */
+  async #setAside(artifact: string, sender: string, coming: ComingFile): Promise<void> {
+    const path = `${coming.path}.part`
+    await rename(coming.path, path)
+    await this.keepPart(artifact, sender, { ...coming, path })
   }
 
   /** Keeps for an artifact what another one here has: the same bytes on disk. @throws MeshError as `put`, E_NOT_FOUND */
@@ -96,19 +143,21 @@ export class LfsStore {
   }
 
   /**
-   * The file from its beginning. Its end is checked: one that is not what it was is wanted again.
+   * The file. When it is read from its beginning its end is checked: one that is not what it was is wanted again.
+   * @param from the first byte that is wanted
    * @throws MeshError E_NOT_FOUND; E_STORAGE when it is damaged or cannot be read, from `chunks` too
    */
   async read(
     artifact: string,
     oid: string,
+    from = 0,
   ): Promise<{ readonly size: number; readonly chunks: AsyncIterable<Buffer> }> {
     const size = this.size(artifact, oid)
     if (size === undefined) throw new MeshError('E_NOT_FOUND', 'Cannot send the file: it is not here')
     const file = { oid, size }
     const path = fileOf(await this.#folder(artifact), oid)
     if ((await lookAt(path))?.bytes !== size) throw await this.#damaged(artifact, file, undefined)
-    return { size, chunks: read(path, oid, (found) => this.#damaged(artifact, file, found)) }
+    return { size, chunks: read(path, { oid, from }, (found) => this.#damaged(artifact, file, found)) }
   }
 
   /** Says that it is needed although nothing may name it yet: a collection leaves it alone for a while. */

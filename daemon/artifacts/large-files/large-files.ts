@@ -132,6 +132,7 @@ export class LargeFiles {
     this.#notices.close()
     this.#server.end(reason)
     await Promise.allSettled([...this.#running])
+    await this.#options.files.clearParts()
   }
 
   /** Nothing counts as searched yet: a search may have been cut by the end of the process. */

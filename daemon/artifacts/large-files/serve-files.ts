@@ -1,5 +1,5 @@
 /** The answering side of large files between nodes: who may know of an artifact gets the files that are here, one after the other. */
-import { FILES_STREAM, filesHeader, fileWanted } from '../../../protocol/artifact/file-messages.ts'
+import { FILES_STREAM, filesHeader, type FileWanted, fileWanted } from '../../../protocol/artifact/file-messages.ts'
 import { FLUSH, MAX_PAYLOAD, packet, PacketReader } from '../../../protocol/artifact/pkt-line.ts'
 import { decodeMessage, encodeMessage } from '../../../protocol/artifact/replication-messages.ts'
 import { MeshError, toMeshError } from '../../../protocol/errors.ts'
@@ -71,8 +71,8 @@ export class FileServer {
     try {
       const header = decodeMessage(filesHeader, (await next()) ?? Buffer.of(), 'a request for large files')
       for (let wanted = await next(); wanted !== undefined; wanted = await next()) {
-        const { oid } = decodeMessage(fileWanted, wanted, 'the name of a large file')
-        await this.#send(stream, header.artifact, oid, dog)
+        const file = decodeMessage(fileWanted, wanted, 'the name of a large file')
+        await this.#send(stream, header.artifact, file, dog)
       }
     } finally {
       await packets.close()
@@ -80,14 +80,18 @@ export class FileServer {
   }
 
   /** Asked anew for each file: who may know of an artifact can change while a stream is open. */
-  async #send(stream: ByteStream, artifact: string, oid: string, dog: Watchdog): Promise<void> {
+  async #send(stream: ByteStream, artifact: string, wanted: FileWanted, dog: Watchdog): Promise<void> {
+    const { oid, from = 0 } = wanted
     const { files, isFor } = this.#options
-    const file = isFor(artifact, stream.peer) ? await files.read(artifact, oid).catch(absent) : undefined
+    const file = isFor(artifact, stream.peer) ? await files.read(artifact, oid, from).catch(absent) : undefined
     if (file === undefined) return stream.write(packet('ERR E_NOT_FOUND'), dog.signal)
     await stream.write(packet(encodeMessage({ size: file.size })), dog.signal)
     for await (const chunk of file.chunks) {
-      await stream.write(packets(chunk), dog.signal)
-      dog.alive()
+      // One after the other: on a narrow link each is a sign of life
+      for (const piece of packets(chunk)) {
+        await stream.write(piece, dog.signal)
+        dog.moved(piece.length)
+      }
     }
     await stream.write(FLUSH, dog.signal)
   }
@@ -99,10 +103,8 @@ function absent(thrown: unknown): undefined {
   if (code !== 'E_NOT_FOUND' && code !== 'E_STORAGE') throw thrown
 }
 
-function packets(chunk: Buffer): Buffer {
-  const parts: Buffer[] = []
-  for (let at = 0; at < chunk.length; at += MAX_PAYLOAD) parts.push(packet(chunk.subarray(at, at + MAX_PAYLOAD)))
-  return Buffer.concat(parts)
+function* packets(chunk: Buffer): Generator<Buffer> {
+  for (let at = 0; at < chunk.length; at += MAX_PAYLOAD) yield packet(chunk.subarray(at, at + MAX_PAYLOAD))
 }
 
 /** In the middle of a file the packet is out of place and the asker fails on it, as it must. */

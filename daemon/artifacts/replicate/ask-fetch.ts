@@ -206,7 +206,8 @@ class Fetch {
       }
       const lacking = await this.#lacking(taken)
       const pack = lacking.wants.length === 0 ? {} : await this.#objects(lacking)
-      await this.#stream.end(this.#dog.signal)
+      this.#dog.ownWork()
+      await this.#stream.end(this.#dog.signal).catch(() => undefined)
       failpoint('artifact.fetch.before-adopt')
       const texts = taken.map(({ sealed }) => sealed.text)
       return await store.adopt(artifact, texts, { ...pack, signal: this.#dog.signal })
@@ -221,7 +222,14 @@ class Fetch {
     await this.#stream.write(fetchRequest({ wants, haves }), this.#dog.signal)
     const intake = await this.#openIntake()
     const maxBytes = store.room(this.#order.artifact)
-    return intake.take({ pack: readPack(this.#packets), wants, complete, maxBytes })
+    return intake.take({ pack: this.#pack(), wants, complete, maxBytes })
+  }
+
+  /** When all of it is here, the link may break and Git may take its time. */
+  async *#pack(): AsyncGenerator<Uint8Array> {
+    yield* readPack(this.#packets)
+    this.#dog.ownWork()
+    this.#stream.end(this.#dog.signal).catch(() => undefined)
   }
 
   /** Whether the peer said that it holds more than has come. */
@@ -346,7 +354,7 @@ async function* alive(
   transfers: Transfers,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
-    dog.alive()
+    dog.moved(chunk.byteLength)
     transfers.moved('in', chunk.length)
     yield chunk
   }

@@ -43,6 +43,8 @@ export interface FetchServerOptions {
 /** Envelopes read from the store at a time. */
 const PAGE = 100
 const PIECE_BYTES = 32 << 10
+/** Written at a time, of what may be longer: on a narrow link each is a sign of life. */
+const SEND_BYTES = 64 << 10
 /** An artifact of more than this, packed, is seldom a small pack. */
 const LARGE_BYTES = 1 << 20
 
@@ -139,9 +141,12 @@ export class FetchServer {
   }
 
   async #send(stream: ByteStream, bytes: Uint8Array, dog: Watchdog): Promise<void> {
-    await stream.write(bytes, dog.signal)
-    dog.alive()
-    this.#options.transfers.moved('out', bytes.length)
+    for (let at = 0; at < bytes.length; at += SEND_BYTES) {
+      const piece = bytes.subarray(at, at + SEND_BYTES)
+      await stream.write(piece, dog.signal)
+      dog.moved(piece.length)
+      this.#options.transfers.moved('out', piece.length)
+    }
   }
 }
 
@@ -281,7 +286,7 @@ async function* missingRecords(
 
 async function* alive(chunks: AsyncIterable<Uint8Array>, dog: Watchdog): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
-    dog.alive()
+    dog.moved(chunk.byteLength)
     yield chunk
   }
 }
