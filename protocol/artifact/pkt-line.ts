@@ -88,9 +88,15 @@ const EMPTY = Buffer.alloc(0)
 export class PacketReader {
   readonly #source: AsyncIterator<Uint8Array, unknown>
   #buffer: Buffer = EMPTY
+  #isOver = false
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source[Symbol.asyncIterator]()
+  }
+
+  /** Whether the source has ended, in order or in the middle of a packet. */
+  get isOver(): boolean {
+    return this.#isOver
   }
 
   /** @returns undefined at an end between packets. @throws MeshError E_PROTOCOL, and what the stream throws */
@@ -134,6 +140,7 @@ export class PacketReader {
     while (this.#buffer.length < length) {
       const next = await this.#source.next()
       if (next.done === true) {
+        this.#isOver = true
         if (this.#buffer.length > 0) throw malformed('E_PROTOCOL', CUT)
         return false
       }

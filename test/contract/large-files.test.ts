@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { Content } from '../../daemon/artifacts/content/content.ts'
 import { askFiles } from '../../daemon/artifacts/large-files/ask-files.ts'
 import { encodeCommit, encodeTree, gitObject } from '../../daemon/artifacts/store/git-object.ts'
+import type { ByteStream } from '../../daemon/net/mesh-net.ts'
 import { FILES_METHOD, FILES_STREAM, filesHeader, fileWanted } from '../../protocol/artifact/file-messages.ts'
 import { FLUSH, packet, PacketReader } from '../../protocol/artifact/pkt-line.ts'
 import { ARTIFACT_METHODS, encodeMessage } from '../../protocol/artifact/replication-messages.ts'
@@ -243,54 +244,69 @@ test('GIT-12 a holder that sends other bytes is not believed, and the next one i
   expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
 })
 
-test('F09 a file goes on where the link broke, and is checked as a whole', async () => {
-  const [a, b] = await meshOf('memory', 2)
-  const { id } = await b.store.create({ name: 'notes' })
-  const file = large(1 << 20)
-  const asked: number[] = []
-  let isLying = false
-  a.net.handleStream(FILES_STREAM, (stream) => {
-    void (async () => {
-      const packets = new PacketReader(stream.chunks())
-      await packets.next()
-      const wanted = await packets.next()
-      if (wanted?.kind !== 'data') return
-      const { from = 0 } = fileWanted.parse(JSON.parse(String(wanted.payload)))
-      asked.push(from)
-      await stream.write(packet(encodeMessage({ size: file.bytes.length })))
-      const rest = isLying ? randomBytes(file.bytes.length - from) : file.bytes.subarray(from)
-      for (let at = 0; at < rest.length; at += 50_000) {
-        if (at >= 400_000) {
-          // Once all of that was read: what is unread goes with the stream
-          await eventually('it came', () => incoming() === from + at)
-          return stream.abort(new Error('The link broke'))
+const breaks = {
+  'the link breaks': (stream: ByteStream) => stream.abort(new Error('The link broke')),
+  'the sender leaves': (stream: ByteStream) => stream.end(),
+  'the sender leaves in the middle of a packet': async (stream: ByteStream) => {
+    await stream.write(packet(Buffer.alloc(100)).subarray(0, 50))
+    await stream.end()
+  },
+}
+
+test.each(Object.entries(breaks))(
+  'F09 when %s a file goes on from there, and is checked as a whole',
+  async (_, end) => {
+    const [a, b] = await meshOf('memory', 2)
+    const { id } = await b.store.create({ name: 'notes' })
+    const file = large(1 << 20)
+    const asked: number[] = []
+    let isLying = false
+    a.net.handleStream(FILES_STREAM, (stream) => {
+      void (async () => {
+        const packets = new PacketReader(stream.chunks())
+        await packets.next()
+        const wanted = await packets.next()
+        if (wanted?.kind !== 'data') return
+        const { from = 0 } = fileWanted.parse(JSON.parse(String(wanted.payload)))
+        asked.push(from)
+        await stream.write(packet(encodeMessage({ size: file.bytes.length })))
+        const rest = isLying ? randomBytes(file.bytes.length - from) : file.bytes.subarray(from)
+        for (let at = 0; at < rest.length; at += 50_000) {
+          if (at >= 400_000) {
+            // Once all of that was read: what is unread goes with the stream
+            await eventually('it came', () => incoming() === from + at)
+            return end(stream)
+          }
+          await stream.write(packet(rest.subarray(at, at + 50_000)))
         }
-        await stream.write(packet(rest.subarray(at, at + 50_000)))
-      }
-      await stream.write(FLUSH)
-      await stream.end()
-    })().catch(() => undefined)
-  })
-  const folder = join(await b.store.repository(id), 'lfs', 'incoming')
-  const incoming = (): number =>
-    readdirSync(folder).reduce((bytes, name) => bytes + statSync(join(folder, name)).size, 0)
-  const wanted = [{ oid: file.oid, size: file.bytes.length }]
-  const ask = () =>
-    askFiles({ peer: a.id, artifact: id, wanted }, { net: b.net, files: b.files, signal: AbortSignal.timeout(10_000) })
-  const room = b.store.room(id)
-  for (let tries = 0; tries < 2; tries++)
-    expect(await ask()).toMatchObject({ got: 0, failed: { error: { code: 'E_UNREACHABLE' } } })
-  expect(room - b.store.room(id)).toBe(800_000)
-  isLying = true
-  expect(await ask()).toMatchObject({ got: 0, failed: { error: { code: 'E_SIGNATURE' } } })
-  expect([incoming(), b.store.room(id)]).toEqual([0, room])
-  isLying = false
-  for (let tries = 0; tries < 2; tries++) await ask()
-  expect(await ask()).toEqual({ got: 1 })
-  expect(asked).toEqual([0, 400_000, 800_000, 0, 400_000, 800_000])
-  expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
-  expect(readdirSync(folder)).toEqual([])
-})
+        await stream.write(FLUSH)
+        await stream.end()
+      })().catch(() => undefined)
+    })
+    const folder = join(await b.store.repository(id), 'lfs', 'incoming')
+    const incoming = (): number =>
+      readdirSync(folder).reduce((bytes, name) => bytes + statSync(join(folder, name)).size, 0)
+    const wanted = [{ oid: file.oid, size: file.bytes.length }]
+    const ask = () =>
+      askFiles(
+        { peer: a.id, artifact: id, wanted },
+        { net: b.net, files: b.files, signal: AbortSignal.timeout(10_000) },
+      )
+    const room = b.store.room(id)
+    for (let tries = 0; tries < 2; tries++)
+      expect(await ask()).toMatchObject({ got: 0, failed: { error: { code: 'E_UNREACHABLE' } } })
+    expect(room - b.store.room(id)).toBe(800_000)
+    isLying = true
+    expect(await ask()).toMatchObject({ got: 0, failed: { error: { code: 'E_SIGNATURE' } } })
+    expect([incoming(), b.store.room(id)]).toEqual([0, room])
+    isLying = false
+    for (let tries = 0; tries < 2; tries++) await ask()
+    expect(await ask()).toEqual({ got: 1 })
+    expect(asked).toEqual([0, 400_000, 800_000, 0, 400_000, 800_000])
+    expect((await contentOf(b, id, file.oid)).equals(file.bytes)).toBe(true)
+    expect(readdirSync(folder)).toEqual([])
+  },
+)
 
 test('many files are asked for at once, not one round trip for each', async () => {
   const [a, b] = await meshOf('memory', 2)

@@ -127,11 +127,19 @@ async function offered(packets: PacketReader): Promise<number | undefined> {
 
 async function* content(packets: PacketReader): AsyncGenerator<Buffer> {
   for (;;) {
-    const next = await packets.next()
-    if (next?.kind === 'flush') return
-    if (next?.kind !== 'data') throw malformed()
+    const next = await packets.next().catch((error: unknown) => {
+      throw packets.isOver ? brokenOff(error) : error
+    })
+    if (next === undefined) throw brokenOff()
+    if (next.kind === 'flush') return
+    if (next.kind !== 'data') throw malformed()
     yield next.payload
   }
+}
+
+/** A connection that is closed by the other end ends its streams in order. */
+function brokenOff(cause?: unknown): MeshError {
+  return new MeshError('E_UNREACHABLE', 'Cannot fetch large files from a peer: it broke off', { cause })
 }
 
 function malformed(): MeshError {
