@@ -32,33 +32,17 @@ export class ContentDesk {
   }
 
   async commit({ id }: ArtifactView, request: CommitRequest, by: Attribution): Promise<CommitResult> {
-    const { branch, message, author } = request
-    const expectedHead = await this.#begun(id, request, by)
+    const { branch, from, message, author, expectedHead } = request
     const { commit, ref, sequence } = await this.#content.commit(id, {
       files: request.files.map(fileChange),
       message,
       ...(branch === undefined ? {} : { branch }),
+      ...(from === undefined ? {} : { from }),
       ...(expectedHead === undefined ? {} : { expectedHead }),
       author: author ?? { name: by.agent ?? by.subject ?? 'manyhands' },
       by: attribution(by),
     })
     return { commit, ref, sequence }
-  }
-
-  /** Where the branch must be; a new one that is to begin elsewhere begins there first. */
-  async #begun(
-    id: string,
-    { branch, from, expectedHead }: CommitRequest,
-    by: Attribution,
-  ): Promise<string | null | undefined> {
-    if (from === undefined || branch === undefined) return expectedHead
-    const ref = `refs/heads/${branch}`
-    if (this.#store.refs(id).has(ref)) return expectedHead
-    const base = await this.#content.resolve(id, from)
-    if (expectedHead !== undefined && expectedHead !== null && expectedHead !== base)
-      throw new MeshError('E_REF_CONFLICT', `Cannot commit: ${ref} does not exist, expected ${expectedHead}`)
-    await this.#store.transact(id, [{ ref, old: null, new: base }], { by: attribution(by) })
-    return base
   }
 
   async log(

@@ -1,5 +1,6 @@
 /** What hostile nodes and bad objects must not do to replication. */
 import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,6 +24,7 @@ import { settingsSchema } from '../../protocol/artifact/settings.ts'
 import { type Signer, signerFromSeed } from '../../protocol/signing/signing.ts'
 import { ArtifactMesh } from '../support/artifact-mesh.ts'
 import { type ArtifactNode, commitFile, eventually } from '../support/artifact-node.ts'
+import { overlaid } from '../support/overlaid.ts'
 
 const MAIN = 'refs/heads/main'
 let mesh: ArtifactMesh
@@ -116,16 +118,6 @@ afterEach(async () => {
   await mesh.close()
 })
 
-/** The same thing with some of its functions replaced. */
-function overlaid<T extends object>(real: T, other: Partial<T>): T {
-  return new Proxy(real, {
-    get: (target, name) => {
-      const value: unknown = Reflect.get(name in other ? other : target, name)
-      return typeof value === 'function' ? (...of: unknown[]): unknown => Reflect.apply(value, target, of) : value
-    },
-  })
-}
-
 describe('a link that breaks, and work that takes long', () => {
   const tree = rawTree('100644', 'file', blob.oid)
   const commit = commitOf(tree.oid)
@@ -160,6 +152,27 @@ describe('a link that breaks, and work that takes long', () => {
     expect(await fetchArtifact(await offered(), options)).toMatchObject({ taken: 1 })
   })
 })
+
+test('F22 a Git that is ended in the middle of a pack is not the fault of the peer', async () => {
+  const tree = rawTree('100644', 'file', blob.oid)
+  const commit = commitOf(tree.oid)
+  const peer = await rogue()
+  const bait = artifactOf(peer.signer, { [MAIN]: commit.oid })
+  const pack = packOf([gitObject('blob', randomBytes(1 << 20)), blob, tree, commit])
+  serve(peer, bait, [bait.sealed.text], async (stream) => {
+    await eventually('Git waits for it', () => gitsIn('staging').length > 0)
+    for (const pid of gitsIn('staging')) process.kill(pid, 'SIGKILL')
+    await sendPack(stream, pack)
+  })
+  await expect(a.replication.clone(bait.artifact)).rejects.toMatchObject({ code: 'E_OVERLOADED' })
+  expect(a.store.get(bait.artifact)).toBeUndefined()
+})
+
+/** Processes that this one started for a folder. */
+function gitsIn(folder: string): number[] {
+  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').match(/\d+/g) ?? []
+  return children.map(Number).filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`/${folder}/`))
+}
 
 describe('objects from a hostile node', () => {
   const good = rawTree('100644', 'file', blob.oid)

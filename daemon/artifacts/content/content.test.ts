@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { git, storeFixture, type StoreFixture } from '../testing/store-fixture.ts'
 import { Content } from './content.ts'
+import { overlaid } from '../../../test/support/overlaid.ts'
 
 let fixture: StoreFixture
 let content: Content
@@ -47,6 +48,41 @@ describe('commit', () => {
     await expect(write({ f: '3' }, { expectedHead: one.commit })).rejects.toMatchObject({ code: 'E_REF_CONFLICT' })
     await expect(write({ f: '3' }, { expectedHead: null })).rejects.toMatchObject({ code: 'E_REF_CONFLICT' })
     expect(await text('f')).toBe('2')
+  })
+
+  test('a new branch begins where it is told by the move that commits to it, or not at all', async () => {
+    const { commit } = await write({ f: '1' })
+    const more = { branch: 'next', from: 'main' }
+    await expect(write({ absent: null }, more)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    await expect(write({ f: '2' }, { ...more, expectedHead: '1'.repeat(40) })).rejects.toMatchObject({
+      code: 'E_REF_CONFLICT',
+    })
+    expect([...fixture.store.refs(id).keys()]).toEqual(['refs/heads/main'])
+    const { sequence } = fixture.store.heads(id).get(fixture.store.writer) ?? { sequence: 0 }
+    const next = await write({ g: '2' }, { ...more, expectedHead: commit })
+    expect(next.sequence).toBe(sequence + 1)
+    expect((await content.log(id, { rev: 'next' })).commits.map(({ oid }) => oid)).toEqual([next.commit, commit])
+    expect(await write({ f: '1' }, { branch: 'same', from: 'main' })).toMatchObject({ commit, changed: false })
+    expect(fixture.store.refs(id).get('refs/heads/same')).toBe(commit)
+  })
+
+  test('a push to the branch meanwhile is built upon, unless a head was expected', async () => {
+    const base = await write({ f: '1' })
+    const pushed = await write({ g: '1' }, { branch: 'pushed', from: 'main' })
+    let pushes = 0
+    const transact: StoreFixture['store']['transact'] = async (...of) => {
+      const move = { ref: 'refs/heads/main', old: base.commit, new: pushed.commit }
+      if (pushes++ === 0) await fixture.store.transact(id, [move], { by: {} })
+      return fixture.store.transact(...of)
+    }
+    const racing = new Content(overlaid(fixture.store, { transact }))
+    const change = { files: [file('f', '2')], message: 'change', by }
+    expect((await racing.commit(id, change)).changed).toBe(true)
+    expect([await text('f'), await text('g')]).toEqual(['2', '1'])
+    pushes = 0
+    await expect(racing.commit(id, { ...change, expectedHead: base.commit })).rejects.toMatchObject({
+      code: 'E_REF_CONFLICT',
+    })
   })
 
   test('many at once without one all land, one after another', async () => {

@@ -28,6 +28,8 @@ export interface CommitInput {
   readonly message: string
   /** Short name. @default the artifact's default branch */
   readonly branch?: string
+  /** Revision at which a branch begins that does not exist yet. @default an empty history */
+  readonly from?: string
   /** Where the branch must be; null: it must not exist. @default wherever it is now */
   readonly expectedHead?: string | null
   /** @default the agent, or "manyhands" */
@@ -72,6 +74,8 @@ export type MergeResult =
 /** One file or one folder that is read into memory, bytes. */
 const MAX_READ = 64 << 20
 const MAX_LOG = 1_000
+/** Of a commit whose branch is moved by pushes meanwhile. */
+const MAX_TRIES = 10
 
 export class Content {
   readonly #store: OpenStore
@@ -199,19 +203,39 @@ export class Content {
     const message = commitMessage(input.message)
     const ref = this.#branch(id, input.branch)
     return this.#turns.run(id, async () => {
-      const head = this.#expected(id, ref, input.expectedHead)
-      const old = head === null ? undefined : await this.#treeOf(id, head)
-      const { oid, objects } = await changeTree(old === EMPTY_TREE.oid ? undefined : old, files, this.#treeReader(id))
-      const tree = oid ?? EMPTY_TREE.oid
-      if (head !== null && tree === old) return { commit: head, ref, sequence: this.#sequence(id), changed: false }
-      const commit = this.#encode(tree, head === null ? [] : [head], message, input)
-      const all = [...objects, commit, ...(oid === undefined ? [EMPTY_TREE] : [])]
-      const { sequence } = await this.#store.transact(id, [{ ref, old: head, new: commit.oid }], {
-        by: input.by,
-        objects: all,
-      })
-      return { commit: commit.oid, ref, sequence, changed: true }
+      for (let tries = 1; ; tries++) {
+        try {
+          return await this.#commitOnce(id, ref, { ...input, files, message })
+        } catch (error) {
+          // A push took the branch on meanwhile, and any place of it will do
+          const isRace =
+            error instanceof MeshError && error.code === 'E_REF_CONFLICT' && input.expectedHead === undefined
+          if (!isRace || tries === MAX_TRIES) throw error
+        }
+      }
     })
+  }
+
+  /** @param input its message in final form */
+  async #commitOnce(id: string, ref: string, input: CommitInput): Promise<CommitResult> {
+    const found = this.#store.refs(id).get(ref) ?? null
+    const base = found ?? (input.from === undefined ? null : await this.resolve(id, input.from))
+    // A branch that is still to begin may be expected where it begins
+    const head = found === null && input.expectedHead === base ? null : this.#expected(id, ref, input.expectedHead)
+    const old = base === null ? undefined : await this.#treeOf(id, base)
+    const { oid, objects } = await changeTree(
+      old === EMPTY_TREE.oid ? undefined : old,
+      input.files,
+      this.#treeReader(id),
+    )
+    const tree = oid ?? EMPTY_TREE.oid
+    const isSame = base !== null && tree === old
+    if (isSame && head !== null) return { commit: head, ref, sequence: this.#sequence(id), changed: false }
+    const commit = this.#encode(tree, base === null ? [] : [base], input.message, input)
+    const tip = isSame ? base : commit.oid
+    const all = isSame ? [] : [...objects, commit, ...(oid === undefined ? [EMPTY_TREE] : [])]
+    const { sequence } = await this.#store.transact(id, [{ ref, old: head, new: tip }], { by: input.by, objects: all })
+    return { commit: tip, ref, sequence, changed: !isSame }
   }
 
   /** @throws MeshError E_NOT_FOUND, E_REF_CONFLICT, E_CONFLICT when the histories have nothing in common */

@@ -10,7 +10,7 @@ import { isObjectType, type GitObject, type ObjectType } from '../store/git-obje
 import { MeshError } from '../../../protocol/errors.ts'
 import type { ArtifactStore, Staging } from '../store/artifact-store.ts'
 import { diskFault } from '../store/disk-fault.ts'
-import { type GitChild, spawnGit } from '../store/git-process.ts'
+import { type GitChild, type GitEnd, spawnGit } from '../store/git-process.ts'
 import { readLoose } from '../store/loose-objects.ts'
 import { EarlySync } from './early-sync.ts'
 import { begun } from './read-pack.ts'
@@ -64,6 +64,8 @@ const SMALL_OBJECTS = 256
 const MANY_OBJECTS = 100_000
 /** Content of the objects of a small pack, together: more of it is moved as files. Bytes. */
 const CARRIED_BYTES = 512 << 10
+/** Git's own exit code when it gives up; one that was ended by a signal has a higher one. */
+const FAILED_CODE = 128
 /** The script says less than this of each tip, in bytes. */
 const LINE_BYTES = 64
 
@@ -113,9 +115,9 @@ export class PackIntake {
       `${extent} ${maxBytes} ${count > MANY_OBJECTS ? 0 : 1} ${wants.join(' ')}\n${known.join(' ')}\n`,
     )
     await pipeIn(syncedEarly(bytes, new EarlySync(this.#staging.objects)), this.#git, this.#signal)
-    const { code, stderr } = await this.#git.ended
+    const end = await this.#git.ended
     this.#signal.throwIfAborted()
-    if (code !== 0) throw refused(stderr)
+    if (end.code !== 0) throw refused(end)
     const staging = this.#staging
     if (!isSmall) return { staging, kinds: kindsOf(told(), wants) }
     const objects = await readLoose(staging.objects, CARRIED_BYTES)
@@ -146,7 +148,7 @@ function kindsOf(told: string, wants: readonly string[]): Map<string, ObjectType
     if (isObjectType(type)) kinds.set(oid, type)
   }
   if (wants.every((oid) => kinds.has(oid))) return kinds
-  throw refused('a tip is not in the pack')
+  throw refused({ code: 0, stderr: 'a tip is not in the pack' })
 }
 
 async function* syncedEarly(pack: AsyncIterable<Uint8Array>, sync: EarlySync): AsyncGenerator<Uint8Array> {
@@ -196,12 +198,19 @@ async function pipeIn(pack: AsyncIterable<Uint8Array>, git: GitChild, signal: Ab
   }
 }
 
-function refused(stderr: string): MeshError {
+function refused({ code, stderr }: Pick<GitEnd, 'code' | 'stderr'>): MeshError {
   const cause = new Error(stderr)
   const full = diskFault(stderr)
   if (full !== undefined) return full
   if (stderr.includes('pack exceeds maximum allowed size')) {
     return new MeshError('E_QUOTA', 'Cannot take a pack from a peer: it is larger than the room there is', { cause })
+  }
+  if (code > FAILED_CODE) {
+    return new MeshError(
+      'E_OVERLOADED',
+      'Cannot take a pack from a peer: Git was ended, or needs more memory or time than it is allowed',
+      { cause, retryAfterMs: 1_000 },
+    )
   }
   return new MeshError('E_PROTOCOL', 'Cannot take a pack from a peer: an object is bad or missing', { cause })
 }
