@@ -21,6 +21,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ query }) => (await artifacts()).list(query),
     },
     'POST /v0/artifacts': {
+      isKeyed: true,
       access: 'run',
       summary: 'Makes an empty artifact',
       body: take.artifactCreate,
@@ -70,6 +71,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params, body, signal }) => (await artifacts()).collect(params.id, body, signal),
     },
     'POST /v0/artifacts/:id/fork': {
+      isKeyed: true,
       access: 'run',
       summary: 'Makes an artifact of its own from this one',
       body: take.forkRequest,
@@ -93,6 +95,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params, query }) => (await artifacts()).refs(params.id, query),
     },
     'POST /v0/artifacts/:id/commits': {
+      isKeyed: true,
       access: 'run',
       summary: 'Commits files to a branch',
       body: take.commitRequest,
@@ -128,6 +131,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params, query }) => (await artifacts()).diff(params.id, query),
     },
     'POST /v0/artifacts/:id/merge': {
+      isKeyed: true,
       access: 'run',
       summary: 'Merges; conflicts are an answer and change nothing',
       body: take.mergeRequest,
@@ -143,6 +147,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params, query }) => (await artifacts()).note(params.id, query),
     },
     'POST /v0/artifacts/:id/notes': {
+      isKeyed: true,
       access: 'run',
       summary: 'Sets the note of a commit',
       body: take.noteRequest,
@@ -207,6 +212,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params, query }) => (await artifacts()).proposals(params.id, query),
     },
     'POST /v0/artifacts/:id/proposals': {
+      isKeyed: true,
       access: 'run',
       summary: 'Proposes to merge one branch into another',
       body: take.proposalCreate,
@@ -221,6 +227,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params }) => (await artifacts()).proposal(params.id, params.proposal),
     },
     'POST /v0/artifacts/:id/proposals/:proposal/comment': {
+      isKeyed: true,
       access: 'run',
       summary: 'Comments on a proposal',
       body: take.proposalAct,
@@ -230,6 +237,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
         (await artifacts()).comment(params.id, params.proposal, body, caller.subject),
     },
     'POST /v0/artifacts/:id/proposals/:proposal/check': {
+      isKeyed: true,
       access: 'run',
       summary: 'Adds the result of a check',
       body: take.proposalCheck,
@@ -239,6 +247,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
         (await artifacts()).check(params.id, params.proposal, body, caller.subject),
     },
     'POST /v0/artifacts/:id/proposals/:proposal/approve': {
+      isKeyed: true,
       access: 'run',
       summary: 'Approves the proposed commit',
       body: take.proposalAct,
@@ -248,6 +257,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
         (await artifacts()).approve(params.id, params.proposal, body, caller.subject),
     },
     'POST /v0/artifacts/:id/proposals/:proposal/merge': {
+      isKeyed: true,
       access: 'run',
       summary: 'Merges a proposal that lacks nothing',
       body: take.proposalAct,
@@ -257,6 +267,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
         (await artifacts()).mergeProposal(params.id, params.proposal, body, caller.subject),
     },
     'POST /v0/artifacts/:id/proposals/:proposal/close': {
+      isKeyed: true,
       access: 'run',
       summary: 'Closes a proposal without merging',
       body: take.proposalAct,
@@ -272,6 +283,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params }) => ({ triggers: await (await artifacts()).triggers(params.id) }),
     },
     'POST /v0/artifacts/:id/triggers': {
+      isKeyed: true,
       access: 'run',
       summary: 'Starts a program whenever a branch is pushed',
       body: take.triggerRequest,
@@ -287,6 +299,7 @@ export function artifactRoutes(artifacts: FindArtifacts): ArtifactTable {
       handle: async ({ params }) => ({ triggers: await (await artifacts()).removeTrigger(params.id, params.trigger) }),
     },
     'POST /v0/tasks/:id/undo': {
+      isKeyed: true,
       access: 'run',
       summary: 'Takes back, by new commits, what a task changed in artifacts',
       body: take.undoRequest,

@@ -8,7 +8,8 @@ import { check } from './check.ts'
 import { readJsonBody, refuseBody } from './read-body.ts'
 import { idempotencyKey } from './request-schemas.ts'
 import { sendJson, sendProblem, sendText } from './respond.ts'
-import type { AnyRow, EventSource } from './route.ts'
+import { KeyedAnswers } from './keyed-answers.ts'
+import type { AnyRequest, AnyRow, EventSource } from './route.ts'
 import type { Caller } from './tokens.ts'
 
 /** Ids and names in paths; nothing in them can be taken for a path of its own. */
@@ -38,6 +39,7 @@ export interface Dispatcher {
 
 export function createDispatcher(parts: DispatchParts): Dispatcher {
   const router = new TrieRouter<AnyRow>()
+  const answers = new KeyedAnswers()
   for (const row of parts.rows) router.add(row.method, row.path, row)
   const find = (method: string, target: string): Found | undefined => {
     const [first] = router.match(method, pathOf(target))[0]
@@ -68,17 +70,20 @@ export function createDispatcher(parts: DispatchParts): Dispatcher {
       row.body === undefined
         ? undefined
         : check(row.body, await readJsonBody(request, row.maxBodyBytes ?? LIMITS.apiBodyBytes), 'the request')
-    const result = await row.handle({
+    const asker = taskCaller(caller, request)
+    const asked: AnyRequest = {
       params,
       query,
       body,
-      caller: taskCaller(caller, request),
+      caller: asker,
       lastEventId: header(request, 'last-event-id'),
       get signal() {
         return goneSignal(response, stopping)
       },
       after: (act) => (response.closed ? act() : void response.once('close', act)),
-    })
+    }
+    const act = (): unknown => row.handle(asked)
+    const result = await (row.isKeyed ? answers.once(asker, [row.name, params, body], act) : act())
     if (row.kind === 'events' && isEventSource(result)) {
       // The token may have been revoked while the source was looked for: the stream would not hear of it
       parts.access.admit(row.access, request.headers.authorization)

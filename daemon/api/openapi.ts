@@ -106,6 +106,8 @@ function headerParameters(row: AnyRow): Json[] {
   })
   if (row.kind === 'events') return [header('Last-Event-ID', 'Resume after this event')]
   if (KEYED.has(row.name)) return [header('Idempotency-Key', 'The same key and request give the same task or sandbox')]
+  if (row.isKeyed)
+    return [header('Idempotency-Key', 'The same key and request are done once, as long as the daemon runs')]
   return []
 }
 

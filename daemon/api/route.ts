@@ -45,6 +45,8 @@ export interface RouteRow<R extends RouteName> {
   readonly kind?: 'json' | 'text' | 'events' | 'upgrade'
   /** @default LIMITS.apiBodyBytes */
   readonly maxBodyBytes?: number
+  /** Done once for an idempotency key, by keyed-answers.ts. @default false: it knows no keys, or keeps them itself */
+  readonly isKeyed?: boolean
   handle(request: RouteRequest<R>): Answer<Routes[R]['reply']> | Promise<Answer<Routes[R]['reply']>>
 }
 
@@ -62,6 +64,7 @@ export interface AnyRow {
   readonly reply: z.ZodType
   readonly kind: 'json' | 'text' | 'events' | 'upgrade'
   readonly maxBodyBytes: number | undefined
+  readonly isKeyed: boolean
   handle(request: AnyRequest): unknown
 }
 

@@ -280,6 +280,7 @@ function anyRow<R extends RouteName>(name: R, row: RouteRow<R>): AnyRow {
     reply: row.reply,
     kind: row.kind ?? 'json',
     maxBodyBytes: row.maxBodyBytes,
+    isKeyed: row.isKeyed ?? false,
     // The dispatcher hands over only what the row's own schemas and path have let through: here, and only here, its types are restored
     handle: (request) => row.handle(request as Parameters<typeof row.handle>[0]),
   }

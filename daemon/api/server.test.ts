@@ -3,7 +3,9 @@ import { createHash, createHmac } from 'node:crypto'
 import { rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
+import type { ArtifactView } from '../../protocol/api.ts'
 import { ERRORS } from '../../protocol/errors.ts'
+import type { ArtifactServices } from './artifact-services.ts'
 import { dial, post, send, startTestApi, type TestApi, type TestApiOptions } from './testing/test-api.ts'
 
 const open: TestApi[] = []
@@ -145,6 +147,22 @@ describe('the local API', () => {
     expect(
       (await post(api, '/v0/tasks', run('echo'), { headers: { 'idempotency-key': 'x'.repeat(201) } })).json['code'],
     ).toBe('E_BAD_REQUEST')
+  })
+
+  it('SDK-06 makes an artifact once for one key', async () => {
+    let made = 0
+    const services: Partial<ArtifactServices> = {
+      create: () => Promise.resolve({ id: `a${++made}` } as ArtifactView),
+    }
+    const api = await start({ services: { artifacts: () => Promise.resolve(services as ArtifactServices) } })
+    const make = async (body: object, key?: string) =>
+      (await post(api, '/v0/artifacts', body, key === undefined ? {} : { headers: { 'idempotency-key': key } })).json
+    expect([await make({}, 'k'), await make({}, 'k'), await make({})]).toEqual([
+      { id: 'a1' },
+      { id: 'a1' },
+      { id: 'a2' },
+    ])
+    expect(await make({ name: 'other' }, 'k')).toMatchObject({ code: 'E_KEY_REUSED' })
   })
 
   it('says in plain words what does not fit, and does not repeat texts', async () => {
