@@ -270,6 +270,18 @@ export function guestSuite(name: string, start: () => Promise<GuestUnderTest>): 
         await expect(process.write(Buffer.from('x'))).rejects.toThrow(code('E_CONFLICT'))
       })
 
+      it('read all that was written before the end of input, however late they read', async () => {
+        if (!box.features.streamInput) return
+        const process = box.exec({ argv: ['sh', '-c', 'read go; wc -c'], stdin: 'stream' })
+        // More than the windows and pipes on the way hold: most of it waits here when the end is told
+        const parts = [Buffer.from('\n'), Buffer.alloc(MIB), Buffer.alloc(MIB), Buffer.alloc(MIB)]
+        const written = parts.map((part) => process.write(part))
+        process.endInput()
+        await expect(process.write(Buffer.from('x'))).rejects.toThrow(code('E_CONFLICT'))
+        expect((await collect(process)).out.trim()).toBe(String(3 * MIB))
+        await Promise.all(written)
+      })
+
       it('can be a terminal, of a size that changes', async () => {
         if (!box.features.pty) {
           expect(() => box.exec({ argv: ['sh'], pty: { columns: 80, rows: 24 } })).toThrow(code('E_GUEST_FEATURE'))

@@ -89,7 +89,7 @@ export class HelperProcess implements GuestProcess {
   endInput(): void {
     if (!this.#inputOpen) return
     this.#inputOpen = false
-    this.#channel.send(TO_GUEST.data, 1)
+    this.#channel.finish()
   }
 
   resize(size: TerminalSize): void {

@@ -194,7 +194,7 @@ class GuestSocket implements ByteDuplex {
   end(): void {
     if (this.#ended) return
     this.#ended = true
-    this.#channel.send(TO_GUEST.data, 1)
+    this.#channel.finish()
   }
 
   close(): void {

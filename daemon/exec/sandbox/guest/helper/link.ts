@@ -44,6 +44,9 @@ export class Channel {
   #over = false
   #closing = false
   #waiting: (() => void)[] = []
+  /** Calls of `write` that have not sent all of theirs */
+  #writing = 0
+  #finished = false
 
   constructor(link: Link, id: number, handler: ChannelHandler, granted: number, room: number) {
     this.#link = link
@@ -63,6 +66,22 @@ export class Channel {
 
   /** Sends all of it as credit and transport allow. Gives false when the channel ended before. */
   async write(bytes: Uint8Array): Promise<boolean> {
+    this.#writing += 1
+    try {
+      return await this.#sendAll(bytes)
+    } finally {
+      this.#writing -= 1
+      if (this.#finished) this.finish()
+    }
+  }
+
+  /** No more is written: the guest is told once what waits was sent. */
+  finish(): void {
+    this.#finished = true
+    if (this.#writing === 0) this.send(TO_GUEST.data, 1)
+  }
+
+  async #sendAll(bytes: Uint8Array): Promise<boolean> {
     for (let at = 0; at < bytes.length; ) {
       while (!this.over && (this.#room === 0 || this.#link.congested)) await this.#wait()
       if (this.over) return false
