@@ -1,5 +1,6 @@
 /** What other nodes may ask of this one's sandboxes and images. */
 import { describe, expect, it } from 'vitest'
+import { MeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import type { OpReply, SandboxOp } from '../../protocol/sandbox/op.ts'
 import { MemorySandboxes } from '../../test/support/memory-sandboxes.ts'
@@ -41,6 +42,27 @@ function start(options: Partial<SandboxHostOptions> = {}) {
 
 const CREATE: SandboxOp = { op: 'create', order: {} }
 const overloaded = { code: 'E_OVERLOADED', hint: expect.stringContaining('sandbox.slots') as string }
+
+describe('a node that asks for a sandbox and leaves before it is made', () => {
+  const ways: (readonly [string, (id: string) => SandboxOp])[] = [
+    ['create', () => CREATE],
+    ['import', () => ({ op: 'import' })],
+    ['fork', (id) => ({ op: 'fork', sandbox: id })],
+  ]
+  it.each(ways)('leaves nothing behind: %s', async (_name, op) => {
+    const { ask, host, executor } = start()
+    const { view } = await ask('bob', CREATE)
+    const made = Promise.withResolvers<void>()
+    executor.until = made.promise
+    const gone = new AbortController()
+    const link: OpLink = { ...quietLink(gone.signal), receive: (sink) => sink.finish() }
+    const asked = host.placeFor('bob').run(op(view?.id ?? ''), link)
+    gone.abort(new MeshError('E_UNREACHABLE', 'The connection was lost'))
+    made.resolve()
+    await expect(asked).rejects.toMatchObject({ code: 'E_UNREACHABLE' })
+    expect(host.views('bob').map(({ id }) => id)).toEqual([view?.id])
+  })
+})
 
 describe('RES-01: slots for sandboxes of other nodes', () => {
   it('are shared out: one node gets its part by whatever way, and others find room', async () => {

@@ -81,9 +81,9 @@ export class SandboxHost {
   async #run(owner: string, op: SandboxOp, link: OpLink): Promise<OpReply> {
     switch (op.op) {
       case 'create':
-        return this.#add(owner, () => this.#create(owner, op.order, link))
+        return this.#add(owner, link, () => this.#create(owner, op.order, link))
       case 'import':
-        return this.#add(owner, () => this.#import(owner, op, link))
+        return this.#add(owner, link, () => this.#import(owner, op, link))
       case 'views':
         return { views: this.views(owner).filter(({ id }) => op.ids?.includes(id) ?? true) }
       case 'renew':
@@ -100,10 +100,22 @@ export class SandboxHost {
   }
 
   /** A sandbox of `owner` that was not here: it takes a slot, and has a lease. @throws MeshError E_OVERLOADED */
-  async #add(owner: string, make: () => Promise<Sandbox>): Promise<OpReply> {
+  async #add(owner: string, { signal }: OpLink, make: () => Promise<Sandbox>): Promise<OpReply> {
     const sandbox = await this.#slots.fill(owner, make)
-    if (owner !== this.#options.self) this.#options.leases.add(sandbox.id, owner)
+    if (owner === this.#options.self) return { view: this.#view(sandbox) }
+    this.#options.leases.add(sandbox.id, owner)
+    if (signal.aborted) {
+      // A node that left meanwhile never hears of it, and finds its name taken
+      await this.#remove(sandbox)
+      throw signal.reason
+    }
     return { view: this.#view(sandbox) }
+  }
+
+  async #remove(sandbox: Sandbox): Promise<void> {
+    await sandbox.remove()
+    this.#options.leases.forget(sandbox.id)
+    await this.#options.doors.forget(sandbox.id)
   }
 
   #create(owner: string, order: SandboxOrder, link: OpLink): Promise<Sandbox> {
@@ -167,9 +179,7 @@ export class SandboxHost {
         await sandbox.wake()
         return { view: this.#view(sandbox) }
       case 'remove':
-        await sandbox.remove()
-        this.#options.leases.forget(sandbox.id)
-        await this.#options.doors.forget(sandbox.id)
+        await this.#remove(sandbox)
         return {}
       case 'snapshot':
         return { snapshot: snapshotView(await sandbox.snapshot(op.name)) }
@@ -180,7 +190,7 @@ export class SandboxHost {
         await sandbox.restore(op.name ?? newestSnapshot(sandbox))
         return { view: this.#view(sandbox) }
       case 'fork':
-        return this.#add(owner, () => this.#fork(sandbox, op))
+        return this.#add(owner, link, () => this.#fork(sandbox, op))
       case 'export':
         await passAll(sandbox.exportContent(link.signal), link)
         return { view: this.#view(sandbox) }

@@ -6,12 +6,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { helperAgent } from '../../daemon/exec/sandbox/guest-agent.ts'
+import { SANDBOX_BOUNDS } from '../../daemon/exec/sandbox/limits.ts'
 import { SANDBOX_RECORDS } from '../../daemon/exec/sandbox/records.ts'
 import type { Sandbox, SandboxState } from '../../daemon/exec/sandbox/sandbox.ts'
 import { openLevelJournal } from '../../daemon/journal/level-journal.ts'
 import { ask, busyboxRoot, endEngine, findTestEngine, startEngine, stopEngine } from '../support/docker-engine.ts'
+import { engineProxy } from '../support/engine-proxy.ts'
 import { boxesIn, journalPlace, replaceCp, type SandboxKit, SPEC, sandboxKit, sh } from '../support/sandbox-kit.ts'
 
 const { engine } = await findTestEngine()
@@ -361,6 +363,36 @@ describe.skipIf(!engine || !root || !existsSync('/usr/sbin/dockerd'))('when the 
       await endEngine(folder)
     }
   }, 90_000)
+
+  it('silent for a while, it loses nothing: what it did not start or remove is gone once it answers', async () => {
+    const at = kit()
+    const socket = join(at.folder, '.engine')
+    const proxy = await engineProxy(engine?.socket ?? '', socket)
+    // What the engine is asked fails as late as soon as it was kept from it
+    const { timeout } = AbortSignal
+    let last = new AbortController()
+    vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => {
+      if (ms !== SANDBOX_BOUNDS.engineCallMs) return timeout(ms)
+      last = new AbortController()
+      return last.signal
+    })
+    try {
+      const executor = await at.open({ engine: `unix://${socket}` })
+      const box = await executor.create(SPEC)
+      proxy.hold(/^(POST \S+\/start|DELETE) /, () => last.abort(new DOMException('late', 'TimeoutError')))
+      await expect(executor.create(SPEC)).rejects.toMatchObject({ code: 'E_ENGINE_LOST' })
+      await box.remove()
+      expect([executor.list(), (await at.containers()).length]).toEqual([[], 2])
+      proxy.letThrough()
+      const left = (): string[] => readdirSync(at.folder).filter((name) => !name.startsWith('.'))
+      await until(async () => (await at.containers()).length === 0 && left().length === 0, 'nothing to be left')
+      expect(mounts(at.folder)).toBe(0)
+    } finally {
+      vi.restoreAllMocks()
+      await at.close()
+      await proxy.close()
+    }
+  }, 60_000)
 
   it('a node without an engine serves on, and says so', async () => {
     const at = kit()

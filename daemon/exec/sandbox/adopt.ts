@@ -36,7 +36,7 @@ export function adoption(
   return { states, orphans }
 }
 
-/** Removes containers one after the other; what cannot be removed now is tried at the next start. */
+/** Removes containers one after the other; what cannot be removed now is told as trouble. */
 export async function removeOrphans(
   client: EngineClient,
   orphans: readonly ListedContainer[],

@@ -35,6 +35,7 @@ it('a start that fails leaves no mounting behind that goes on', async () => {
     ...{ nodeId: 'n', lease: 'l', folder: join(folder, 'disks') },
     link: { client: () => ({ attach: gone }) } as unknown as EngineLink,
     agent: { install: async () => undefined } as unknown as GuestAgent,
+    onLeft: () => undefined,
   })
   await expect(host.start(MADE)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
   expect(existsSync(mounted)).toBe(true)

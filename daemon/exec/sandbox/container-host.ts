@@ -42,6 +42,8 @@ export interface ContainerHostOptions {
   readonly agent: GuestAgent
   /** Folder with the egress door's socket of a sandbox, if it has one */
   door?(sandbox: string): string | undefined
+  /** Something was not removed, or may be made yet by an engine that does not answer */
+  onLeft(): void
 }
 
 export class ContainerHost {
@@ -121,7 +123,7 @@ export class ContainerHost {
       rootQuota: made.rootQuota === 'hard',
       ...(doorFolder === undefined ? {} : { door: doorFolder }),
     })
-    return client.create(`manyhands-${made.id}-${randomBytes(3).toString('hex')}`, body)
+    return this.#orLeft(client.create(`manyhands-${made.id}-${randomBytes(3).toString('hex')}`, body))
   }
 
   /** Written once; tried again after a failure. */
@@ -209,9 +211,23 @@ export class ContainerHost {
 
   /** Disk and container of something that will not be a sandbox (any more). */
   async discard(made: Pick<Made, 'id' | 'container'>): Promise<void> {
-    if (made.container !== '') await this.#options.link.client().remove(made.container)
-    await this.removeFolder(made.id)
+    await this.removeContainer(made.container)
+    await this.#orLeft(this.removeFolder(made.id))
     await this.#options.agent.uninstall(made.id)
+  }
+
+  /** @param container empty: there is none */
+  async removeContainer(container: string): Promise<void> {
+    if (container !== '') await this.#orLeft(this.#options.link.client().remove(container))
+  }
+
+  async #orLeft<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      this.#options.onLeft()
+      throw error
+    }
   }
 
   /** @param disks their names; all of the sandbox's when absent */

@@ -153,14 +153,7 @@ export class LiveSandbox implements Sandbox {
   restore(name: string): Promise<void> {
     return this.#inTurn(async () => {
       const before = this.#row
-      const { made, awake } = await this.#context.snapshots.restore(before, this.snapshotNamed(name))
-      try {
-        await this.#keep({ container: made.container, disk: made.disk, root: made.root })
-      } catch (error) {
-        awake.guest.close()
-        await this.#context.snapshots.forget({ ...before, container: made.container, disk: made.disk })
-        throw error
-      }
+      const awake = await this.#takeOn(before, this.snapshotNamed(name))
       this.#awake?.guest.lost('sandbox-lost')
       const stood = this.#standstill.unknownToEngine
       this.#standstill.forget()
@@ -176,6 +169,25 @@ export class LiveSandbox implements Sandbox {
           this.#context.trouble('Something of before a restore could not be removed', error)
         })
     })
+  }
+
+  /** Makes what a snapshot has its own. */
+  async #takeOn(before: SandboxRow, from: SnapshotRow): Promise<Awake> {
+    const { host, snapshots } = this.#context
+    const taken = host.making.begin(this.id)
+    try {
+      const { made, awake } = await snapshots.restore(before, from)
+      try {
+        await this.#keep({ container: made.container, disk: made.disk, root: made.root })
+      } catch (error) {
+        awake.guest.close()
+        await snapshots.forget({ ...before, container: made.container, disk: made.disk })
+        throw error
+      }
+      return awake
+    } finally {
+      taken()
+    }
   }
 
   removeSnapshot(name: string): Promise<void> {
@@ -205,19 +217,26 @@ export class LiveSandbox implements Sandbox {
       this.#awake?.guest.close()
       this.#awake = undefined
       if (this.#standstill.unknownToEngine) await this.#standstill.end(this.#row.container).catch(() => undefined)
-      await this.#context.host.discard(this.#row)
-      await this.#context.snapshots.removeImages(this.#row)
+      await this.#removeRest().catch((error: unknown) =>
+        this.#context.trouble('What is left of a sandbox could not be removed yet', error),
+      )
     })
+  }
+
+  async #removeRest(): Promise<void> {
+    const { host, snapshots } = this.#context
+    await host.discard(this.#row)
+    await snapshots.removeImages(this.#row)
   }
 
   /** Runs `job` while nothing in the sandbox moves; one that was awake goes on after. For whoever is in turn already. */
   async frozen<T>(job: () => Promise<T>): Promise<T> {
     if (this.#state !== 'running') return job()
-    await this.#standstill.begin(this.#row.container, this.#awake?.freezer)
+    await this.#orPaused(this.#standstill.begin(this.#row.container, this.#awake?.freezer))
     try {
       return await job()
     } finally {
-      await this.#standstill.end(this.#row.container)
+      await this.#orPaused(this.#standstill.end(this.#row.container))
     }
   }
 
@@ -388,10 +407,20 @@ export class LiveSandbox implements Sandbox {
 
   async #pause(): Promise<void> {
     if (this.#state !== 'running') return
-    await this.#standstill.begin(this.#row.container, this.#awake?.freezer)
+    await this.#orPaused(this.#standstill.begin(this.#row.container, this.#awake?.freezer))
     this.#changed('paused')
     // Somebody may have begun something in the meantime.
     if ((this.#awake?.guest.activity.active ?? 0) > 0) await this.#wakeUp()
+  }
+
+  /** An engine that does not answer may still do what it was asked: the next use looks, and lets the sandbox go on. */
+  async #orPaused(asked: Promise<void>): Promise<void> {
+    try {
+      await asked
+    } catch (error) {
+      if (error instanceof MeshError && error.code === 'E_ENGINE_LOST') this.#changed('paused')
+      throw error
+    }
   }
 
   async #stop(): Promise<void> {

@@ -8,7 +8,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { Grade } from '../../../protocol/job.ts'
 import type { SandboxRow } from '../../../protocol/sandbox/row.ts'
 import type { Journal } from '../../journal/journal.ts'
-import { adoption, removeOrphans, removeStrayDisks } from './adopt.ts'
+import { type Adoption, adoption, removeOrphans, removeStrayDisks } from './adopt.ts'
 import { ContainerHost, newId } from './container-host.ts'
 import { exportSandbox } from './content/export-content.ts'
 import { fillFromStream, openContent } from './content/import-content.ts'
@@ -58,6 +58,8 @@ export interface SandboxExecutorOptions {
 
 /** Looks at the roots of `build` sandboxes that no driver bounds once in so many ticks. */
 const ROOT_TICKS = 5
+/** What could not be removed is looked for again after so many ticks. */
+const SWEEP_TICKS = 30
 
 /** @throws MeshError E_CONFIG, E_JOURNAL_GAP */
 export async function createSandboxExecutor(options: SandboxExecutorOptions): Promise<DockerSandboxExecutor> {
@@ -87,6 +89,8 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   readonly #background = new Set<Promise<void>>()
   #timer: NodeJS.Timeout | undefined
   #ticks = 0
+  /** Ticks until what nobody owns is looked for; undefined while nothing is known to be left */
+  #untilSweep: number | undefined
   #closed = false
 
   constructor(options: SandboxExecutorOptions, loopWorkspaces: boolean) {
@@ -104,6 +108,7 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     this.#host = new ContainerHost({
       ...{ nodeId: options.nodeId, lease, folder: options.folder, link: this.#link, agent: this.#agent },
       door: (id) => options.door?.(id),
+      onLeft: () => (this.#untilSweep ??= SWEEP_TICKS),
     })
     this.#images = new EngineImages(this.#link, join(options.folder, '.build'))
     this.#snapshots = new SnapshotKeeper(this.#link, this.#host)
@@ -341,15 +346,39 @@ export class DockerSandboxExecutor implements SandboxExecutor {
   async #engineUp(client: EngineClient, info: EngineInfo): Promise<void> {
     this.#images.forget()
     await this.#agent.prepare(info.platform)
+    const { states, orphans } = await this.#lookAround(client)
+    for (const [id, state] of states) this.#sandboxes.get(id)?.found(state)
+    this.#inBackground(this.#findStanding(client))
+    this.#inBackground(this.#removeUnowned(client, orphans))
+    for (const listener of this.#listeners) listener(info)
+  }
+
+  async #lookAround(client: EngineClient): Promise<Adoption> {
     const containers = await client.list(`mesh.node=${this.#options.nodeId}`)
     const rows = [...this.#sandboxes.values()].map(({ row }) => row)
     const busy = new Set([...this.#host.making.ids(), ...this.#pool.ids()])
-    const { states, orphans } = adoption(containers, rows, busy)
-    for (const [id, state] of states) this.#sandboxes.get(id)?.found(state)
-    this.#inBackground(this.#findStanding(client))
-    const trouble = (error: unknown): void => this.#trouble('What nobody owns could not be removed', error)
-    this.#inBackground(removeOrphans(client, orphans, trouble).then(() => this.#removeStrays().catch(trouble)))
-    for (const listener of this.#listeners) listener(info)
+    return adoption(containers, rows, busy)
+  }
+
+  /** What cannot be removed now is tried again later. */
+  async #removeUnowned(client: EngineClient, orphans: Adoption['orphans']): Promise<void> {
+    const trouble = (error: unknown): void => {
+      this.#untilSweep ??= SWEEP_TICKS
+      this.#trouble('What nobody owns could not be removed', error)
+    }
+    await removeOrphans(client, orphans, trouble)
+    await this.#removeStrays().catch(trouble)
+  }
+
+  async #sweep(): Promise<void> {
+    const client = this.#link.client()
+    try {
+      const { orphans } = await this.#lookAround(client)
+      await this.#removeUnowned(client, orphans)
+    } catch (error) {
+      this.#untilSweep ??= SWEEP_TICKS
+      throw error
+    }
   }
 
   /** What a daemon before this one brought to stand is running to the engine. */
@@ -403,6 +432,9 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     for (const sandbox of this.#sandboxes.values()) sandbox.tick(now)
     this.#ticks = (this.#ticks + 1) % ROOT_TICKS
     if (this.#ticks === 0) for (const sandbox of this.#sandboxes.values()) this.#watchRoot(sandbox)
+    if (this.#untilSweep === undefined || --this.#untilSweep > 0) return
+    this.#untilSweep = undefined
+    this.#inBackground(this.#sweep())
   }
 
   #watchRoot(sandbox: LiveSandbox): void {

@@ -76,11 +76,7 @@ export class SnapshotKeeper {
       await bothOf(created, filled)
       return { made, awake: await this.#host.start(made) }
     } catch (error) {
-      if (made.container !== '')
-        await this.#link
-          .client()
-          .remove(made.container)
-          .catch(() => {})
+      await this.#host.removeContainer(made.container).catch(() => {})
       await this.#host.removeFolder(row.id, [blank.disk]).catch(() => {})
       throw error
     } finally {
@@ -90,7 +86,7 @@ export class SnapshotKeeper {
 
   /** The container and disk a sandbox had before it was restored. */
   async forget(before: SandboxRow): Promise<void> {
-    if (before.container !== '') await this.#link.client().remove(before.container)
+    await this.#host.removeContainer(before.container)
     await this.#host.removeFolder(before.id, [before.disk])
   }
 

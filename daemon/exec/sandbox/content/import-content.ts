@@ -86,6 +86,7 @@ export async function fillFromStream(content: OpenContent, recipe: Recipe, host:
       }
     }
   }
+  const filled = host.making.begin(id)
   try {
     const prepared = await host.prepare(recipe, { id, fill })
     if (!hasRoot && content.header.removed.length === 0) return prepared
@@ -100,6 +101,7 @@ export async function fillFromStream(content: OpenContent, recipe: Recipe, host:
     }
   } finally {
     await rm(rootFile, { force: true })
+    filled()
   }
 }
 
