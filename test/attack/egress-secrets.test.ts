@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { OpenDoor } from '../../daemon/egress/egress.ts'
 import { openEgress } from '../../daemon/egress/open-egress.ts'
-import { collect, EgressKit, get, httpsText, secure, tunnel } from '../support/egress-kit.ts'
+import { ask, collect, EgressKit, get, httpsText, secure, tunnel } from '../support/egress-kit.ts'
 
 const CANARY = 'canary-7f3a9c-do-not-find-me+/='
 
@@ -94,6 +94,32 @@ test('SBX-15 a placeholder becomes the secret in the named header, for the named
       'placeholder of github in the path or query; placeholder of github in x-other; placeholder of github in cookie',
     ),
   )
+})
+
+test('SBX-15 a response that could hide a credential is refused, and neither ends the proxy nor keeps a connection', async () => {
+  const port = await kit.tcp((socket) =>
+    socket.on('data', (bytes) => {
+      const [status, encoding] = bytes.toString().includes('/switched')
+        ? ['101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket', 'odd']
+        : ['200 OK\r\nContent-Length: 9', bytes.toString().includes('/plain') ? 'identity' : 'odd']
+      socket.write(
+        `HTTP/1.1 ${status}\r\nContent-Encoding: ${encoding}\r\n\r\n${encoding === 'odd' ? '' : 'all there'}`,
+      )
+    }),
+  )
+  const rule = { host: kit.name('odd.test'), ports: [port], plain: true }
+  await kit.allow({ ...rule, inject: [{ header: 'authorization', secret: 'github' }] })
+  const proxy = kit.proxyPid()
+  const text = (path: string, ...more: string[]): string =>
+    `${[`GET http://odd.test:${port}${path} HTTP/1.1`, `Host: odd.test:${port}`, ...more].join('\r\n')}\r\n\r\n`
+  for (const path of ['/switched', '/stayed'])
+    expect(await ask(door, text(path, 'Connection: Upgrade', 'Upgrade: websocket'))).toMatch(/^HTTP\/1.1 502/)
+  expect(kit.proxyPid()).toBe(proxy)
+  // More than one guest connection has connections to a host
+  const asked = [...Array.from({ length: 9 }, () => text('/hidden')), text('/plain', 'Connection: close')]
+  const got = await ask(door, asked.join(''))
+  expect(got.match(/HTTP\/1.1 \d+/g)).toEqual([...Array.from({ length: 9 }, () => 'HTTP/1.1 502'), 'HTTP/1.1 200'])
+  expect(got).toMatch(/all there$/)
 })
 
 test('SBX-15 a credential does not travel over plain HTTP unless its rule says so', async () => {

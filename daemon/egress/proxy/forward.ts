@@ -10,7 +10,7 @@ import {
   STATUS_CODES,
 } from 'node:http'
 import type { Socket } from 'node:net'
-import { pipeline } from 'node:stream'
+import { type Duplex, pipeline } from 'node:stream'
 import { evaluate, type Explanation } from '../../../protocol/egress/evaluate.ts'
 import { ARTIFACTS_HOST, parseAuthority, serviceName } from '../../../protocol/egress/host.ts'
 import type { HeaderLine } from '../../../protocol/egress/credential.ts'
@@ -22,7 +22,7 @@ import { callHandler } from './handler.ts'
 import { headerLines, messageHeaders } from './headers.ts'
 import { joinSockets } from './join-sockets.ts'
 import { openerFor, type Outgoing, prepare } from './outgoing.ts'
-import { responseStages } from './response-stages.ts'
+import { type ResponseStages, responseStages } from './response-stages.ts'
 
 export async function serveRequest(door: DoorView, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const release = door.busy(request.socket)
@@ -175,7 +175,7 @@ async function forward(
   request.on('error', () => upstream.destroy())
   request.pipe(upstream)
   const answer = await answerOf(upstream)
-  const { headers, stages } = responseStages(answer, outgoing.sensitive)
+  const { headers, stages } = readable(upstream, answer, outgoing)
   response.writeHead(answer.statusCode ?? 502, headers.flat())
   await new Promise<void>((resolve) => {
     const parts = [answer, ...stages, response] as const
@@ -184,6 +184,16 @@ async function forward(
       resolve()
     })
   })
+}
+
+/** One that cannot be read is not waited for: it would keep its connection from the next request. @throws Refused */
+function readable(upstream: ClientRequest, answer: IncomingMessage, { sensitive }: Outgoing): ResponseStages {
+  try {
+    return responseStages(answer, sensitive)
+  } catch (error) {
+    upstream.destroy()
+    throw error
+  }
 }
 
 function answerOf(upstream: ClientRequest): Promise<IncomingMessage> {
@@ -205,9 +215,16 @@ function upgrade(door: DoorView, judged: Judged, outgoing: Outgoing, socket: Soc
   })
   socket.once('close', () => door.flows.delete(flow))
   return new Promise((resolve, reject) => {
-    upstream.on('error', reject)
-    upstream.once('response', (answer) => {
-      const { headers, stages } = responseStages(answer, outgoing.sensitive)
+    // What an event's listener throws would end the process, and with it every door
+    const settle = (pass: () => void): void => {
+      try {
+        resolve(pass())
+      } catch (error) {
+        reject(error)
+      }
+    }
+    const passOn = (answer: IncomingMessage): void => {
+      const { headers, stages } = readable(upstream, answer, outgoing)
       socket.write(
         responseHead(answer, [
           ...headers.filter(([name]) => name.toLowerCase() !== 'transfer-encoding'),
@@ -215,18 +232,19 @@ function upgrade(door: DoorView, judged: Judged, outgoing: Outgoing, socket: Soc
         ]),
       )
       pipeline([answer, ...stages, socket] as const, () => socket.destroySoon())
-      resolve()
-    })
-    upstream.once('upgrade', (answer, other, first) => {
-      const { headers } = responseStages(answer, outgoing.sensitive)
+    }
+    const join = (answer: IncomingMessage, other: Duplex, first: Buffer): void => {
+      const { headers } = readable(upstream, answer, outgoing)
       socket.write(
         responseHead(answer, [...headers, ['connection', 'upgrade'], ['upgrade', answer.headers.upgrade ?? '']]),
       )
       if (first.length > 0) other.unshift(first)
       if (head.length > 0) socket.unshift(head)
       joinSockets(socket, other, () => undefined)
-      resolve()
-    })
+    }
+    upstream.on('error', reject)
+    upstream.once('response', (answer) => settle(() => passOn(answer)))
+    upstream.once('upgrade', (answer, other, first) => settle(() => join(answer, other, first)))
     upstream.end()
   })
 }
