@@ -114,7 +114,7 @@ export class ControlChannel implements Channel, FrameSource {
     if (message !== undefined) {
       this.#credit -= cost(message)
       this.#count(-cost(message))
-      if (this.#roomy) this.#wakeSenders()
+      if (this.#hasRoom(1)) this.#wakeSenders()
       return { id: this.#id, data: message }
     }
     if (!this.#closing || this.#unsent.length > 0) return undefined
@@ -122,13 +122,13 @@ export class ControlChannel implements Channel, FrameSource {
     return { id: this.#id, close: true }
   }
 
-  get #roomy(): boolean {
-    return this.#credit > 0 && this.#unsent.length === 0
+  #hasRoom(bytes: number): boolean {
+    return this.#credit >= bytes && this.#unsent.length === 0
   }
 
-  async drained(signal?: AbortSignal): Promise<void> {
+  async drained(signal?: AbortSignal, room = 1): Promise<void> {
     signal?.throwIfAborted()
-    while (!this.#roomy && !this.#over) {
+    while (!this.#hasRoom(room) && !this.#over) {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       const onAbort = () => reject(signal?.reason)
       signal?.addEventListener('abort', onAbort, { once: true })

@@ -37,7 +37,8 @@ export interface Channel {
   send(message: Uint8Array, lingers?: boolean): boolean
   /** As `send`, ahead of what waits here: for what is of no use later. */
   sendAhead(message: Uint8Array): void
-  drained(signal?: AbortSignal): Promise<void>
+  /** @param room wanted: bytes of the window. @default any */
+  drained(signal?: AbortSignal, room?: number): Promise<void>
   /** Calls `listener` whenever the peer has consumed another 32nd of a window of what was sent. Set at most one. */
   onTaken(listener: () => void): void
   /** Set exactly one; messages that came before are delivered then. `message` is valid during the call only: copy what you keep. A returned promise holds back credit until it settles. */

@@ -17,6 +17,8 @@ export interface Carrier {
   send(frame: Uint8Array): Promise<void>
   /** As `send` of a frame of data; `bytes` are copied at once. */
   sendData(lane: number, bytes: Uint8Array): Promise<void>
+  /** As `send`, and does not wait for data that the other side has not taken, where it is a channel. */
+  sendAhead(frame: Uint8Array): Promise<void>
   /** Set exactly one; `frame` is valid until the returned promise settles, which holds the other side back. A frame of data may come as several. */
   onFrame(handler: (frame: OpFrame) => void | Promise<void>): void
   /** Orderly end after what was sent. */
@@ -29,12 +31,21 @@ export interface Carrier {
 
 /** Frames larger than a message of the control stream do not fit a channel: such ops go by streams. */
 const MESSAGE_BYTES = LIMITS.frameBytes - 1024
+/** Window of a channel without which no data is sent: more than one piece takes, so that what goes ahead of data always finds some. */
+const AHEAD_BYTES = 128 << 10
 
 export function channelCarrier(channel: Channel): Carrier {
   let over = false
   void channel.ended.then(() => {
     over = true
   })
+  // In their order, though data waits
+  let last: Promise<void> = Promise.resolve()
+  const inTurn = (work: () => Promise<void>): Promise<void> => {
+    last = last.then(work, work)
+    last.catch(() => undefined)
+    return last
+  }
   const send = async (frame: Uint8Array): Promise<void> => {
     if (over) throw lost()
     if (frame.length > MESSAGE_BYTES)
@@ -46,8 +57,15 @@ export function channelCarrier(channel: Channel): Carrier {
   }
   return {
     peer: channel.peer,
-    send,
-    sendData: (lane, bytes) => send(dataFrame(lane, bytes)),
+    send: (frame) => inTurn(() => send(frame)),
+    sendData(lane, bytes) {
+      const frame = dataFrame(lane, bytes)
+      return inTurn(async () => {
+        await channel.drained(undefined, AHEAD_BYTES)
+        await send(frame)
+      })
+    },
+    sendAhead: send,
     onFrame: (handler) => channel.onMessage((message) => handler(readFrame(message))),
     close: () => channel.close(),
     abort: (error) => channel.abort(error),
@@ -82,6 +100,7 @@ export function streamCarrier(stream: ByteStream): Carrier {
     peer: stream.peer,
     send: (frame) => write(withLength(frame)),
     sendData: (lane, bytes) => write(dataWithLength(lane, bytes)),
+    sendAhead: (frame) => write(withLength(frame)),
     onFrame: (handler) => void read(handler),
     close: () => void last.then(() => stream.end()).catch(() => undefined),
     abort: (error) => {

@@ -84,7 +84,7 @@ function ask(carrier: Carrier, link: OpLink): Promise<OpReply> {
   link.receive({
     data: (bytes) => carrier.sendData(0, bytes),
     finish: () => void carrier.send(new Uint8Array([OP_FRAME.finish])).catch(() => undefined),
-    control: (control) => void carrier.send(jsonFrame(OP_FRAME.control, control)).catch(() => undefined),
+    control: (control) => void carrier.sendAhead(jsonFrame(OP_FRAME.control, control)).catch(() => undefined),
   })
   void carrier.ended.then((error) =>
     answer.reject(

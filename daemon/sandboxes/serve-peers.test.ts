@@ -1,9 +1,10 @@
 /** How many ops one peer may have running here, over the network in memory. */
 import { afterEach, describe, expect, it } from 'vitest'
+import { BOX, type BoxControl } from '../../protocol/api-sandboxes.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import type { SandboxOp } from '../../protocol/sandbox/op.ts'
 import { MemoryNets } from '../../test/support/mesh-nets.ts'
-import { type OpPlace, quietLink, runOwn } from './op-link.ts'
+import { type OpLink, type OpPlace, type OpSink, quietLink, runOwn } from './op-link.ts'
 import { RemotePlace } from './remote-place.ts'
 import { PeerOps } from './serve-peers.ts'
 
@@ -46,6 +47,44 @@ async function endless() {
   const quiet = (): Promise<void> => expect.poll(() => running).toBe(0)
   return { remote, ask, begin, end, quiet }
 }
+
+it('a command on a peer that does not read its input still hears signals, and in the end all of its input', async () => {
+  const [asker, holder] = [await nets.make(), await nets.make()]
+  const reads = Promise.withResolvers<void>()
+  const heard = Promise.withResolvers<BoxControl>()
+  let bytes = 0
+  const place: OpPlace = {
+    run: (_op, link) =>
+      new Promise((resolve) =>
+        link.receive({
+          data: async (piece) => {
+            await reads.promise
+            bytes += piece.length
+          },
+          finish: () => void reads.promise.then(() => resolve({})),
+          control: heard.resolve,
+        }),
+      ),
+  }
+  new PeerOps({ net: holder, placeFor: () => place })
+  await asker.connect(holder.self, holder.addresses())
+  const sink = Promise.withResolvers<OpSink>()
+  const link: OpLink = { ...quietLink(new AbortController().signal), receive: sink.resolve }
+  const done = new RemotePlace(asker, holder.self).run(
+    { op: 'exec', sandbox: 'box', argv: ['sleep'], stdin: true },
+    link,
+  )
+  const to = await sink.promise
+  // As a client may: a window at once, and more as there is room
+  const sent = Array.from({ length: 40 }, () => to.data(new Uint8Array(BOX.pieceBytes)))
+  await sent[0]
+  to.control({ signal: 'SIGINT' })
+  expect(await heard.promise).toEqual({ signal: 'SIGINT' })
+  to.finish()
+  reads.resolve()
+  await Promise.all([...sent, done])
+  expect(bytes).toBe(40 * BOX.pieceBytes)
+})
 
 const SMALL: SandboxOp = { op: 'logs', sandbox: 'box', process: 1, follow: true }
 const STREAM: SandboxOp = { op: 'port', sandbox: 'box', port: 80 }
