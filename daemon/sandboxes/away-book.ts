@@ -91,8 +91,15 @@ export class AwayBook {
   }
 
   async remove(id: string): Promise<void> {
-    if (!this.#rows.delete(id)) return
-    await this.#append(id, undefined)
+    const row = this.#rows.get(id)
+    if (!row) return
+    this.#rows.delete(id)
+    try {
+      await this.#append(id, undefined)
+    } catch (error) {
+      this.#rows.set(id, row)
+      throw error
+    }
   }
 
   async #append(id: string, value: Uint8Array | undefined): Promise<void> {

@@ -1,5 +1,5 @@
 /** The desk, with places that answer as they are told. */
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { SandboxView } from '../../protocol/api-sandboxes.ts'
 import { MeshError } from '../../protocol/errors.ts'
 import type { OpReply, SandboxOp } from '../../protocol/sandbox/op.ts'
@@ -78,7 +78,7 @@ async function start() {
     warn,
     ownOpMs: 20,
   })
-  return { desk, asked, canceled, open, lending, answers, warnings }
+  return { desk, journal, asked, canceled, open, lending, answers, warnings }
 }
 
 const { signal } = new AbortController()
@@ -128,6 +128,48 @@ describe('a move that fails at one end', () => {
     answers.set(other, () => new Promise(() => undefined))
     await expect(desk.move(id, 'carol', signal)).rejects.toMatchObject({ code: 'E_OVERLOADED' })
     expect(canceled).toContain(other)
+  })
+})
+
+describe('a name', () => {
+  const taken = { code: 'E_CONFLICT' }
+
+  it('is given once, also while the sandbox of that name is being made on another node', async () => {
+    const { desk, answers } = await start()
+    const { id } = await desk.create({ on: 'bob' }, undefined, signal)
+    const until = Promise.withResolvers<void>()
+    const slow = async (): Promise<OpReply> => {
+      await until.promise
+      return { view: { ...viewOf('slow', 'bob'), name: 'dev' } }
+    }
+    answers.set('bob create', slow)
+    const first = desk.create({ on: 'bob', name: 'dev' }, undefined, signal)
+    await expect(desk.create({ on: 'carol', name: 'dev' }, undefined, signal)).rejects.toMatchObject(taken)
+    await expect(desk.fork(id, { name: 'dev' }, signal)).rejects.toMatchObject(taken)
+    until.resolve()
+    const { id: made } = await first
+    await expect(desk.create({ on: 'carol', name: 'dev' }, undefined, signal)).rejects.toMatchObject(taken)
+    await desk.remove(made, signal)
+    await desk.create({ on: 'carol', name: 'dev' }, undefined, signal)
+  })
+
+  it('is free again when the sandbox could not be made', async () => {
+    const { desk, answers } = await start()
+    answers.set('bob create', () => Promise.reject(new MeshError('E_BAD_REQUEST', 'That is none')))
+    await expect(desk.create({ on: 'bob', name: 'dev' }, undefined, signal)).rejects.toThrow('That is none')
+    await desk.create({ on: 'carol', name: 'dev' }, undefined, signal)
+  })
+})
+
+describe('a sandbox whose removal cannot be written', () => {
+  it('is still known, and removed when it is asked for again', async () => {
+    const { desk, journal } = await start()
+    const { id } = await desk.create({ on: 'bob' }, undefined, signal)
+    vi.spyOn(journal, 'append').mockRejectedValueOnce(new MeshError('E_STORAGE', 'The disk is full'))
+    await expect(desk.remove(id, signal)).rejects.toMatchObject({ code: 'E_STORAGE' })
+    expect(desk.list()).toMatchObject([{ id }])
+    await desk.remove(id, signal)
+    expect(desk.list()).toEqual([])
   })
 })
 

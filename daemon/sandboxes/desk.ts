@@ -55,6 +55,9 @@ export class SandboxDesk {
   /** Creations by idempotency key, of this run of the daemon */
   readonly #keys = new Map<string, { readonly request: string; readonly view: Promise<SandboxView> }>()
 
+  /** Of sandboxes that are being made */
+  readonly #names = new Set<string>()
+
   constructor(options: DeskOptions) {
     this.#options = options
   }
@@ -80,7 +83,7 @@ export class SandboxDesk {
   async #create(request: SandboxRequest, signal: AbortSignal): Promise<SandboxView> {
     const { artifact: wanted, artifactAccess: access = 'write', on = 'any', ...order } = request
     const artifact = wanted === undefined ? undefined : await this.#options.grants.look(wanted)
-    const view = await this.#make(order, on, signal)
+    const view = await this.#named(order.name, () => this.#make(order, on, signal))
     if (artifact === undefined) return view
     const subject = subjectOf(view.id, view.name)
     try {
@@ -101,7 +104,6 @@ export class SandboxDesk {
     on: string,
     signal: AbortSignal,
   ): Promise<SandboxView> {
-    if (order.name !== undefined) this.#refuseTaken(order.name)
     const { placer, self } = this.#options
     let refusal: MeshError | undefined
     for (const node of await placer.candidates(order, on)) {
@@ -118,11 +120,19 @@ export class SandboxDesk {
     throw refusal ?? placer.hopeless(order, on)
   }
 
-  #refuseTaken(name: string): void {
-    if (this.#find(name) !== undefined)
+  /** Gives the name to nobody else meanwhile. @throws MeshError E_CONFLICT, and what `make` throws */
+  async #named<T>(name: string | undefined, make: () => Promise<T>): Promise<T> {
+    if (name === undefined) return make()
+    if (this.#names.has(name) || this.#find(name) !== undefined)
       throw new MeshError('E_CONFLICT', `Cannot make the sandbox: there is one called "${name}"`, {
         hint: 'See: manyhands sandbox ls',
       })
+    this.#names.add(name)
+    try {
+      return await make()
+    } finally {
+      this.#names.delete(name)
+    }
   }
 
   async #keepAway(id: string, node: string, view: SandboxView, agent: string | undefined): Promise<SandboxView> {
@@ -212,12 +222,19 @@ export class SandboxDesk {
     await this.#do(id, (sandbox) => ({ op: 'remove-snapshot', sandbox, name }), signal)
   }
 
-  async fork(
+  fork(
     id: string,
     options: { readonly name?: string; readonly from?: string },
     signal: AbortSignal,
   ): Promise<SandboxView> {
-    if (options.name !== undefined) this.#refuseTaken(options.name)
+    return this.#named(options.name, () => this.#fork(id, options, signal))
+  }
+
+  async #fork(
+    id: string,
+    options: { readonly name?: string; readonly from?: string },
+    signal: AbortSignal,
+  ): Promise<SandboxView> {
     const found = this.#known(id)
     const { view } = await found.place.run({ op: 'fork', sandbox: found.at, ...options }, quietLink(signal))
     if (!view) throw new MeshError('E_PROTOCOL', 'Cannot read the answer of a peer: it names no sandbox')
