@@ -11,6 +11,7 @@ import type { OpLink, OpSink } from '../../sandboxes/op-link.ts'
 import { check } from '../check.ts'
 import type { ApiServices } from '../services.ts'
 import type { Channel, ChannelOutput } from './channel.ts'
+import { DUPLEX_LIMITS } from './limits.ts'
 
 const { type } = DUPLEX
 const CREDIT_STEP = BOX.windowBytes / 4
@@ -89,12 +90,21 @@ class BoxChannel implements Channel, OpLink {
   async send(lane: 1 | 2, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += BOX.pieceBytes) {
       const piece = bytes.subarray(at, at + BOX.pieceBytes)
-      while (this.#room < piece.length && !this.signal.aborted)
+      while (!this.#mayLeave(piece.length) && !this.signal.aborted)
         await new Promise<void>((resolve) => this.#waiting.push(resolve))
       this.signal.throwIfAborted()
       this.#room -= piece.length
       this.#out.data(lane, piece)
     }
+  }
+
+  /** A window for each of many operations is more than a connection may have unsent. */
+  #mayLeave(bytes: number): boolean {
+    if (this.#room < bytes) return false
+    const { wire } = this.#out
+    if (wire.queued < DUPLEX_LIMITS.dataBytes) return true
+    wire.onceTaken(() => this.#wake())
+    return false
   }
 
   finish(): void {

@@ -12,6 +12,8 @@ export const DUPLEX_LIMITS = {
   pauseBytes: 1 << 20,
   /** Unsent beyond this: log lines are left out */
   logBytes: 4 << 20,
+  /** Unsent beyond this: data of operations waits, however much each may have on the way */
+  dataBytes: 32 << 20,
   /** Unsent beyond this: results of calls and host calls are refused one by one, and the ends of tasks wait. Room for a few frames of the largest size. */
   answerBytes: 44 << 20,
   /** Unsent beyond this: the client is cut off */
