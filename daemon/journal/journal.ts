@@ -58,6 +58,8 @@ export interface Journal {
   /** Reads a table row; sees writes that are acknowledged. @throws MeshError E_JOURNAL_GAP when the row is damaged */
   get(table: string, key: string): Uint8Array | undefined
   range(table: string, options?: RangeOptions): Promise<{ key: string; value: Uint8Array }[]>
+  /** As `range`, the keys alone: values, which may be large, are not held. */
+  keys(table: string, options?: RangeOptions): Promise<string[]>
   /** Records from a sequence on, oldest first. @param limit default 1000 */
   read(from: number, limit?: number): Promise<JournalRecord[]>
   health(): JournalHealth

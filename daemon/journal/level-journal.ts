@@ -31,7 +31,7 @@ import { type ChainPoint, encodeBlock } from './record.ts'
 import { decodeRow, encodeRow } from './row.ts'
 import { recover, type RefusedBatch, systemReason } from './recovery.ts'
 import { cutAfter, readRecords } from './stored-records.ts'
-import { blockKey, rowKey, rowKeyText, tableRange } from './store-keys.ts'
+import { blockKey, type KeyRange, rowKey, rowKeyText, tableRange } from './store-keys.ts'
 import { checkKey, checkLimit, checkRecord, checkSequence, checkTable } from './validate.ts'
 
 /** A sync that takes longer than this is called failing, milliseconds */
@@ -148,19 +148,16 @@ class LevelJournal implements Journal {
   }
 
   async range(table: string, options: RangeOptions = {}): Promise<{ key: string; value: Uint8Array }[]> {
-    this.#assertReadable()
-    checkTable(table)
-    checkKey(options.prefix ?? '')
-    checkKey(options.after ?? '')
-    const limit = checkLimit(options.limit)
+    const { range, page } = this.#page(table, options)
     const rows: { key: string; value: Uint8Array }[] = []
-    for await (const [key, row] of this.#store.entries(tableRange(table, options), {
-      reverse: options.reverse ?? false,
-      limit,
-    })) {
+    for await (const [key, row] of this.#store.entries(range, page))
       rows.push({ key: rowKeyText(table, key), value: decodeRow(key, row) })
-    }
     return rows
+  }
+
+  async keys(table: string, options: RangeOptions = {}): Promise<string[]> {
+    const { range, page } = this.#page(table, options)
+    return (await this.#store.keys(range, page)).map((key) => rowKeyText(table, key))
   }
 
   async read(from: number, limit?: number): Promise<JournalRecord[]> {
@@ -346,6 +343,16 @@ class LevelJournal implements Journal {
 
   #keep(writer: MarkWriter): MarkKeeper {
     return new MarkKeeper(writer, { delayMs: this.#limits.markDelayMs, onFault: (error) => this.#fail(error) })
+  }
+
+  /** What a page of a table's rows is in the store. */
+  #page(table: string, options: RangeOptions): { range: KeyRange; page: { reverse: boolean; limit: number } } {
+    this.#assertReadable()
+    checkTable(table)
+    checkKey(options.prefix ?? '')
+    checkKey(options.after ?? '')
+    const page = { reverse: options.reverse ?? false, limit: checkLimit(options.limit) }
+    return { range: tableRange(table, options), page }
   }
 
   #assertWritable(): void {

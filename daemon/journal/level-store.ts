@@ -78,6 +78,15 @@ export class LevelStore {
     }
   }
 
+  /** Keys of a range in order. @throws MeshError E_JOURNAL_GAP, E_STORAGE */
+  async keys(range: KeyRange, options: { readonly reverse: boolean; readonly limit: number }): Promise<Uint8Array[]> {
+    try {
+      return await this.#db.keys({ ...range, ...options, highWaterMarkBytes: READ_AHEAD_BYTES }).all()
+    } catch (error) {
+      throw readError(error)
+    }
+  }
+
   /** Blocks from the one that begins at `first`, or the first after it. */
   async *blocks(first: number): AsyncGenerator<{ first: number; block: Uint8Array }> {
     for await (const [key, block] of this.entries({ gte: blockKey(first), lt: BLOCKS.end })) {

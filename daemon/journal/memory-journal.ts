@@ -47,11 +47,11 @@ export class MemoryJournal implements Journal {
   }
 
   async range(table: string, options: RangeOptions = {}): Promise<{ key: string; value: Uint8Array }[]> {
-    this.#assertOpen()
-    checkTable(table)
-    checkKey(options.prefix ?? '')
-    checkKey(options.after ?? '')
-    return this.#table(table).range(options, checkLimit(options.limit))
+    return this.#page(table, options)
+  }
+
+  async keys(table: string, options: RangeOptions = {}): Promise<string[]> {
+    return this.#page(table, options).map(({ key }) => key)
   }
 
   async read(from: number, limit?: number): Promise<JournalRecord[]> {
@@ -79,6 +79,14 @@ export class MemoryJournal implements Journal {
 
   async close(): Promise<void> {
     this.#closed = true
+  }
+
+  #page(table: string, options: RangeOptions): { key: string; value: Uint8Array }[] {
+    this.#assertOpen()
+    checkTable(table)
+    checkKey(options.prefix ?? '')
+    checkKey(options.after ?? '')
+    return this.#table(table).range(options, checkLimit(options.limit))
   }
 
   #table(name: string): Table {

@@ -1,11 +1,13 @@
-/** Keeps the journal from growing without end: drops the oldest ended tasks and the oldest records. */
+/** Keeps the journal from growing without end: drops the oldest ended tasks, what is left of those long gone, and the oldest records. */
 import type { Journal, TableWrite } from '../journal/journal.ts'
-import { hasEnded } from './task-row.ts'
+import { dropOldRows } from './old-rows.ts'
 import type { TaskStore } from './task-store.ts'
 
 const EVERY_MS = 30_000
-/** Tasks dropped in one go, so that other appends are not held up. */
-const AT_ONCE = 500
+/** Between two looks at rows that only age ends, milliseconds: each reads them all. */
+const OLD_ROWS_EVERY_MS = 60 * 60_000
+/** Tasks dropped at once: they share a sync, and other appends are not held up for longer than that. */
+const AT_ONCE = 64
 
 /** What others keep about a task and is of no use without it: removed in the same append. */
 export type GoesWith = (task: string) => readonly TableWrite[]
@@ -17,6 +19,7 @@ export class Retention {
   readonly #goesWith: GoesWith
   readonly #timer: NodeJS.Timeout
   #running = false
+  #oldRowsDue = 0
 
   constructor(
     store: TaskStore,
@@ -37,14 +40,10 @@ export class Retention {
     if (this.#running || this.#journal.health().state !== 'ok') return 0
     this.#running = true
     try {
-      const surplus = (await this.#store.count()) - this.#limits.retainTasks
-      let dropped = 0
-      if (surplus > 0) {
-        for (const row of await this.#store.oldest(Math.min(surplus, AT_ONCE))) {
-          if (!hasEnded(row)) continue
-          await this.#store.drop(row, this.#goesWith(row.id))
-          dropped += 1
-        }
+      const dropped = await this.#dropTasks((await this.#store.kept()) - this.#limits.retainTasks)
+      if (performance.now() >= this.#oldRowsDue) {
+        this.#oldRowsDue = performance.now() + OLD_ROWS_EVERY_MS
+        await dropOldRows(this.#journal, Date.now())
       }
       const oldest = this.#journal.head - this.#limits.retainRecords
       if (oldest > 0) await this.#journal.trim(oldest)
@@ -56,5 +55,19 @@ export class Retention {
 
   close(): void {
     clearInterval(this.#timer)
+  }
+
+  /** However many there are: work may end faster than any fixed number in a round. What is under way stays and holds up nothing behind it. */
+  async #dropTasks(surplus: number): Promise<number> {
+    let dropped = 0
+    for (let after: string | undefined; dropped < surplus; ) {
+      const { ids, next } = await this.#store.endedAfter(after, AT_ONCE)
+      if (next === undefined) break
+      after = next
+      const oldest = ids.slice(0, surplus - dropped)
+      await Promise.all(oldest.map((id) => this.#store.drop(id, this.#goesWith(id))))
+      dropped += oldest.length
+    }
+    return dropped
   }
 }

@@ -71,6 +71,11 @@ export function newTaskId(nowMs: number): string {
   return `t${nowMs.toString(36).padStart(9, '0')}${randomBytes(8).toString('hex').slice(0, 10)}`
 }
 
+/** Milliseconds since 1970, of an id that `newTaskId` made. */
+export function createdAtOf(id: string): number {
+  return Number.parseInt(id.slice(1, 10), 36)
+}
+
 export function encodeRow(row: TaskRow): Uint8Array {
   return manyhands.TaskRow.encode({
     id: row.id,

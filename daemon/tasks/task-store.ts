@@ -37,6 +37,8 @@ const DROPPED_AT_ONCE = 1_000
 export class TaskStore {
   readonly #journal: Journal
   readonly #defaults: Limits
+  /** Tasks that ended and are kept, once they were counted */
+  #kept: number | undefined
 
   constructor(journal: Journal, defaults: Limits) {
     this.#journal = journal
@@ -67,22 +69,26 @@ export class TaskStore {
     return this.#journal.append({ type: 'task.granted', body, writes }, when)
   }
 
-  ended(row: TaskRow): Promise<number> {
+  async ended(row: TaskRow): Promise<number> {
     const body = encodeRow(row)
     const writes: TableWrite[] = [
       { table: 'task', key: row.id, value: body },
       { table: 'open', key: row.id },
       { table: 'spec', key: row.id },
     ]
-    return this.#journal.append({ type: 'task.ended', body, writes })
+    const sequence = await this.#journal.append({ type: 'task.ended', body, writes })
+    this.#add(1)
+    return sequence
   }
 
   /** The only record of a task that ended before it was written as submitted. */
-  endedAtOnce(row: TaskRow, key?: KeyedRequest): Promise<number> {
+  async endedAtOnce(row: TaskRow, key?: KeyedRequest): Promise<number> {
     const body = encodeRow(row)
     const writes: TableWrite[] = [{ table: 'task', key: row.id, value: body }]
     if (key !== undefined) writes.push(keyWrite(row, key))
-    return this.#journal.append({ type: 'task.ended', body, writes })
+    const sequence = await this.#journal.append({ type: 'task.ended', body, writes })
+    this.#add(1)
+    return sequence
   }
 
   pieceEnded(row: TaskRow, piece: number, result: manyhands.PieceRow.$Properties): Promise<number> {
@@ -158,33 +164,45 @@ export class TaskStore {
     return after === undefined ? { rows } : { rows, next: after }
   }
 
-  async count(): Promise<number> {
-    let total = 0
-    for (let after: string | undefined; ; ) {
-      const page = await this.#journal.range('task', after === undefined ? {} : { after })
-      total += page.length
-      after = page.at(-1)?.key
-      if (page.length < 1_000) return total
-    }
+  /** How many tasks that ended are kept. The first time it reads all there are; from then on it has counted along. */
+  async kept(): Promise<number> {
+    this.#kept ??= (await this.#count('task')) - (await this.#count('open'))
+    return this.#kept
   }
 
-  async oldest(limit: number): Promise<TaskRow[]> {
-    return (await this.#journal.range('task', { limit })).map(({ value }) => decodeRow(value))
+  /** Those that ended among the next `limit` tasks, oldest first. `next` continues from there. */
+  async endedAfter(after: string | undefined, limit: number): Promise<{ ids: string[]; next: string | undefined }> {
+    const ids = await this.#journal.keys('task', after === undefined ? { limit } : { after, limit })
+    return { ids: ids.filter((id) => this.#journal.get('open', id) === undefined), next: ids.at(-1) }
   }
 
-  /** Drops a task that ended long ago, with its pieces. Its idempotency key stays: it then says that the task is gone. @param more rows that go with it */
-  async drop(row: TaskRow, more: readonly TableWrite[] = []): Promise<void> {
+  /** Drops a task that ended long ago, with its pieces. Its idempotency key stays for a while (old-rows.ts): it then says that the task is gone. @param more rows that go with it */
+  async drop(id: string, more: readonly TableWrite[] = []): Promise<void> {
+    const map = this.get(id)?.map
     const drop = (writes: readonly TableWrite[]): Promise<number> =>
-      this.#journal.append({ type: 'task.dropped', body: Buffer.from(row.id), writes })
-    const pieces = row.map === undefined ? 0 : Math.ceil(row.map.total / row.map.pieceSize)
+      this.#journal.append({ type: 'task.dropped', body: Buffer.from(id), writes })
+    const pieces = map === undefined ? 0 : Math.ceil(map.total / map.pieceSize)
     // Its row last: until that is gone, what a crash left of the others is found again
     for (let piece = 0; piece < pieces; piece += DROPPED_AT_ONCE) {
       const count = Math.min(DROPPED_AT_ONCE, pieces - piece)
-      await drop(
-        Array.from({ length: count }, (_, index) => ({ table: 'piece', key: pieceKey(row.id, piece + index) })),
-      )
+      await drop(Array.from({ length: count }, (_, index) => ({ table: 'piece', key: pieceKey(id, piece + index) })))
     }
-    await drop([{ table: 'task', key: row.id }, ...more])
+    await drop([{ table: 'task', key: id }, ...more])
+    this.#add(-1)
+  }
+
+  async #count(table: 'task' | 'open'): Promise<number> {
+    let total = 0
+    for (let after: string | undefined; ; ) {
+      const page = await this.#journal.keys(table, after === undefined ? {} : { after })
+      total += page.length
+      after = page.at(-1)
+      if (after === undefined) return total
+    }
+  }
+
+  #add(count: number): void {
+    if (this.#kept !== undefined) this.#kept += count
   }
 }
 

@@ -120,7 +120,11 @@ export function journalContract(name: string, make: () => Promise<Journal>): voi
           writes: [...writes.toReversed(), row('tas', 'k1', ''), row('task2', '1', '')],
         })
       })
-      const found = async (options?: RangeOptions) => (await journal.range('task', options)).map((r) => r.key)
+      const found = async (options?: RangeOptions) => {
+        const rows = (await journal.range('task', options)).map((r) => r.key)
+        expect(await journal.keys('task', options)).toEqual(rows)
+        return rows
+      }
 
       it('answers the rows of one table in the order of their keys as UTF-8', async () => {
         expect(await found()).toEqual(keys)

@@ -61,6 +61,10 @@ export class HeldJournal implements Journal {
     return this.disk.range(table, options)
   }
 
+  keys(table: string, options?: RangeOptions): Promise<string[]> {
+    return this.disk.keys(table, options)
+  }
+
   read(from: number, limit?: number): Promise<JournalRecord[]> {
     return this.disk.read(from, limit)
   }
