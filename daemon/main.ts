@@ -24,6 +24,7 @@ import { MembershipService } from './identity/membership-service.ts'
 import { MEMBERSHIP_RECORDS } from './identity/membership-store.ts'
 import type { Journal } from './journal/journal.ts'
 import { openLevelJournal } from './journal/level-journal.ts'
+import { FloodGate } from './observe/flood-gate.ts'
 import { keepPorts, withKeptPorts } from './net/kept-ports.ts'
 import { prepareNet } from './net/libp2p-net.ts'
 import type { MeshNet } from './net/mesh-net.ts'
@@ -87,6 +88,7 @@ class Daemon implements RunningDaemon {
   readonly #setting: Setting
   readonly #startedAt = Date.now()
   readonly #events = new MeshEventLog()
+  readonly #alarms = new FloodGate()
   readonly #firstPeer = Promise.withResolvers<void>()
   readonly #stopped = Promise.withResolvers<void>()
   /** How to end what was started, in order of starting */
@@ -152,7 +154,7 @@ class Daemon implements RunningDaemon {
       cardTtlMs: config.discovery.cardTtlMs,
       bootstrap: config.discovery.bootstrap.flatMap(bootstrapPeer),
       labelIndex: config.discovery.dht,
-      onAlarm: (what, detail) => this.#events.add({ type: 'alarm', what, detail }),
+      onAlarm: (what, detail) => this.#alarm(what, detail),
     })
     const { net, joins, dialed } = await this.#joinNetwork(membership, directory)
     await this.#greeted(net, dialed)
@@ -270,8 +272,7 @@ class Daemon implements RunningDaemon {
           logger.warn({ peer: event.peer, epoch: event.epoch }, 'a node was put out of the mesh')
           return this.#events.add({ type: 'member-revoked', peer: event.peer, name: event.name, epoch: event.epoch })
         case 'alarm':
-          logger.warn({ what: event.what, detail: event.detail }, 'alarm')
-          return this.#events.add(event)
+          return this.#alarm(event.what, event.detail)
         case 'hello':
           return undefined
       }
@@ -285,6 +286,15 @@ class Daemon implements RunningDaemon {
         reason: event.reason,
       })
     })
+  }
+
+  /** A member can cause some at will: they must not push out the events that are kept. */
+  #alarm(what: string, detail: string): void {
+    this.#setting.logger.warn({ what, detail }, 'alarm')
+    const leftOut = this.#alarms.pass(what)
+    if (leftOut === undefined) return
+    const more = leftOut === 0 ? '' : ` (${leftOut} alarms like this were left out before)`
+    this.#events.add({ type: 'alarm', what, detail: `${detail}${more}` })
   }
 
   async #stop(drainMs: number): Promise<void> {

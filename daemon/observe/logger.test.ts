@@ -73,6 +73,15 @@ describe('the logger', () => {
     expect(last()).toMatchObject({ level: 'info', guest: `a\r\nb${ESC}[2J` })
   })
 
+  it('RES-06 a flood of one warning leaves others, and errors, alone', () => {
+    const { lines, logger } = capture()
+    for (let i = 0; i < 5_000; i++) logger.warn({ what: 'member-list-refused', detail: `${i}` }, 'alarm')
+    expect(lines).toHaveLength(20)
+    logger.warn({ what: 'two-instances' }, 'alarm')
+    for (let i = 0; i < 30; i++) logger.error('failed')
+    expect(lines).toHaveLength(51)
+  })
+
   it('is not brought down by hostile objects', () => {
     const { lines, logger } = capture()
     const loop: Record<string, unknown> = {}
