@@ -3,7 +3,7 @@
  * where it was. A client that does not read is told E_OVERLOADED and dropped: what it has not taken is bounded, and it may resume.
  */
 import type { ServerResponse } from 'node:http'
-import { MeshError } from '../../protocol/errors.ts'
+import { MeshError, toMeshError } from '../../protocol/errors.ts'
 import { toProblem } from './problem.ts'
 import { startEvents } from './respond.ts'
 import type { EventSource } from './route.ts'
@@ -62,6 +62,7 @@ export function streamEvents(
   // `watch` may have ended the stream before there was a way to stop it
   if (over) unwatch()
   else stop = unwatch
+  if (!over) source.broken?.().catch((error: unknown) => end(toMeshError(error)))
   return { end }
 }
 

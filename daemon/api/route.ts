@@ -15,6 +15,8 @@ export interface EventSource<T> {
   watch(listener: (id: string, event: T) => void): () => void
   /** Whether nothing comes after this one */
   isLast(event: T): boolean
+  /** Rejects when the last event cannot come now, and says why. Asked once, after `watch` */
+  broken?(): Promise<unknown>
 }
 
 type Answer<Reply> = Reply extends EventStream<infer T> ? EventSource<T> : Reply extends Upgrade ? never : Reply

@@ -161,6 +161,8 @@ export function createRoutes({ services, tokens, version, openApi }: RouteParts)
       handle: ({ params, lastEventId }) => ({
         watch: taskEvents(tasks, known(params.id).id, ids, lastEventId),
         isLast: (event) => event.type === 'end',
+        // An end that the disk does not take is told to nobody, and whoever waits for it must not wait for the disk
+        broken: () => tasks.ended(params.id),
       }),
     },
     'GET /v0/tasks/:id/explain': {

@@ -2,9 +2,9 @@ import { get as httpGet } from 'node:http'
 import { createHash, createHmac } from 'node:crypto'
 import { rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { ArtifactView } from '../../protocol/api.ts'
-import { ERRORS } from '../../protocol/errors.ts'
+import { ERRORS, MeshError } from '../../protocol/errors.ts'
 import type { ArtifactServices } from './artifact-services.ts'
 import { dial, post, send, startTestApi, type TestApi, type TestApiOptions } from './testing/test-api.ts'
 
@@ -272,6 +272,18 @@ describe('the local API', () => {
     // Ids of another run of the daemon, which may have told more or less
     for (const id of ['9e8f-2', '9e8f-300', '3', '-', '']) expect(await events(api, path, 10, id)).toEqual(seen)
     expect((await send(api, { path: '/v0/tasks/nope/events' })).status).toBe(404)
+    await expect.poll(() => api.tasks.watchers(String(json['id']))).toBe(0)
+  })
+
+  it('ends the events of a task whose end cannot be stored now, and says why', async () => {
+    const api = await start()
+    const { json } = await post(api, '/v0/tasks', run('wait', { detach: true }))
+    const full = new MeshError('E_STORAGE', 'Cannot write the journal: its disk is full')
+    const ended = vi.spyOn(api.tasks, 'ended').mockRejectedValue(full)
+    const seen = await events(api, `/v0/tasks/${String(json['id'])}/events`, 10)
+    expect(seen.map(({ event }) => event)).toEqual(['state', 'problem'])
+    expect(seen[1]?.data).toMatchObject({ code: 'E_STORAGE' })
+    ended.mockRestore()
     await expect.poll(() => api.tasks.watchers(String(json['id']))).toBe(0)
   })
 
