@@ -35,9 +35,16 @@ export async function writeFresh(path: string, content: string | Uint8Array, mod
     await file.writeFile(content)
     await file.chmod(mode)
     await file.sync()
+  } catch (error) {
+    throw named(error, path)
   } finally {
     await file.close()
   }
+}
+
+/** What fails on an open file does not say on which. */
+function named(error: unknown, path: string): unknown {
+  return error instanceof Error && !('path' in error) ? Object.assign(error, { path }) : error
 }
 
 /** Makes names created, renamed or removed in a folder survive a loss of power. */

@@ -9,9 +9,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { writeFileAtomic } from './atomic-file.ts'
 import { createPrivateFile, ensurePrivateFolder, readPrivateFile } from './private-file.ts'
 
@@ -31,6 +32,22 @@ describe('writeFileAtomic()', () => {
     await writeFileAtomic(path, 'one')
     await writeFileAtomic(path, 'two', { mode: 0o640 })
     expect([readFileSync(path, 'utf8'), mode(path), readdirSync(folder)]).toEqual(['two', 0o640, ['f']])
+  })
+
+  it('names the file that a full disk did not take', async () => {
+    const other = await open(join(folder, 'other'), 'w')
+    const full = Object.assign(new Error('ENOSPC: no space left on device, fsync'), { code: 'ENOSPC' })
+    const sync = vi.spyOn(Object.getPrototypeOf(other) as typeof other, 'sync').mockRejectedValueOnce(full)
+    try {
+      const path = join(folder, 'f')
+      await expect(writeFileAtomic(path, 'x')).rejects.toMatchObject({
+        code: 'ENOSPC',
+        path: expect.stringMatching(`^${path}`) as unknown,
+      })
+    } finally {
+      sync.mockRestore()
+      await other.close()
+    }
   })
 
   it('keeps the old state and cleans up when it cannot replace', async () => {

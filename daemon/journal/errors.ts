@@ -36,6 +36,14 @@ export function storageError(what: string, cause?: unknown): MeshError {
   })
 }
 
+/** As `storageError`, at the start of a daemon, which does not try again by itself. */
+export function unopenableError(folder: string, why: string, cause: unknown): MeshError {
+  return new MeshError('E_STORAGE', `Cannot open the journal in ${folder}: ${why}`, {
+    hint: 'Free space on its disk or repair it, then start again',
+    cause,
+  })
+}
+
 export function lockedError(cause?: unknown): MeshError {
   return new MeshError('E_JOURNAL_LOCKED', 'Cannot open the journal: another process uses it', {
     hint: 'Stop the other daemon of this home first',

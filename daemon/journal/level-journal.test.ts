@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, stat, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -234,4 +234,16 @@ it('opens a journal of many thousand records', async () => {
   journal = await open()
   expect(journal.head).toBe(20_000)
   await journal.close()
+})
+
+it('says what the disk said, and where, when it cannot be opened', async () => {
+  const folder = join(root, 'node', 'store')
+  await mkdir(folder, { recursive: true })
+  // The first file that LevelDB writes in a new store
+  await symlink('/dev/full', join(folder, 'MANIFEST-000001'))
+  await expect(open()).rejects.toMatchObject({
+    code: 'E_STORAGE',
+    message: `Cannot open the journal in ${folder}: its disk is full`,
+    hint: expect.stringContaining('start again') as unknown,
+  })
 })

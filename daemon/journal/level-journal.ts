@@ -18,9 +18,10 @@
  * E_STORAGE, and so is every append until the store was opened anew and verified (recovery.ts says what becomes of a rejected batch that
  * reached the disk after all). Reads go on from the old handle until the disk takes data again.
  */
+import { MeshError } from '../../protocol/errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { CommitQueue, type PendingAppend } from './commit-queue.ts'
-import { closedError, storageError } from './errors.ts'
+import { closedError, storageError, unopenableError } from './errors.ts'
 import type { AppendWhen, Journal, JournalHealth, JournalRecord, NewRecord, RangeOptions } from './journal.ts'
 import type { LevelStore, StoreOp } from './level-store.ts'
 import { JOURNAL_LIMITS, type JournalLimits } from './limits.ts'
@@ -59,7 +60,9 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   try {
     return await openVerified(options, new Set(options.types))
   } catch (error) {
-    throw systemReason(error) === undefined ? error : storageError('its files cannot be used', error)
+    const isStorage = error instanceof MeshError && error.code === 'E_STORAGE'
+    const reason = systemReason(isStorage ? error.cause : error)
+    throw reason === undefined ? error : unopenableError(options.folder, reason, error)
   }
 }
 
