@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import type { Check, DoctorView } from '../protocol/api.ts'
 import { toMeshError } from '../protocol/errors.ts'
+import { type Grade, GRADES } from '../protocol/job.ts'
 import type { Paths } from './config/paths.ts'
 import type { Config } from './config/schema.ts'
 import type { DirectoryService } from './discovery/directory-service.ts'
@@ -32,6 +33,7 @@ export async function diagnose(sources: DoctorSources): Promise<DoctorView> {
   const checks = [
     nodeCheck(process.versions.node),
     isolationCheck(sources.jail),
+    lendingCheck(sources.config, sources.jail.grade),
     journalCheck(sources.journal),
     filesCheck(sources.paths),
     await diskCheck(sources.paths.dataDir),
@@ -63,6 +65,21 @@ function isolationCheck(jail: JailReport): Check {
   const found = strong ? `grade "${jail.grade}"` : `grade "${jail.grade}"; ${jail.missing.join('; ')}`
   const level = jail.grade === 'process' ? 'warn' : strong ? 'ok' : 'warn'
   return { name: 'isolation', ok: true, level, found, ...(jail.hint === undefined ? {} : { hint: jail.hint }) }
+}
+
+/** A demand that this host cannot meet leaves the node without work of others, and nothing else would say why. */
+export function lendingCheck({ executor, placement }: Config, grade: Grade): Check {
+  if (!placement.acceptFromPeers)
+    return { name: 'lending', ok: true, level: 'ok', found: 'none wanted (placement.acceptFromPeers)' }
+  if (GRADES.indexOf(grade) >= GRADES.indexOf(executor.grade))
+    return { name: 'lending', ok: true, level: 'ok', found: `isolates of grade "${grade}" for other members` }
+  return {
+    name: 'lending',
+    ok: false,
+    level: 'fail',
+    found: `nothing for other members: executor.grade is "${executor.grade}", and isolates reach "${grade}" here`,
+    hint: grade === 'process' ? 'See "isolation" above, or lower executor.grade' : `Lower executor.grade to "${grade}"`,
+  }
 }
 
 function journalCheck(journal: Journal): Check {
