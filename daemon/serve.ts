@@ -1,4 +1,5 @@
 /** The second half of the composition root: hands, task engine and local API of a node that is on its way into the mesh. */
+import { rm } from 'node:fs/promises'
 import { verifyReceipt } from '../protocol/receipt/receipt.ts'
 import { VERSION } from '../protocol/version.ts'
 import { LazyArtifacts } from './artifacts/lazy-artifacts.ts'
@@ -7,6 +8,7 @@ import { type ApiAddress, type ApiServer, createApiServer } from './api/server.t
 import { openTokens } from './api/tokens.ts'
 import { diagnose } from './doctor.ts'
 import { createIsolateExecutor, type IsolateExecutor } from './exec/isolate/isolate-executor.ts'
+import { writeFileAtomic } from './files/atomic-file.ts'
 import { watchEventLoop } from './observe/event-loop.ts'
 import { createMetrics, type Metrics, type MetricSources } from './observe/metrics.ts'
 import { normaliseProgram } from './programs/program.ts'
@@ -143,6 +145,8 @@ async function startApi(
   })
   onClose('local API', (drainMs) => server.close(Math.min(drainMs, 1_000)))
   const api = await server.listen()
+  await writeFileAtomic(paths.socketFile, JSON.stringify({ socket: api.socket, folder: paths.dataDir }))
+  onClose('file of the socket', () => rm(paths.socketFile, { force: true }))
   artifacts.begin(api.url)
   return { api, metrics, artifacts }
 }

@@ -16,6 +16,8 @@ export interface Paths {
   readonly tokenFile: string
   /** Further tokens, hashed, with their access level */
   readonly tokensFile: string
+  /** Where the daemon that runs says that its socket is: a client may be in another environment than it (cron, sudo, a session) */
+  readonly socketFile: string
   readonly journalDir: string
   /** Repositories of artifacts, sharded by id */
   readonly artifactsDir: string
@@ -46,6 +48,7 @@ export function resolvePaths(env: Readonly<Record<string, string | undefined>>, 
     meshFile: join(dirs.data, 'mesh.json'),
     tokenFile: join(dirs.data, 'token'),
     tokensFile: join(dirs.data, 'tokens.json'),
+    socketFile: join(dirs.data, 'socket.json'),
     journalDir: join(dirs.data, 'journal'),
     artifactsDir: join(dirs.data, 'artifacts'),
     stateDir: dirs.state,

@@ -38,8 +38,8 @@ describe('the SDK and the daemon agree', () => {
     const env = fc.record({ MANYHANDS_HOME: folder, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder, TMPDIR: folder })
     fc.assert(
       fc.property(env, fc.nat(100_000), (variables, uid) => {
-        const { socket, tokenFile } = resolvePaths(variables, uid, '/home/u')
-        expect(resolveDaemonPaths(variables, uid, '/home/u')).toEqual({ socket, tokenFile })
+        const { socket, tokenFile, socketFile } = resolvePaths(variables, uid, '/home/u')
+        expect(resolveDaemonPaths(variables, uid, '/home/u')).toEqual({ socket, tokenFile, socketFile })
       }),
     )
   })

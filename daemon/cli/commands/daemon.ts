@@ -212,7 +212,9 @@ async function findRunning(signal: AbortSignal): Promise<StatusView | undefined>
 /** Whether there is anybody to ask. Where there is no socket, nobody listens, and a start need not load the client. */
 function mayRun(): boolean {
   const { MANYHANDS_SOCKET, MANYHANDS_URL } = process.env
-  return Boolean(MANYHANDS_URL) || existsSync(MANYHANDS_SOCKET || userPaths().socket)
+  const { socket, socketFile } = userPaths()
+  // A daemon that was started in another environment has its socket elsewhere
+  return Boolean(MANYHANDS_URL) || existsSync(MANYHANDS_SOCKET || socket) || existsSync(socketFile)
 }
 
 async function askStatus(signal: AbortSignal): Promise<StatusView> {

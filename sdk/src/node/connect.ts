@@ -11,13 +11,13 @@ import { httpTransport, type NodeTransport } from './http-transport.ts'
 import type { Endpoint } from './lane.ts'
 import { loadProgram } from './load-program.ts'
 import { openPort } from './open-port.ts'
-import { daemonPaths } from './paths.ts'
+import { daemonPaths, runningSocket } from './paths.ts'
 import { readToken } from './token.ts'
 
 export interface ConnectOptions {
   /** Folder of the node, in place of MANYHANDS_HOME. @default MANYHANDS_HOME, else the XDG folders of this user */
   readonly home?: string | undefined
-  /** Path of the daemon's unix socket. @default that of the home */
+  /** Path of the daemon's unix socket. @default where the daemon of the home says it is */
   readonly socket?: string | undefined
   /** Where the daemon listens on loopback, e.g. "http://127.0.0.1:4280", in place of the socket. @default none */
   readonly url?: string | URL | undefined
@@ -38,7 +38,8 @@ export async function connect(options: ConnectOptions = {}): Promise<Mesh> {
   // One that is empty is not set
   const { MANYHANDS_URL, MANYHANDS_SOCKET, MANYHANDS_TOKEN, MANYHANDS_TOKEN_FILE } = env
   const url = options.url ?? (options.socket === undefined ? MANYHANDS_URL : undefined)
-  const endpoint = url ? urlEndpoint(url) : { socketPath: options.socket ?? (MANYHANDS_SOCKET || paths.socket) }
+  const socketPath = options.socket ?? (MANYHANDS_SOCKET || (await runningSocket(paths)))
+  const endpoint = url ? urlEndpoint(url) : { socketPath }
   const token = options.token ?? (MANYHANDS_TOKEN || (await readToken(MANYHANDS_TOKEN_FILE || paths.tokenFile)))
   const transport = httpTransport(endpoint, token)
   const client = new Client(transport)

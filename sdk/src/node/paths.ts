@@ -3,12 +3,16 @@
  * since it depends on nothing of the daemon; a contract test holds the two equal.
  */
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { homedir, userInfo } from 'node:os'
-import { isAbsolute, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 
 export interface DaemonPaths {
   readonly socket: string
   readonly tokenFile: string
+  /** Says where the socket of the daemon that runs is */
+  readonly socketFile: string
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -24,13 +28,29 @@ export function resolveDaemonPaths(env: Environment, uid: number, home: string):
     ? join(resolve(own), 'data')
     : join(absolute(env['XDG_DATA_HOME']) ?? join(home, '.local/share'), 'manyhands')
   const fallbacks = [run, sharedRun(env, uid), `/tmp/manyhands-${uid}`]
-  return { socket: socketPath(run, fallbacks), tokenFile: join(data, 'token') }
+  return {
+    socket: socketPath(run, fallbacks),
+    tokenFile: join(data, 'token'),
+    socketFile: join(data, 'socket.json'),
+  }
 }
 
 /** Those of this user and environment; `home` takes the place of MANYHANDS_HOME. */
 export function daemonPaths(home?: string): DaemonPaths {
   const env = home === undefined ? process.env : { ...process.env, MANYHANDS_HOME: home }
   return resolveDaemonPaths(env, process.geteuid?.() ?? -1, userHome())
+}
+
+/**
+ * The socket that the daemon says it has, else the one it would have in this environment: XDG_RUNTIME_DIR and TMPDIR are not the same in a session, under cron and
+ * under sudo. What a copy of the folder says is of the daemon it was copied from.
+ */
+export async function runningSocket({ socket, socketFile }: DaemonPaths): Promise<string> {
+  const said = await readFile(socketFile, 'utf8')
+    .then((text): unknown => JSON.parse(text))
+    .catch(() => undefined)
+  const { socket: path, folder } = Object(said) as { readonly socket?: unknown; readonly folder?: unknown }
+  return typeof path === 'string' && folder === dirname(socketFile) && existsSync(path) ? path : socket
 }
 
 /** In a bare container the user may have no entry anywhere and no HOME; with MANYHANDS_HOME none is needed. One that is empty or relative counts as unset. */
