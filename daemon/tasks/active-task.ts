@@ -100,6 +100,12 @@ export abstract class ActiveTask {
     return isStored ? this.row : (this.#before ?? this.row)
   }
 
+  /** About how many characters it holds: what it was given, what came of it, and what it logged. */
+  get weight(): number {
+    const { programBytes, inputBytes } = sizeOf(this.spec, this.spec.inputs)
+    return programBytes + inputBytes + (this.row.output?.length ?? 0) + this.events.logged
+  }
+
   abstract cancel(): void
   /** The node was put out of the mesh: leases it holds are void. */
   abstract fence(node: string): void

@@ -28,6 +28,7 @@ import { IdempotencyKeys } from './idempotency.ts'
 import { Intent } from './intent.ts'
 import { MapTask } from './map-task.ts'
 import { pieceFromWire } from './order-codec.ts'
+import { RecentTasks } from './recent-tasks.ts'
 import { RESUME_CHANNEL } from './remote-worker.ts'
 import { RunTask } from './run-task.ts'
 import { SessionTask } from './session-task.ts'
@@ -46,8 +47,6 @@ export interface EngineOptions {
   readonly maxActive: number
 }
 
-/** Ended tasks kept in memory for late watchers. */
-const RECENT = 500
 /** Inputs of one piece together, bytes: what one bind comfortably carries. */
 const PIECE_BYTES = 1 << 20
 /** How long the record of a run whose client waits for the end may wait for that end. */
@@ -58,7 +57,7 @@ export class TaskEngine implements Tasks {
   readonly #options: EngineOptions
   readonly #context: TaskContext
   readonly #active = new Map<string, ActiveTask>()
-  readonly #recent = new Map<string, ActiveTask>()
+  readonly #recent = new RecentTasks<ActiveTask>()
   readonly #listeners = new Set<(task: TaskView) => void>()
   readonly #keys: IdempotencyKeys
   /** Tasks accepted since the start */
@@ -341,12 +340,7 @@ export class TaskEngine implements Tasks {
     this.#active.set(task.row.id, task)
     const settle = (): void => {
       this.#active.delete(task.row.id)
-      if (intent.isLost) return
-      this.#recent.set(task.row.id, task)
-      if (this.#recent.size > RECENT) {
-        const oldest = this.#recent.keys().next()
-        if (!oldest.done) this.#recent.delete(oldest.value)
-      }
+      if (!intent.isLost) this.#recent.add(task.row.id, task)
     }
     task.ended.then(settle, settle)
   }

@@ -11,6 +11,11 @@ export class EventLog {
   readonly #listeners = new Set<EventListener>()
   #last = 0
 
+  /** Characters of the log lines that are kept */
+  get logged(): number {
+    return this.#events.reduce((sum, { event }) => sum + (event.type === 'log' ? event.text.length : 0), 0)
+  }
+
   add(event: TaskEvent): void {
     const number = ++this.#last
     this.#events.push({ number, event })
