@@ -8,7 +8,7 @@ import { ManyhandsError, problemError, protocolError } from './errors.ts'
 import { problem } from './replies.ts'
 import { boxDone } from './sandbox-replies.ts'
 import { decodeText } from './shape.ts'
-import { deferred } from './wait.ts'
+import { deferred, onAbort } from './wait.ts'
 
 /** Piece of output; `lane` 1: standard output or content, 2: standard error */
 export interface BoxPiece {
@@ -26,7 +26,7 @@ export class BoxStream implements ChannelListener {
   readonly done: Promise<BoxDone>
   readonly #done = deferred<BoxDone>()
   readonly #channel: Channel
-  readonly #signal: AbortSignal | undefined
+  readonly #forgetSignal: (() => void) | undefined
   #over = false
   #failure: Error | undefined
   // from the guest
@@ -47,10 +47,11 @@ export class BoxStream implements ChannelListener {
   constructor(duplex: Duplex, open: BoxOpen, signal?: AbortSignal) {
     this.done = this.#done.promise
     this.done.catch(() => undefined)
-    this.#signal = signal
     this.#channel = duplex.open(FRAME.box, open, this)
-    signal?.addEventListener('abort', this.#onAbort, { once: true })
-    if (signal?.aborted) this.#onAbort()
+    if (!signal) return
+    const abort = (): void => this.#abandon(signal.reason, 'its signal aborted')
+    this.#forgetSignal = onAbort(signal, abort)
+    if (signal.aborted) abort()
   }
 
   /** Waits for room. @throws ManyhandsError once the operation is over */
@@ -176,8 +177,6 @@ export class BoxStream implements ChannelListener {
     this.#owed = 0
   }
 
-  readonly #onAbort = (): void => this.#abandon(this.#signal?.reason, 'its signal aborted')
-
   /** Cancels it and ends it here. Without effect when it is over. */
   #abandon(reason: unknown, why: string): void {
     this.cancel()
@@ -192,7 +191,7 @@ export class BoxStream implements ChannelListener {
     if (this.#over) return
     this.#over = true
     this.#ended = true
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#forgetSignal?.()
     this.#channel.release()
     if (done) this.#done.resolve(done)
     else {

@@ -9,7 +9,7 @@ import { type Inputs, type MapPart, mapParts } from './map-parts.ts'
 import { compact, type LoadedProgram, keyOf, programInput, type TaskOptions, toJson } from './program.ts'
 import { outputOf, type Tasks } from './tasks.ts'
 import { cancelTask, soon, submitted } from './submitted.ts'
-import { type Deferred, deferred, unlessAborted } from './wait.ts'
+import { type Deferred, deferred, onAbort, unlessAborted } from './wait.ts'
 
 export interface MapOptions extends TaskOptions {
   /** A fresh isolate for every input. @default false: inputs on one node share a warm isolate */
@@ -85,10 +85,8 @@ export class MapRun<Output = unknown> implements AsyncIterable<MapItem<Output>> 
     this.#options = options
     this.#finished = this.#drive(inputs).catch((error: unknown) => this.#cancelWith(error))
     const { signal } = options
-    const onAbort = (): void => this.#cancelWith(signal?.reason)
-    if (signal?.aborted) onAbort()
-    else signal?.addEventListener('abort', onAbort, { once: true })
-    void this.#finished.then(() => signal?.removeEventListener('abort', onAbort))
+    if (signal?.aborted) this.#cancelWith(signal.reason)
+    else if (signal) void this.#finished.then(onAbort(signal, () => this.#cancelWith(signal.reason)))
   }
 
   /** Each change, newest only; ends with the map. `total` grows while inputs are still being read. */

@@ -8,7 +8,7 @@ import { LIMITS } from './limits.ts'
 import { compact, type LoadedProgram, programInput, type TaskOptions, toJson } from './program.ts'
 import { jobFailure } from './replies.ts'
 import { decodeText, parseJson } from './shape.ts'
-import { unlessAborted } from './wait.ts'
+import { onAbort, unlessAborted } from './wait.ts'
 
 export interface SessionOptions extends TaskOptions {
   /** Functions of this process that the program calls as `await env.<name>(...)`. @default none */
@@ -65,13 +65,13 @@ export class Session<Input = unknown, Output = unknown> {
     const { signal } = options
     signal?.throwIfAborted()
     const session = new Session<Input, Output>(duplex, program, options)
-    const onAbort = (): void => {
-      session.#task.cancel()
-      session.#onEnd(undefined, canceled(signal))
+    if (signal) {
+      const forget = onAbort(signal, () => {
+        session.#task.cancel()
+        session.#onEnd(undefined, canceled(signal))
+      })
+      session.#task.ended.then(forget, forget)
     }
-    signal?.addEventListener('abort', onAbort, { once: true })
-    const forget = (): void => signal?.removeEventListener('abort', onAbort)
-    session.#task.ended.then(forget, forget)
     try {
       session.#taskId = await unlessAborted(session.#task.opened, signal)
     } catch (error) {
@@ -163,8 +163,8 @@ function ended(task: TaskView | undefined): ManyhandsError {
   return protocolError('The session ended without a reason')
 }
 
-function canceled(signal: AbortSignal | undefined): ManyhandsError {
-  return new ManyhandsError('E_CANCELED', 'The session was canceled', { cause: signal?.reason })
+function canceled(signal: AbortSignal): ManyhandsError {
+  return new ManyhandsError('E_CANCELED', 'The session was canceled', { cause: signal.reason })
 }
 
 function tooMany(): ManyhandsError {

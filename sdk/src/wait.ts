@@ -1,19 +1,47 @@
 /** Waiting that ends. */
 import { ManyhandsError } from './errors.ts'
 
+interface Listeners {
+  readonly all: Set<() => void>
+  readonly tell: () => void
+}
+
+/** Those of a signal share one listener of its own: before version 24, Node warns of a leak where there are more than ten. */
+const LISTENERS = new WeakMap<AbortSignal, Listeners>()
+
+/** Calls `listener` once the signal aborts; one that has aborted before calls nobody. @returns what ends the listening; calling it again has no effect */
+export function onAbort(signal: AbortSignal, listener: () => void): () => void {
+  const { all, tell } = listenersOf(signal)
+  const entry = (): void => listener()
+  if (all.size === 0) signal.addEventListener('abort', tell, { once: true })
+  all.add(entry)
+  return () => {
+    // A signal with a listener is never collected as garbage
+    if (all.delete(entry) && all.size === 0) signal.removeEventListener('abort', tell)
+  }
+}
+
+function listenersOf(signal: AbortSignal): Listeners {
+  const known = LISTENERS.get(signal)
+  if (known) return known
+  const all = new Set<() => void>()
+  const listeners = { all, tell: () => all.forEach((listener) => listener()) }
+  LISTENERS.set(signal, listeners)
+  return listeners
+}
+
 /** @throws the signal's reason */
 export function delay(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
-    const onAbort = (): void => {
+    const forget = onAbort(signal, () => {
       clearTimeout(timer)
       reject(signal.reason)
-    }
+    })
     const timer = setTimeout(() => {
-      signal.removeEventListener('abort', onAbort)
+      forget()
       resolve()
     }, ms)
-    signal.addEventListener('abort', onAbort, { once: true })
   })
 }
 
@@ -21,13 +49,12 @@ export function delay(ms: number, signal: AbortSignal): Promise<void> {
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise
   const aborted = deferred<never>()
-  const onAbort = (): void => aborted.reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  if (signal.aborted) onAbort()
+  const forget = onAbort(signal, () => aborted.reject(signal.reason))
+  if (signal.aborted) aborted.reject(signal.reason)
   try {
     return await Promise.race([promise, aborted.promise])
   } finally {
-    signal.removeEventListener('abort', onAbort)
+    forget()
   }
 }
 
