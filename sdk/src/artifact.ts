@@ -136,16 +136,22 @@ export class Artifact {
     return new Artifact(this.#client, view)
   }
 
-  refs(options: CallOptions & { readonly limit?: number; readonly after?: string } = {}): Promise<{
+  refs(
+    options: CallOptions & { readonly limit?: number | undefined; readonly after?: string | undefined } = {},
+  ): Promise<{
     readonly refs: readonly RefView[]
     readonly next?: string
   }> {
     const { signal, ...query } = options
-    return this.#client.call('GET /v0/artifacts/:id/refs', { params: this.#params, query, signal })
+    return this.#client.call('GET /v0/artifacts/:id/refs', {
+      params: this.#params,
+      query: compact<{ limit?: number; after?: string }>(query),
+      signal,
+    })
   }
 
   /** The note of a commit, or undefined when it has none. @param kind refs/notes/<kind>. @default "commits" */
-  async note(options: RevisionOptions & { readonly kind?: string } = {}): Promise<string | undefined> {
+  async note(options: RevisionOptions & { readonly kind?: string | undefined } = {}): Promise<string | undefined> {
     const query = compact<{ rev?: string; kind?: string }>({ rev: options.rev, kind: options.kind })
     try {
       const { signal } = options
@@ -187,10 +193,18 @@ export class Artifact {
 
   /** Who moved which ref by what right, newest first. @param writer node id. @default the owner */
   audit(
-    options: CallOptions & { readonly writer?: string; readonly limit?: number; readonly after?: string } = {},
+    options: CallOptions & {
+      readonly writer?: string | undefined
+      readonly limit?: number | undefined
+      readonly after?: string | undefined
+    } = {},
   ): Promise<AuditPage> {
     const { signal, ...query } = options
-    return this.#client.call('GET /v0/artifacts/:id/audit', { params: this.#params, query, signal })
+    return this.#client.call('GET /v0/artifacts/:id/audit', {
+      params: this.#params,
+      query: compact<{ writer?: string; limit?: number; after?: string }>(query),
+      signal,
+    })
   }
 
   async update(patch: ArtifactPatch, { signal }: CallOptions = {}): Promise<ArtifactView> {

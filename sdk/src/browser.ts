@@ -14,7 +14,7 @@ export interface ConnectOptions {
   /** Token of the local API */
   readonly token: string
   /** Ends the attempt to connect. @default none */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Connects once the daemon has proven that it holds the token. @throws ManyhandsError */

@@ -9,13 +9,13 @@ import { backoffMs, delay } from './wait.ts'
 
 export interface EventOptions {
   /** Ends the iteration by throwing its reason. @default none: until the loop is left */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** How long to try again after the daemon went away, milliseconds. @default without end for `events`, `watch` and `log`, else 15,000 */
   readonly reconnectMs?: number | undefined
   /** Told when the connection was lost, once until it is there again */
-  readonly onLost?: () => void
+  readonly onLost?: (() => void) | undefined
   /** Told when the stream was opened again; events between may have been missed only if the daemon forgot them */
-  readonly onReconnect?: () => void
+  readonly onReconnect?: (() => void) | undefined
 }
 
 /** For events that are listened to for good: the daemon is waited for without end, unless the options say how long. */

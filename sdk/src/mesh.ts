@@ -84,11 +84,17 @@ export class Mesh {
    */
   run<T = unknown>(
     program: Program,
-    options?: RunOptions & { readonly detach?: false; readonly parse?: (output: unknown) => T },
+    options?: RunOptions & {
+      readonly detach?: false | undefined
+      readonly parse?: ((output: unknown) => T) | undefined
+    },
   ): Promise<T>
   async run<T>(
     program: Program,
-    options: RunOptions & { readonly detach?: boolean; readonly parse?: (output: unknown) => T } = {},
+    options: RunOptions & {
+      readonly detach?: boolean | undefined
+      readonly parse?: ((output: unknown) => T) | undefined
+    } = {},
   ): Promise<T | TaskView> {
     if (options.detach) return this.tasks.start(program, options)
     const output = outputOf(await this.tasks.run(program, options))
@@ -98,7 +104,10 @@ export class Mesh {
   /** `run` of a file (.ts, .mts, .js, .mjs), which is bundled when it imports npm packages or other files. Node only. */
   async runFile<T = unknown>(
     file: string | URL,
-    options: RunOptions & { readonly detach?: false; readonly parse?: (output: unknown) => T } = {},
+    options: RunOptions & {
+      readonly detach?: false | undefined
+      readonly parse?: ((output: unknown) => T) | undefined
+    } = {},
   ): Promise<T> {
     return this.run<T>(await this.#parts.load(file), options)
   }

@@ -2,12 +2,13 @@
 import type { ProposalAct, ProposalCheck, ProposalState, ProposalView } from '../../protocol/api.ts'
 import type { CallOptions } from './call-options.ts'
 import type { Client } from './client.ts'
+import { compact } from './program.ts'
 
 export interface ProposalPageOptions extends CallOptions {
-  readonly state?: ProposalState
+  readonly state?: ProposalState | undefined
   /** At most 500. @default 50 */
-  readonly limit?: number
-  readonly after?: string
+  readonly limit?: number | undefined
+  readonly after?: string | undefined
 }
 
 export class Proposals {
@@ -22,7 +23,11 @@ export class Proposals {
   /** Newest first. */
   list(options: ProposalPageOptions = {}): Promise<{ proposals: readonly ProposalView[]; next?: string }> {
     const { signal, ...query } = options
-    return this.#client.call('GET /v0/artifacts/:id/proposals', { params: { id: this.#artifact }, query, signal })
+    return this.#client.call('GET /v0/artifacts/:id/proposals', {
+      params: { id: this.#artifact },
+      query: compact<{ state?: ProposalState; limit?: number; after?: string }>(query),
+      signal,
+    })
   }
 
   /** @throws ManyhandsError E_NOT_FOUND */

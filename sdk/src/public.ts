@@ -18,7 +18,7 @@ export type { Mesh } from './mesh.ts'
 export type { OpenPort } from './open-port.ts'
 export type { LoadedProgram, Program, TaskOptions } from './program.ts'
 export type { Proposal, ProposalPageOptions, Proposals } from './proposals.ts'
-export type { CodeOptions, CodeOutcome, Sandbox, Sandboxes, SandboxOptions } from './sandbox.ts'
+export type { CodeOptions, CodeOutcome, PortWaitOptions, Sandbox, Sandboxes, SandboxOptions } from './sandbox.ts'
 export type { FileOptions, ReadOptions, SandboxFiles, WriteOptions } from './sandbox-files.ts'
 export {
   type BackgroundProcess,
@@ -32,4 +32,11 @@ export {
   type SpawnOptions,
 } from './sandbox-process.ts'
 export type { Session, SessionOptions } from './session.ts'
-export { outputOf, type RunOptions, type TaskPageOptions, type Tasks, type WaitOptions } from './tasks.ts'
+export {
+  outputOf,
+  type RunOptions,
+  type TaskPageOptions,
+  type Tasks,
+  type UndoOptions,
+  type WaitOptions,
+} from './tasks.ts'

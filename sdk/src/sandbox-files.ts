@@ -96,7 +96,7 @@ export class SandboxFiles {
   }
 
   /** @param options.recursive with everything in it. @default false */
-  async remove(path: string, options: FileOptions & { readonly recursive?: boolean } = {}): Promise<void> {
+  async remove(path: string, options: FileOptions & { readonly recursive?: boolean | undefined } = {}): Promise<void> {
     const { recursive } = options
     await this.#do({ op: 'remove', path, ...(recursive === undefined ? {} : { recursive }) }, options)
   }

@@ -66,7 +66,7 @@ export interface SandboxOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-export interface WaitOptions extends CallOptions {
+export interface PortWaitOptions extends CallOptions {
   /** Milliseconds. @default 30,000 */
   readonly timeout?: number | undefined
 }
@@ -145,7 +145,7 @@ export class Sandbox {
   /** A program on a terminal. @default argv a login shell */
   terminal(
     size: TerminalSize,
-    options: ProcessOptions & { readonly argv?: readonly string[] } = {},
+    options: ProcessOptions & { readonly argv?: readonly string[] | undefined } = {},
   ): Promise<SandboxProcess> {
     const { argv = ['/bin/sh', '-l'], ...rest } = options
     return spawn(this.#target, argv, { ...rest, terminal: size })
@@ -181,7 +181,7 @@ export class Sandbox {
   }
 
   /** Waits until something in the sandbox listens on a TCP port of its loopback. @throws ManyhandsError E_TIMEOUT */
-  async waitForPort(port: number, options: WaitOptions = {}): Promise<void> {
+  async waitForPort(port: number, options: PortWaitOptions = {}): Promise<void> {
     const { sandbox, duplex } = this.#target
     const open = { op: 'wait-port' as const, sandbox, port, timeoutMs: options.timeout ?? 30_000 }
     await new BoxStream(await duplex(options.signal), open, options.signal).done
@@ -251,7 +251,9 @@ export class Sandbox {
   }
 
   /** A new sandbox with a copy of this one's files. @param options.from a snapshot. @default what is there now */
-  async fork(options: CallOptions & { readonly name?: string; readonly from?: string } = {}): Promise<Sandbox> {
+  async fork(
+    options: CallOptions & { readonly name?: string | undefined; readonly from?: string | undefined } = {},
+  ): Promise<Sandbox> {
     const { name, from, signal } = options
     const body = compact<{ name?: string; from?: string }>({ name, from })
     const call = { ...this.#waiting({ signal }), body }
