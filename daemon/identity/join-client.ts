@@ -74,16 +74,39 @@ export async function joinMesh(options: JoinOptions): Promise<Joined> {
 }
 
 async function ask(net: JoinNet, { invite, signer, nodeName }: JoinOptions, signal: AbortSignal) {
-  await net.connect(invite.inviter, invite.addresses, signal)
-  const stream = await net.openStream(invite.inviter, JOIN_PROTOCOL, signal)
+  await net.connect(invite.inviter, invite.addresses, signal).catch((error: unknown) => {
+    throw isUnreachable(error) ? notThere(invite, error) : error
+  })
+  const stream = await net.openStream(invite.inviter, JOIN_PROTOCOL, signal).catch((error: unknown) => {
+    throw isUnreachable(error) ? notLetIn(error) : error
+  })
   try {
     await writeFramed(stream, makeJoinRequest(signer, nodeName, invite.meshId, oneTimeId(invite)), signal)
     const reply = decodeJoinReply(await readFramed(stream, LIMITS.listBytes, signal))
-    if (!reply.ok) throw new MeshError(reply.code, reply.message)
+    if (!reply.ok) throw new MeshError(reply.code, reply.message, reply.hint === undefined ? {} : { hint: reply.hint })
     return reply
   } finally {
     stream.abort(new MeshError('E_CANCELED', 'The join is over'))
   }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof MeshError && error.code === 'E_UNREACHABLE'
+}
+
+function notThere({ addresses }: Invite, cause: unknown): MeshError {
+  return new MeshError('E_UNREACHABLE', 'Cannot join: the node that invited cannot be reached', {
+    hint: `See that it runs, and that this host reaches one of its addresses: ${addresses.join(', ')}`,
+    cause,
+  })
+}
+
+/** It proved who it is, and then closed: so it does with everyone whose one-time key is not that of an open invite. */
+function notLetIn(cause: unknown): MeshError {
+  return new MeshError('E_INVITE', 'Cannot join: the node that invited does not take this invite', {
+    hint: 'Most likely it was used, or has expired there. Ask for a new invite; each serves once.',
+    cause,
+  })
 }
 
 /** The invite vouches for the inviter, and so for the list: it must be of that mesh, name the inviter as an admin, and name us. */

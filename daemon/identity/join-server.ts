@@ -67,8 +67,8 @@ export class JoinServer {
 
   #inTurn(act: () => Promise<JoinReply>): Promise<JoinReply> {
     const reply = this.#turn.then(act).catch((error: unknown): JoinReply => {
-      const { code, message } = toMeshError(error)
-      return { ok: false, code, message }
+      const { code, message, hint } = toMeshError(error)
+      return { ok: false, code, message, hint }
     })
     this.#turn = reply
     return reply
@@ -82,7 +82,9 @@ export class JoinServer {
     const { role, isAgain } = membership.invites.claim(oneTime, nodeId)
     // The same joiner once more: its answer was lost. Unless it was put out since, it gets the same place.
     if (isAgain && !membership.isMember(nodeId))
-      throw new MeshError('E_REVOKED', 'Cannot join: the node was put out of the mesh')
+      throw new MeshError('E_REVOKED', 'Cannot join: the node was put out of the mesh', {
+        hint: 'Ask for a new invite, and use it under another MANYHANDS_HOME: to return needs a new identity.',
+      })
     if (isAgain) await membership.settle()
     else await this.#add(oneTime, nodeId, name, role)
     const inviter = this.#net.self

@@ -59,9 +59,28 @@ describe('joining over libp2p', () => {
     expect(joined.mesh.list.list.members.map(({ name }) => name).sort()).toEqual(['first', 'second'])
     expect(joined.fingerprint).toMatch(/^\d{5}( \d{5}){3}$/)
     expect(membership.isMember(signer.nodeId)).toBe(true)
-    expect(
-      await code(joinMesh({ invite: parseInvite(invite), signer: newSigner(), nodeName: 'third', createNet: dial })),
-    ).toBe('E_INVITE')
+    await expect(
+      joinMesh({ invite: parseInvite(invite), signer: newSigner(), nodeName: 'third', createNet: dial }),
+    ).rejects.toMatchObject({
+      code: 'E_INVITE',
+      hint: 'If that was not you, ask an admin to revoke the node that used it.',
+    })
+  })
+
+  test('an invite that is not known any more is told as such, and a node that is not there with its addresses', async () => {
+    const { joins } = await inviter()
+    const invite = parseInvite((await joins.invite({})).invite)
+    const join = (change: Partial<typeof invite>) =>
+      joinMesh({ invite: { ...invite, ...change }, signer: newSigner(), nodeName: 'x', createNet: dial })
+    await expect(join({ secret: new Uint8Array(32).fill(9) })).rejects.toMatchObject({
+      code: 'E_INVITE',
+      hint: expect.stringContaining('Ask for a new invite') as unknown,
+    })
+    const nowhere = `/ip4/127.0.0.1/tcp/1/p2p/${invite.inviter}`
+    await expect(join({ addresses: [nowhere] })).rejects.toMatchObject({
+      code: 'E_UNREACHABLE',
+      hint: expect.stringContaining(nowhere) as unknown,
+    })
   })
 
   test('P2P-02 an invite with another network key, or of a stranger, gets nowhere', async () => {

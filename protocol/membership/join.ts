@@ -44,11 +44,12 @@ function proofBody(meshId: string, oneTime: string, nodeId: string): Uint8Array 
 
 export type JoinReply =
   | { readonly ok: true; readonly list: SignedBody; readonly fingerprint: Uint8Array }
-  | { readonly ok: false; readonly code: ErrorCode; readonly message: string }
+  | { readonly ok: false; readonly code: ErrorCode; readonly message: string; readonly hint?: string | undefined }
 
 export function encodeJoinReply(reply: JoinReply): Uint8Array {
   if (reply.ok) return manyhands.JoinReply.encode({ list: reply.list, fingerprint: reply.fingerprint }).finish()
-  return manyhands.JoinReply.encode({ code: reply.code, message: reply.message }).finish()
+  const { code, message, hint } = reply
+  return manyhands.JoinReply.encode({ code, message, ...(hint === undefined ? {} : { hint }) }).finish()
 }
 
 /** @throws MeshError E_PROTOCOL */
@@ -60,7 +61,8 @@ export function decodeJoinReply(bytes: Uint8Array): JoinReply {
   })
   if (wire.code !== '') {
     const code = isErrorCode(wire.code) ? wire.code : 'E_PROTOCOL'
-    return { ok: false, code, message: isPlainText(wire.message, 1_000) ? wire.message : 'Cannot join: refused' }
+    const message = isPlainText(wire.message, 1_000) ? wire.message : 'Cannot join: refused'
+    return { ok: false, code, message, hint: isPlainText(wire.hint, 1_000) && wire.hint !== '' ? wire.hint : undefined }
   }
   if (wire.fingerprint.length !== 32) throw malformed('answer to joining', 'the fingerprint is missing')
   return { ok: true, list: signedFromWire(wire.list, LIMITS.listBytes), fingerprint: Uint8Array.from(wire.fingerprint) }
