@@ -1,5 +1,5 @@
 /** The command tree. Each command loads its code when it runs, so that starting costs only this file. */
-import { Command, Option } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { ARTIFACT_GROUPS, ARTIFACT_LEAVES } from './artifact-leaves.ts'
 import type { Run } from './context.ts'
 import type { Io } from './io.ts'
@@ -317,6 +317,15 @@ function addHelp(parent: Command): void {
   })
 }
 
+/** Of two values one would be dropped unseen. */
+function onceOnly(option: Option): void {
+  const { parseArg } = option
+  option.argParser((text: string, before: unknown) => {
+    if (before === undefined) return parseArg ? parseArg(text, before) : text
+    throw new CommanderError(1, 'manyhands.repeatedOption', `error: option '${option.flags}' was given twice`)
+  })
+}
+
 function addLeaf(parent: Command, leaf: Leaf, { io, exit }: ProgramParts): void {
   const command = parent.command(leaf.usage).description(leaf.about)
   if (leaf.passThrough) command.passThroughOptions()
@@ -327,6 +336,7 @@ function addLeaf(parent: Command, leaf: Leaf, { io, exit }: ProgramParts): void 
     )
     if (choices) option.choices([...choices])
     if (flags.endsWith('+')) option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text])
+    else if (option.required) onceOnly(option)
     if (flags.startsWith('!')) option.makeOptionMandatory()
     command.addOption(option)
   }

@@ -49,6 +49,7 @@ export function parseLimits(texts: readonly string[]): LimitsInput {
     const limit = Object.hasOwn(LIMITS, name) ? LIMITS[name] : undefined
     if (!limit || value === undefined)
       throw bad(`"${part}" is not a limit`, `Write name=value with one of: ${LIMIT_NAMES.join(', ')}`)
+    if (limits[limit[0]] !== undefined) throw bad(`the limit "${name}" is given twice`, 'Give it once')
     limits[limit[0]] = limit[1](value)
   }
   return limits
@@ -72,6 +73,7 @@ export function parseSandboxLimits(texts: readonly string[]): SandboxLimitsInput
     const limit = Object.hasOwn(BOX_LIMITS, name) ? BOX_LIMITS[name] : undefined
     if (!limit || value === undefined)
       throw bad(`"${part}" is not a limit`, `Write name=value with one of: ${Object.keys(BOX_LIMITS).join(', ')}`)
+    if (limits[limit[0]] !== undefined) throw bad(`the limit "${name}" is given twice`, 'Give it once')
     limits[limit[0]] = limit[1](value)
   }
   return limits

@@ -161,15 +161,24 @@ export async function explain(
 
 /** "agent/ci sandbox/dev". @throws ManyhandsError E_BAD_REQUEST */
 function subjectOf(texts: readonly string[]): EgressSubject {
-  return Object.fromEntries(
-    texts.map((text) => {
-      const match = /^(agent|task|sandbox|node)\/(.+)$/.exec(text)
-      if (match?.[1] !== undefined && match[2] !== undefined) return [match[1], match[2]] as const
+  const subject = new Map<string, string>()
+  for (const text of texts) {
+    const [, kind, name] = /^(agent|task|sandbox|node)\/(.+)$/.exec(text) ?? []
+    if (kind === undefined || name === undefined)
       throw new ManyhandsError('E_BAD_REQUEST', `"${text}" is not a subject`, {
         hint: 'Write agent/<name>, task/<id>, sandbox/<name> or node/<id>',
       })
-    }),
-  )
+    if (subject.has(kind))
+      throw new ManyhandsError(
+        'E_BAD_REQUEST',
+        `Cannot explain it for two of one kind: "${text}" is the second ${kind}`,
+        {
+          hint: 'A guest has one name of each kind; ask once for each',
+        },
+      )
+    subject.set(kind, name)
+  }
+  return Object.fromEntries(subject)
 }
 
 function missingText({ kind, name }: MissingPart): string {
