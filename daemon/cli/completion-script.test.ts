@@ -27,6 +27,15 @@ describe('completionScript()', () => {
     expect(offered('receipt', '')).toContain('verify')
   })
 
+  it('offers the values of an option after it, and leaves the others to the shell', () => {
+    expect(offered('run', 'file.ts', '--grade', '')).toEqual(['process', 'jailed', 'gvisor', 'microvm'])
+    expect(offered('artifact', 'token', 'create', 'notes', '--access', 'r')).toEqual(['read'])
+    expect(offered('run', 'file.ts', '--input', '')).toEqual([])
+    expect(offered('run', 'file.ts', '--detach', '--inp')).toEqual(['--input', '--input-json'])
+    expect(completionScript(program, 'fish')).toContain(`"run"' -l grade -x -a 'process jailed gvisor microvm' -d`)
+    expect(completionScript(program, 'fish')).toContain(`"run"' -l input -r -d`)
+  })
+
   it.each(['zsh', 'fish'] as const)('is a script %s accepts', (shell) => {
     const script = completionScript(program, shell)
     expect(script).toContain('capabilities')

@@ -1,12 +1,19 @@
 /** Completion scripts, made from the command tree. Pure. */
-import type { Command } from 'commander'
+import type { Command, Option } from 'commander'
 
 export type Shell = 'bash' | 'zsh' | 'fish'
 
 /** Words that may follow a path of commands: its subcommands and options. */
 interface Entry {
   readonly path: string
-  readonly words: readonly { readonly word: string; readonly about: string }[]
+  readonly words: readonly Word[]
+}
+
+interface Word {
+  readonly word: string
+  readonly about: string
+  /** What may follow an option that takes a value; none: whatever the shell offers. Absent: it takes none */
+  readonly values?: readonly string[]
 }
 
 export function completionScript(program: Command, shell: Shell): string {
@@ -18,13 +25,18 @@ export function completionScript(program: Command, shell: Shell): string {
 function entriesOf(command: Command, path: readonly string[]): Entry[] {
   const words = [
     ...command.commands.map((child) => ({ word: child.name(), about: child.description() })),
-    ...command.options.map((option) => ({ word: option.long ?? option.flags, about: option.description })),
+    ...command.options.map(optionWord),
     { word: '--help', about: 'display help' },
   ]
   return [
     { path: path.join(' '), words },
     ...command.commands.flatMap((child) => entriesOf(child, [...path, child.name()])),
   ]
+}
+
+function optionWord({ long, flags, description, required, argChoices }: Option): Word {
+  const word = { word: long ?? flags, about: description }
+  return required ? { ...word, values: argChoices ?? [] } : word
 }
 
 /** Finds the longest path of commands typed so far; `$1` onwards are the words before the cursor. */
@@ -48,13 +60,26 @@ function wordCases(entries: readonly Entry[]): string {
     .join('\n')
 }
 
+/** Where the word before the cursor is an option that takes a value, nothing but its values fits. */
+function valueCases(entries: readonly Entry[]): string {
+  return entries
+    .flatMap(({ path, words }) =>
+      words.flatMap(({ word, values }) => (values ? [`    "${path} ${word}") words="${values.join(' ')}" ;;`] : [])),
+    )
+    .join('\n')
+}
+
 function bashScript(entries: readonly Entry[]): string {
   return `# bash completion for manyhands: source <(manyhands completion bash)
 ${pathFinder(entries)}
 _manyhands() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" words=""
-  case "$(_manyhands_path "\${COMP_WORDS[@]:1:COMP_CWORD-1}")" in
+  local current="\${COMP_WORDS[COMP_CWORD]}" words="" path
+  path="$(_manyhands_path "\${COMP_WORDS[@]:1:COMP_CWORD-1}")"
+  case "$path" in
 ${wordCases(entries)}
+  esac
+  case "$path \${COMP_WORDS[COMP_CWORD-1]}" in
+${valueCases(entries)}
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
@@ -67,9 +92,13 @@ function zshScript(entries: readonly Entry[]): string {
 # zsh completion for manyhands: source <(manyhands completion zsh)
 ${pathFinder(entries)}
 _manyhands() {
-  local words=""
-  case "$(_manyhands_path "\${(@)words_before}")" in
+  local words="" at
+  at="$(_manyhands_path "\${(@)words_before}")"
+  case "$at" in
 ${wordCases(entries)}
+  esac
+  case "$at \${words_before[-1]}" in
+${valueCases(entries)}
   esac
   compadd -- \${=words}
   _files
@@ -84,8 +113,9 @@ compdef _manyhands_start manyhands
 
 function fishScript(entries: readonly Entry[]): string {
   const lines = entries.flatMap(({ path, words }) =>
-    words.map(({ word, about }) => {
-      const what = word.startsWith('--') ? `-l ${word.slice(2)}` : `-f -a ${word}`
+    words.map(({ word, about, values }) => {
+      const value = values?.length ? ` -x -a '${values.join(' ')}'` : values && ' -r'
+      const what = word.startsWith('--') ? `-l ${word.slice(2)}${value ?? ''}` : `-f -a ${word}`
       return `complete -c manyhands -n '__manyhands_at "${path}"' ${what} -d '${about.replaceAll("'", "\\'")}'`
     }),
   )
