@@ -112,6 +112,8 @@ async function startApi(
   const tokens = await openTokens(paths.tokenFile, paths.tokensFile)
   const artifacts = new LazyArtifacts({ parts, tasks: tasks.engine, receipts: tasks.receipts, tokens })
   onClose('artifacts', () => artifacts.close())
+  /** Known once it listens */
+  let apiUrl: string | undefined = undefined
   const server: ApiServer = createApiServer({
     services: {
       tasks: artifacts.tasks,
@@ -122,7 +124,8 @@ async function startApi(
       events,
       metrics,
       compile: normaliseProgram,
-      status: () => statusOf({ identity, mesh, membership, directory, net, tasks, journal, paths, ...status() }),
+      status: () =>
+        statusOf({ identity, mesh, membership, directory, net, tasks, journal, paths, ...status(), apiUrl }),
       peers: () => directory.peers(),
       capabilities: (label) => directory.capabilities(label),
       doctor: () =>
@@ -147,6 +150,7 @@ async function startApi(
   const api = await server.listen()
   await writeFileAtomic(paths.socketFile, JSON.stringify({ socket: api.socket, folder: paths.dataDir }))
   onClose('file of the socket', () => rm(paths.socketFile, { force: true }))
+  apiUrl = api.url
   artifacts.begin(api.url)
   return { api, metrics, artifacts }
 }

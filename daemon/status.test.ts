@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { statusText } from './cli/views.ts'
 import { resolvePaths } from './config/paths.ts'
 import { type StatusSources, statusOf } from './status.ts'
 
@@ -20,6 +21,7 @@ const sources: StatusSources = {
   paths: resolvePaths({}, 1000, '/home/u'),
   startedAt: 0,
   joinedAfterMs: undefined,
+  apiUrl: undefined,
 }
 
 test('the time that a node is up does not go by the wall clock, which may be put back', () => {
@@ -57,4 +59,12 @@ describe('health', () => {
     expect(status.health).toBe('read-only')
     expect(status.journal).toEqual({ sequence: 7, healthy: false, reason: 'disk full' })
   })
+})
+
+test('tells where the local API listens on loopback, where it does', () => {
+  const apiUrl = 'http://127.0.0.1:4280'
+  expect(statusOf(sources)).not.toHaveProperty('apiUrl')
+  expect(statusText(statusOf(sources))).not.toMatch(/^api /m)
+  expect(statusOf({ ...sources, apiUrl })).toMatchObject({ apiUrl })
+  expect(statusText(statusOf({ ...sources, apiUrl }))).toMatch(/^api +http:\/\/127\.0\.0\.1:4280$/m)
 })

@@ -28,10 +28,13 @@ export interface StatusSources {
   /** Wall clock */
   readonly startedAt: number
   readonly joinedAfterMs: number | undefined
+  /** Of the listener on loopback */
+  readonly apiUrl: string | undefined
 }
 
 export function statusOf(sources: StatusSources): StatusView {
-  const { identity, mesh, membership, directory, net, tasks, journal, paths, startedAt, joinedAfterMs } = sources
+  const { identity, mesh, membership, directory, net, tasks, journal, paths, startedAt, joinedAfterMs, apiUrl } =
+    sources
   const health = journal.health()
   const executors = directory.executors()
   const peers = directory.peers()
@@ -48,6 +51,7 @@ export function statusOf(sources: StatusSources): StatusView {
       isMember: membership.isIn,
     },
     addresses: net.addresses(),
+    ...(apiUrl === undefined ? {} : { apiUrl }),
     peers: { known: peers.length, connected: peers.filter(({ connected }) => connected).length },
     executors,
     tasks: { working: tasks.engine.working, queued: tasks.hands.state().queued, total: tasks.engine.accepted },

@@ -235,6 +235,8 @@ export interface StatusView {
     readonly isMember: boolean
   }
   readonly addresses: readonly string[]
+  /** Where the local API also listens on loopback, e.g. "http://127.0.0.1:4280"; absent: on the unix socket alone */
+  readonly apiUrl?: string
   readonly peers: { readonly known: number; readonly connected: number }
   readonly executors: readonly ExecutorView[]
   readonly tasks: { readonly working: number; readonly queued: number; readonly total: number }

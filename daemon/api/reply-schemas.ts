@@ -164,6 +164,7 @@ export const statusView = describes<StatusView>()(
     version: text,
     mesh: z.object({ id: text, name: text, epoch: number, members: number, role, isMember: z.boolean() }),
     addresses: texts,
+    apiUrl: maybe,
     peers: z.object({ known: number, connected: number }),
     executors: z.array(executorView),
     tasks: z.object({ working: number, queued: number, total: number }),

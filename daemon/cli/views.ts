@@ -50,8 +50,14 @@ export function statusText(status: StatusView): string {
       journal.healthy ? `healthy, record ${journal.sequence}` : `NOT healthy: ${journal.reason ?? 'unknown'}`,
     ],
     ...executors.map((text) => ['executor', text] as const),
-    ...status.addresses.map((address) => ['address', address] as const),
+    ...addressRows(status),
   ])
+}
+
+/** Where peers reach the node, and where programs of this host do beside the unix socket. */
+export function addressRows({ addresses, apiUrl }: StatusView): (readonly [string, string])[] {
+  const rows = addresses.map((address): readonly [string, string] => ['address', address])
+  return apiUrl === undefined ? rows : [...rows, ['api', apiUrl]]
 }
 
 export function peersText(peers: readonly PeerView[], width: Width): string {

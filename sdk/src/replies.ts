@@ -182,6 +182,7 @@ const status = object<StatusView>({
     isMember: flag,
   }),
   addresses: list(text),
+  apiUrl: optional(text),
   peers: object<StatusView['peers']>({ known: number, connected: number }),
   executors: list(executor),
   tasks: object<StatusView['tasks']>({ working: number, queued: number, total: number }),

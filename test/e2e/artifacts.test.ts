@@ -321,7 +321,7 @@ describe('artifacts', () => {
       expect((await made.verify()).faults).toEqual([])
       const { bytes } = made.view
       const asked = { headers: { authorization: `Bearer ${token}` } }
-      const metrics = await (await fetch(new URL('/metrics', made.view.gitUrl), asked)).text()
+      const metrics = await (await fetch(new URL('/metrics', (await sdk.status()).apiUrl), asked)).text()
       const held = /manyhands_artifacts\{what="bytes"\} (\d+)/.exec(metrics)
       expect(Number(held?.[1])).toBeGreaterThanOrEqual(bytes)
       await same.remove()

@@ -14,7 +14,7 @@ import { startFailure } from '../start-failure.ts'
 import { pairs } from '../table.ts'
 import { safeLine } from '../terminal.ts'
 import { parseDuration } from '../units.ts'
-import { countOf } from '../views.ts'
+import { addressRows, countOf } from '../views.ts'
 
 export interface ConfigFlags {
   readonly name?: string
@@ -236,7 +236,7 @@ function upText(status: StatusView): string {
     pairs([
       ['node', `${status.name}  ${status.id}`],
       ['mesh', `${status.mesh.name}  ${status.mesh.id}, ${countOf(status.mesh.members, 'member')}`],
-      ...status.addresses.map((address) => ['address', address] as const),
+      ...addressRows(status),
       ...Object.entries(status.paths),
     ]),
     `next: ${next}`,
