@@ -33,6 +33,8 @@ export class CardBook {
   readonly #options: CardBookOptions
   #directory: Directory = EMPTY_DIRECTORY
   #exchanges = 0
+  /** Peers that were asked for all their cards and did not give them */
+  readonly #owing = new Set<string>()
 
   constructor(options: CardBookOptions) {
     this.#options = options
@@ -114,8 +116,17 @@ export class CardBook {
     try {
       await this.#takePages(net, peer, signal)
     } catch {
-      // It went away or answered nonsense: the next peer will do.
+      // It went away, or does not serve this node yet
+      this.#exchanges--
+      this.#owing.add(peer)
     }
+  }
+
+  /** Asks those once more that did not give their cards; to be called now and then, since a node may know one peer alone. */
+  exchangeAgain(net: MeshNet, connected: readonly string[], signal: AbortSignal): void {
+    const owing = connected.filter((peer) => this.#owing.has(peer))
+    this.#owing.clear()
+    for (const peer of owing) void this.exchange(net, peer, signal)
   }
 
   async #takePages(net: MeshNet, peer: string, signal: AbortSignal): Promise<void> {

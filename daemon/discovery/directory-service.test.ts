@@ -1,13 +1,18 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { manyhands } from '../../proto/gen/wire.js'
+import { MeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
 import { ISOLATE, MemoryMesh, newSigner, type TestMember, until } from '../../test/support/memory-mesh.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { AddressBook, DISCOVERY_RECORDS } from './address-book.ts'
+import { CardBook } from './card-book.ts'
 
 describe('directory service, without gossip and label index', () => {
   let mesh: MemoryMesh
-  afterEach(() => mesh.close())
+  afterEach(() => {
+    vi.restoreAllMocks()
+    mesh.close()
+  })
 
   const cards = (member: TestMember) => member.directory.capabilities('isolate')[0]?.nodes.length ?? 0
 
@@ -29,6 +34,22 @@ describe('directory service, without gossip and label index', () => {
         .map(({ name }) => name)
         .sort(),
     ).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'founder'])
+  })
+
+  test('a late joiner finds every provider too when the one it meets does not serve it at first', async () => {
+    mesh = new MemoryMesh()
+    const founder = await mesh.found()
+    const gone = await mesh.join(founder, 'gone')
+    await until('the founder has its card', () => cards(founder) === 2)
+    mesh.crash(gone)
+    let asked = 0
+    const { answerPage } = CardBook.prototype
+    vi.spyOn(CardBook.prototype, 'answerPage').mockImplementation(function (this: CardBook, body) {
+      if (++asked <= 2) throw new MeshError('E_SYNCING', 'Not yet')
+      return answerPage.call(this, body)
+    })
+    const late = await mesh.join(founder, 'late')
+    await until('the late joiner knows all', () => cards(late) === 3)
   })
 
   test('a change of capacity reaches the others', async () => {

@@ -330,6 +330,7 @@ export class DirectoryService {
     this.#measure()
     if (this.#own && now - this.#ownMadeAt > this.#options.cardTtlMs / 2) this.#pushOwn()
     const connected = (this.#net?.connections() ?? []).filter(({ ready }) => ready).map(({ peer }) => peer)
+    if (this.#net) this.#book.exchangeAgain(this.#net, connected, this.#stopping.signal)
     for (const peer of dueForRefresh(this.#book.directory, connected, now, REFRESHES_PER_TICK)) {
       this.#askCard(peer, AbortSignal.timeout(SEARCH_MS)).catch(() => undefined)
     }
