@@ -2,16 +2,18 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { manyhands } from '../../proto/gen/wire.js'
 import { MeshError } from '../../protocol/errors.ts'
 import { LIMITS } from '../../protocol/limits.ts'
+import { METHODS } from '../../protocol/membership/hello.ts'
 import { ISOLATE, MemoryMesh, newSigner, type TestMember, until } from '../../test/support/memory-mesh.ts'
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { AddressBook, DISCOVERY_RECORDS } from './address-book.ts'
 import { CardBook } from './card-book.ts'
+import { OwnCard } from './own-card.ts'
 
 describe('directory service, without gossip and label index', () => {
   let mesh: MemoryMesh
   afterEach(() => {
     vi.restoreAllMocks()
-    mesh.close()
+    return mesh.close()
   })
 
   const cards = (member: TestMember) => member.directory.capabilities('isolate')[0]?.nodes.length ?? 0
@@ -72,6 +74,47 @@ describe('directory service, without gossip and label index', () => {
     await until('the founder knows that it is full', () => seen() === 0)
     // what placement is told is kept only as long as the card
     expect(placeable()).toBe(0)
+  })
+
+  test('a change that a peer could not be told of, or did not take, reaches it once it does', async () => {
+    mesh = new MemoryMesh()
+    let free = 4
+    const offer = {
+      get executors() {
+        return ISOLATE.executors.map((executor) => ({ ...executor, free }))
+      },
+      labels: [],
+    }
+    const founder = await mesh.found()
+    const busy = await mesh.join(founder, 'busy', { offer })
+    const seen = () => founder.directory.card(busy.id)?.executors[0]?.free
+    const told = vi.spyOn(OwnCard.prototype, 'make')
+    let refusals = 0
+    const { request } = busy.net
+    vi.spyOn(busy.net, 'request').mockImplementation(async (...asked) => {
+      try {
+        return await request.apply(busy.net, asked)
+      } catch (error) {
+        if (asked[1] === METHODS.pushCard) refusals++
+        throw error
+      }
+    })
+    const change = (to: number) => {
+      told.mockClear()
+      free = to
+      busy.directory.changed()
+    }
+    await until('the card is known', () => seen() === 4)
+    busy.net.setReady(founder.id, false)
+    change(0)
+    await until('it has a new card', () => told.mock.calls.length > 0)
+    busy.net.setReady(founder.id)
+    await until('the founder knows that it is full', () => seen() === 0)
+    founder.net.setReady(busy.id, false)
+    change(3)
+    await until('the founder refused its card', () => refusals > 0)
+    founder.net.setReady(busy.id)
+    await until('the founder knows that it has room', () => seen() === 3)
   })
 
   test('a capability that comes later, or whose announcement failed, is in the label index soon', async () => {

@@ -75,6 +75,8 @@ export class DirectoryService {
   #timer: NodeJS.Timeout | undefined
   #pushTimer: NodeJS.Timeout | undefined
   #pushAt = Infinity
+  /** Peers that our newest card has not reached */
+  readonly #untold = new Set<string>()
   #publishedAt = -Infinity
   #republishedAt = -Infinity
   /** Labels that the label index was told since then */
@@ -282,15 +284,26 @@ export class DirectoryService {
 
   #pushOwn(): void {
     this.#pushAt = Infinity
-    const body = encodeSigned(this.#makeOwn().signed)
+    this.#makeOwn()
+    this.#untold.clear()
+    for (const { peer } of this.#net?.connections() ?? []) this.#untold.add(peer)
+    this.#tellOwn()
+  }
+
+  /** A peer that is not served yet, or does not take it because it does not serve this node yet, has a card from before: it is told with a later tick. */
+  #tellOwn(): void {
+    if (!this.#own || this.#untold.size === 0) return
+    const body = encodeSigned(this.#own.signed)
     for (const { peer, ready } of this.#net?.connections() ?? []) {
-      // Whoever misses it asks when the card it has grows old.
-      if (ready) this.#net?.request(peer, METHODS.pushCard, body).catch(() => undefined)
+      if (!ready || !this.#untold.delete(peer)) continue
+      this.#net?.request(peer, METHODS.pushCard, body).catch(() => this.#untold.add(peer))
     }
   }
 
   #onNet(event: NetEvent): void {
     this.#others.forget()
+    // The hello that comes next carries it
+    if (event.type === 'peer-down') this.#untold.delete(event.peer)
     if (event.type === 'addresses-changed') {
       // Hellos that follow carry it
       this.#makeOwn()
@@ -329,6 +342,7 @@ export class DirectoryService {
     this.#addresses.keep()
     this.#measure()
     if (this.#own && now - this.#ownMadeAt > this.#options.cardTtlMs / 2) this.#pushOwn()
+    this.#tellOwn()
     const connected = (this.#net?.connections() ?? []).filter(({ ready }) => ready).map(({ peer }) => peer)
     if (this.#net) this.#book.exchangeAgain(this.#net, connected, this.#stopping.signal)
     for (const peer of dueForRefresh(this.#book.directory, connected, now, REFRESHES_PER_TICK)) {

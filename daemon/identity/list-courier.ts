@@ -1,4 +1,4 @@
-/** Carries member lists to and from peers. Sending is best effort: whoever misses a list learns of it from the next hello. */
+/** Carries member lists to and from peers. A peer that did not take what was sent is named, so that it is told again: while it stays connected no hello does. */
 import * as messages from '../../protocol/membership/hello.ts'
 import type { SignedList } from '../../protocol/membership/member-list.ts'
 import type { SignedBody } from '../../protocol/signing/signed.ts'
@@ -14,9 +14,11 @@ const FAREWELL_MS = 250
 
 export class ListCourier {
   readonly #net: MeshNet
+  readonly #onMissed: (peer: string) => void
 
-  constructor(net: MeshNet) {
+  constructor(net: MeshNet, onMissed: (peer: string) => void) {
     this.#net = net
+    this.#onMissed = onMissed
   }
 
   /** What a peer holds. @throws MeshError E_UNREACHABLE, E_TIMEOUT, E_PROTOCOL */
@@ -43,6 +45,6 @@ export class ListCourier {
   }
 
   #sendAll(peers: readonly string[], method: string, body: Uint8Array): void {
-    for (const peer of peers) this.#net.request(peer, method, body).catch(() => undefined)
+    for (const peer of peers) this.#net.request(peer, method, body).catch(() => this.#onMissed(peer))
   }
 }

@@ -66,7 +66,7 @@ export interface MembershipOptions {
 const TICK_MS = 500
 /** Between two tries to write what could not be written, milliseconds. */
 const RETRY_MS = 1_000
-/** Until a peer that did not give its list is asked for it once more, milliseconds. */
+/** Until a peer that did not give its list, or take ours, is asked or told once more, milliseconds. */
 const ASK_AGAIN_MS = 3_000
 /** A node that was put out stays connected no longer than this until that is durable, and may be told, milliseconds. */
 const EXPEL_MS = 1_000
@@ -86,6 +86,8 @@ export class MembershipService {
   readonly #fetches = new Map<string, boolean>()
   /** Connected peers that hold a list which did not come, and when to ask again */
   readonly #askAgainAt = new Map<string, number>()
+  /** Connected peers that did not take what they were told of our list, and when to tell them again */
+  readonly #tellAgainAt = new Map<string, number>()
   #net: MeshNet | undefined
   #courier: ListCourier | undefined
   #timer: NodeJS.Timeout | undefined
@@ -222,7 +224,9 @@ export class MembershipService {
    */
   attach(net: MeshNet, card: () => SignedBody | undefined): void {
     this.#net = net
-    this.#courier = new ListCourier(net)
+    this.#courier = new ListCourier(net, (peer) => {
+      if (net.isConnected(peer)) this.#tellAgainAt.set(peer, this.#now() + ASK_AGAIN_MS)
+    })
     const before = { beforeReady: true }
     const hello = (peer: string) => this.#hello(peer, card())
     net.handle(
@@ -248,6 +252,7 @@ export class MembershipService {
       if (event.type === 'peer-up') void this.#greet(event.peer, hello(event.peer))
       if (event.type !== 'peer-down') return
       this.#askAgainAt.delete(event.peer)
+      this.#tellAgainAt.delete(event.peer)
       this.#tell({ type: 'peer-down', peer: event.peer })
     })
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
@@ -269,6 +274,7 @@ export class MembershipService {
     this.#tell({ type: 'tick' })
     this.#hellos.keep()
     for (const [peer, at] of this.#askAgainAt) if (this.#now() >= at) void this.#fetchList(peer, this.epoch)
+    this.#tellAgain()
     if (!this.#writer.owes || this.#now() < this.#retryAt) return
     this.#retryAt = Infinity
     // The alarm was sounded when it failed at first.
@@ -277,6 +283,15 @@ export class MembershipService {
       .finally(() => {
         this.#retryAt = this.#now() + RETRY_MS
       })
+  }
+
+  #tellAgain(): void {
+    if (this.#writer.owes) return
+    for (const [peer, at] of this.#tellAgainAt) {
+      if (this.#now() < at) continue
+      this.#tellAgainAt.delete(peer)
+      if (this.isMember(peer)) this.#courier?.notify([peer], this.#state.held.current)
+    }
   }
 
   #hello(peer: string, card: SignedBody | undefined): Uint8Array {

@@ -297,6 +297,18 @@ describe('membership under attack', () => {
     await until('it knows after all', () => !back.membership.isMember(bad.id))
   })
 
+  test('P2P-17 a connected node that did not take the list when it was sent hears of it again', async () => {
+    const bad = await mesh.join(founder, 'bad')
+    const member = await mesh.join(founder, 'member')
+    await until('all connected', () => mesh.members.every(({ net }) => net.connections().length === 2))
+    mesh.crash(bad)
+    member.net.handle(METHODS.pushList, () => {
+      throw new MeshError('E_OVERLOADED', 'Too many at once')
+    })
+    await founder.membership.revoke('bad')
+    await until('it knows after all', () => !member.membership.isMember(bad.id))
+  })
+
   test('P2P-18 an old list, pushed again, changes nothing', async () => {
     const bad = await mesh.join(founder, 'bad')
     const member = await mesh.join(founder, 'member')
