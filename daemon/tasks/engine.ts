@@ -63,6 +63,8 @@ export class TaskEngine implements Tasks {
   /** Tasks accepted since the start */
   accepted = 0
   #closing = false
+  /** What was under way before the start is under way again */
+  #recovered = false
 
   constructor(options: EngineOptions) {
     this.#options = options
@@ -223,6 +225,7 @@ export class TaskEngine implements Tasks {
   async recover(): Promise<number> {
     const rows = await this.#store.open()
     for (const row of rows) await this.#recoverOne(row)
+    this.#recovered = true
     return rows.length
   }
 
@@ -383,6 +386,9 @@ export class TaskEngine implements Tasks {
     if (task instanceof RunTask && piece === undefined) resumed = task.resume(channel, epoch)
     else if (task instanceof MapTask && piece !== undefined) resumed = task.resume(Number(piece), channel, epoch)
     if (resumed) return
+    // Peers are connected before tasks are taken up again: any other code than that of a lost lease has the node try again
+    if (!this.#recovered && task === undefined)
+      return channel.abort(new MeshError('E_SYNCING', 'The tasks of this node are not taken up yet'))
     this.#context.note('refused late work', { task: taskId, node: channel.peer, epoch })
     channel.abort(new MeshError('E_STALE_LEASE', 'The lease of this work is over'))
   }

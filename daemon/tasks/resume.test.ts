@@ -1,7 +1,8 @@
-import { afterEach, expect, test } from 'vitest'
-import { type TaskNode, taskMesh } from '../../test/support/task-node.ts'
+import { afterEach, expect, test, vi } from 'vitest'
+import { type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import { manyhands } from '../../proto/gen/wire.js'
 import { MemoryNetwork } from '../net/memory-net.ts'
+import type { Channel } from '../net/mesh-net.ts'
 import { RESUME_CHANNEL } from './remote-worker.ts'
 
 const caller = { subject: 'local' }
@@ -10,8 +11,8 @@ afterEach(async () => {
   for (const node of open.splice(0)) await node.close()
 })
 
-async function pair(leaseMs: number): Promise<[TaskNode, TaskNode]> {
-  const nodes = await taskMesh(new MemoryNetwork(), ['a', 'b'], { leaseMs })
+async function pair(leaseMs: number, network = new MemoryNetwork()): Promise<[TaskNode, TaskNode]> {
+  const nodes = await taskMesh(network, ['a', 'b'], { leaseMs })
   open.push(...nodes)
   return nodes as [TaskNode, TaskNode]
 }
@@ -93,4 +94,36 @@ test('P2P-13: nobody takes up work whose lease is not its own', async () => {
   }
   expect(a.engine.get(task.id)).toMatchObject({ state: 'working', attempts: 1 })
   await a.engine.cancel(task.id)
+})
+
+test('F01: a delegator that has not yet taken up its tasks after a restart turns down no work on them', async () => {
+  const network = new MemoryNetwork()
+  const [a, b] = await pair(5_000, network)
+  const gate = Promise.withResolvers<void>()
+  b.executor.gate = gate.promise
+  const { id } = await a.engine.run(
+    { program: { source: 'export default (n) => n + 3' }, input: 4, requires: { on: 'other' } },
+    caller,
+  )
+  await working(a, id)
+  await expect.poll(() => b.executor.runs).toBe(1)
+  const channels: Channel[] = []
+  const { openChannel } = b.net
+  vi.spyOn(b.net, 'openChannel').mockImplementation((...args) => {
+    const channel = openChannel.apply(b.net, args)
+    channels.push(channel)
+    return channel
+  })
+  await a.close()
+  const after = taskNode({ network, name: 'a', mesh: () => [after, b], journal: a.journal, leaseMs: 5_000 })
+  open.push(after)
+  await after.net.connect(b.id, [`memory://${b.id}`])
+  after.net.setReady(b.id)
+  b.net.setReady(after.id)
+  await expect.poll(() => channels.length, { timeout: 5_000 }).toBeGreaterThan(0)
+  await channels[0]?.ended
+  expect(await after.engine.recover()).toBe(1)
+  gate.resolve()
+  expect(await after.engine.ended(id)).toMatchObject({ state: 'completed', output: 7 })
+  expect(b.executor.runs).toBe(1)
 })

@@ -158,6 +158,7 @@ export async function taskMesh(
   const nodes: TaskNode[] = []
   for (const name of names) nodes.push(taskNode({ network, name, mesh: () => nodes, ...options }))
   for (const [index, node] of nodes.entries()) {
+    await node.engine.recover()
     for (const other of nodes.slice(index + 1)) {
       await node.net.connect(other.id, [`memory://${other.id}`])
       node.net.setReady(other.id)
