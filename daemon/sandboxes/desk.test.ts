@@ -103,6 +103,18 @@ describe('the way out of a sandbox that moves', () => {
     expect(warnings).toEqual(['a sandbox was moved, and its old copy is still there'])
   })
 
+  it('is lent with the next renewal when the node could not take it', async () => {
+    const { desk, open, answers, asked } = await start()
+    answers.set('bob door', () => Promise.reject(new MeshError('E_OVERLOADED', 'bob is busy')))
+    await desk.create({ on: 'bob' }, undefined, signal)
+    await expect(desk.renew('bob')).rejects.toMatchObject({ code: 'E_OVERLOADED' })
+    answers.delete('bob door')
+    await desk.renew('bob')
+    expect(open).toEqual(['bob'])
+    await desk.renew('bob')
+    expect(asked.filter((one) => one === 'bob door')).toHaveLength(3)
+  })
+
   it('is not lent to a node it leaves meanwhile', async () => {
     const { desk, open, lending } = await start()
     const { id } = await desk.create({ on: 'bob' }, undefined, signal)

@@ -174,7 +174,19 @@ export class SandboxDesk {
     const other = this.#doors.get(id)
     this.#doors.set(id, door)
     await other?.close()
-    await this.#own(node, { op: 'door', sandbox: at, ticket: ticketOf(door) })
+    try {
+      await this.#own(node, { op: 'door', sandbox: at, ticket: ticketOf(door) })
+    } catch (error) {
+      // The next renewal finds that none is lent, and lends one
+      if (this.#doors.get(id) === door) await this.#closeDoor(id)
+      throw error
+    }
+  }
+
+  /** To sandboxes of ours that a peer holds. */
+  async #lendDoors(node: string, isDue: (id: string) => boolean): Promise<void> {
+    for (const row of this.#options.away.all())
+      if (row.node === node && row.view.state !== 'lost' && isDue(row.id)) await this.#lendDoor(row)
   }
 
   /** Every sandbox of this node's clients; those on peers as last heard. */
@@ -315,8 +327,13 @@ export class SandboxDesk {
     return this.#place(this.#nodeFor(on)).run(op, link)
   }
 
-  /** Says to peers that their sandboxes of ours are still wanted, and hears how they are. */
+  /** Says to a peer that its sandboxes of ours are still wanted, hears how they are, and lends a way out to those that could not take one. */
   async renew(node: string): Promise<void> {
+    await this.#renewAll(node)
+    await this.#lendDoors(node, (id) => !this.#doors.has(id))
+  }
+
+  async #renewAll(node: string): Promise<void> {
     const rows = this.#options.away.all().filter((row) => row.node === node)
     for (let at = 0; at < rows.length; at += RENEW_AT_ONCE)
       await this.#renewSome(node, rows.slice(at, at + RENEW_AT_ONCE))
@@ -337,10 +354,8 @@ export class SandboxDesk {
 
   /** A peer is here (again): its doors lead here (again). */
   async reconnected(node: string): Promise<void> {
-    await this.renew(node)
-    for (const row of this.#options.away.all()) {
-      if (row.node === node && row.view.state !== 'lost') await this.#lendDoor(row)
-    }
+    await this.#renewAll(node)
+    await this.#lendDoors(node, () => true)
   }
 
   /** Nodes that hold sandboxes of this one. */
