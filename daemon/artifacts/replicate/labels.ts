@@ -7,9 +7,9 @@ import type { OpenStore } from '../store/journal-store.ts'
 import { pause, type Rounds } from './rounds.ts'
 
 export interface LabelsOptions {
-  readonly net: MeshNet
-  readonly store: OpenStore
-  readonly rounds: Rounds
+  readonly net: Pick<MeshNet, 'provide'>
+  readonly store: Pick<OpenStore, 'get'>
+  readonly rounds: Pick<Rounds, 'held'>
   readonly signal: AbortSignal
 }
 
@@ -17,6 +17,8 @@ export interface LabelsOptions {
 const MAX_WAITING = 10_000
 /** After a start there is no haste, and other things to do. */
 const PAUSE_MS = 10
+/** Until the index is told once more when nobody in it answered, as when the first peer has only just come. */
+const AGAIN_MS = 15_000
 
 export class Labels {
   readonly #options: LabelsOptions
@@ -49,7 +51,7 @@ export class Labels {
     await rounds.held(async (artifact) => {
       if (!this.#isPublic(artifact)) return
       this.#known.add(artifact)
-      await this.#name(artifact)
+      if (!(await this.#name(artifact)) && this.#waiting.size < MAX_WAITING) this.#waiting.add(artifact)
       await pause(PAUSE_MS, signal)
     })
     await this.#drain()
@@ -60,16 +62,22 @@ export class Labels {
     this.#isBusy = true
     for (const artifact of this.#waiting) {
       this.#waiting.delete(artifact)
-      await this.#name(artifact)
+      if (await this.#name(artifact)) continue
+      // Behind all others, so that the loop comes to it again
+      this.#waiting.add(artifact)
+      await pause(AGAIN_MS, this.#options.signal)
     }
     this.#isBusy = false
   }
 
-  /** Asked again, since it may have become private while it waited. Never rejects. */
-  async #name(artifact: string): Promise<void> {
+  /** Looked at again, since it may have become private while it waited. Never rejects. @returns whether nothing is left to do */
+  async #name(artifact: string): Promise<boolean> {
     const { net, signal } = this.#options
-    if (signal.aborted || !this.#isPublic(artifact)) return
-    await net.provide(labelOf(artifact), signal).catch(() => undefined)
+    if (signal.aborted || !this.#isPublic(artifact)) return true
+    return net.provide(labelOf(artifact), signal).then(
+      () => true,
+      () => signal.aborted,
+    )
   }
 
   #isPublic(artifact: string): boolean {
