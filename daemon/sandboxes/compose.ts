@@ -198,7 +198,8 @@ export class SandboxParts {
   /** A node was put out of the mesh: nothing of it runs here any more; what it left sleeps until its lease is over. */
   fence(peer: string): void {
     this.#peers.fence(peer)
-    for (const id of this.#leases.of(peer)) this.#onSilent(id)
+    // What cannot sleep now is put to sleep for the silence of its owner
+    for (const id of this.#leases.of(peer)) this.#onSilent(id).catch(() => undefined)
   }
 
   async doctor(): Promise<Check[]> {
@@ -237,14 +238,14 @@ export class SandboxParts {
     }
   }
 
-  #onSilent(id: string): void {
+  async #onSilent(id: string): Promise<void> {
     this.#doors.forget(id).catch(() => undefined)
-    this.executor
-      .get(id)
-      ?.sleep('stop')
-      .catch((error: unknown) =>
-        this.#options.warn({ err: error, sandbox: id }, 'a sandbox whose owner is silent was not put to sleep'),
-      )
+    try {
+      await this.executor.get(id)?.sleep('stop')
+    } catch (error) {
+      this.#options.warn({ err: error, sandbox: id }, 'a sandbox whose owner is silent was not put to sleep')
+      throw error
+    }
   }
 
   async #onExpired(id: string): Promise<void> {

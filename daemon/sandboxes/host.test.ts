@@ -21,7 +21,7 @@ function start(options: Partial<SandboxHostOptions> = {}) {
     doors: { ready: async () => ({}), lent: nothing, forget: nothing },
     leases: new Leases({
       ...{ journal: new MemoryJournal({ types: SANDBOX_DESK_RECORDS }), leaseMs: 1e6, silenceMs: 1e6 },
-      onSilent: () => undefined,
+      onSilent: () => Promise.resolve(),
       onExpired: nothing,
     }),
     ...{

@@ -9,11 +9,16 @@ const SILENCE_MS = 10_000
 function start(journal = new MemoryJournal({ types: SANDBOX_DESK_RECORDS })) {
   /** What a removal comes to */
   const removal = { run: (): Promise<void> => Promise.resolve() }
+  /** What putting one to sleep comes to */
+  const sleep = { run: (): Promise<void> => Promise.resolve() }
   const happened: string[] = []
   let now = 1_000
   const leases = new Leases({
     ...{ journal, leaseMs: LEASE_MS, silenceMs: SILENCE_MS },
-    onSilent: (id) => happened.push(`silent ${id}`),
+    onSilent: (id) => {
+      happened.push(`silent ${id}`)
+      return sleep.run()
+    },
     onExpired: (id) => {
       happened.push(`expired ${id}`)
       return removal.run()
@@ -28,7 +33,7 @@ function start(journal = new MemoryJournal({ types: SANDBOX_DESK_RECORDS })) {
       await new Promise(setImmediate)
     }
   }
-  return { journal, leases, happened, removal, pass, jump: (ms: number) => (now += ms) }
+  return { journal, leases, happened, removal, sleep, pass, jump: (ms: number) => (now += ms) }
 }
 
 describe('leases of sandboxes', () => {
@@ -50,6 +55,19 @@ describe('leases of sandboxes', () => {
     await pass(LEASE_MS + SILENCE_MS)
     expect(happened).toEqual(['silent a', 'silent b', 'expired a', 'expired b'])
     expect(leases.of('owner')).toEqual([])
+  })
+
+  it('sleep as soon as they can when they cannot at once, and then no more', async () => {
+    const { leases, happened, sleep, pass } = start()
+    leases.add('a', 'owner')
+    sleep.run = () => Promise.reject(new Error('the engine does not answer'))
+    await pass(SILENCE_MS + 2_000)
+    expect(happened.length).toBeGreaterThan(1)
+    sleep.run = () => Promise.resolve()
+    await pass(1_000)
+    const before = happened.length
+    await pass(SILENCE_MS)
+    expect(happened.length).toBe(before)
   })
 
   it('begin anew with every sign, and fall silent again', async () => {

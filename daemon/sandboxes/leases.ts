@@ -12,7 +12,8 @@ export interface LeasesOptions {
   readonly leaseMs: number
   /** Silence of an owner after which its sandboxes are put to sleep, milliseconds */
   readonly silenceMs: number
-  readonly onSilent: (id: string) => void
+  /** Puts it to sleep. What rejects is tried again with the next tick */
+  readonly onSilent: (id: string) => Promise<void>
   /** Removes it. What rejects is tried again with the next tick */
   readonly onExpired: (id: string) => Promise<void>
   /** Monotonic milliseconds. @default performance.now */
@@ -98,7 +99,9 @@ export class Leases {
     lease.remainingMs -= passed
     if (!lease.silent) {
       lease.silent = true
-      onSilent(id)
+      onSilent(id).catch(() => {
+        lease.silent = false
+      })
     }
     if (lease.remainingMs <= 0) void this.#expire(id, lease)
     else this.#storeIfDue(id, lease)
