@@ -213,12 +213,15 @@ it('tells of each batch how many records it held and how long its sync took', as
   expect(batches.every(([, seconds]) => seconds > 0 && seconds < 60)).toBe(true)
 })
 
-it('a sync that does not return shows in health()', async () => {
-  let now = 1_000
-  const journal = await open({ now: () => now })
+it('a sync that does not return shows in health(), and a jump of the wall clock during one does not', async () => {
+  let [now, elapsed] = [1_000, 0]
+  const journal = await open({ now: () => now, monotonic: () => elapsed })
   const appended = journal.append(record('a'))
   await new Promise((resolve) => setImmediate(resolve))
-  now += 6_000
+  now += 3_600_000
+  expect(journal.health()).toEqual({ state: 'ok' })
+  now = 7_000
+  elapsed += 6_000
   expect(journal.health()).toEqual({ state: 'failing', since: 1_000, reason: 'the disk does not answer' })
   await appended
   expect(journal.health()).toEqual({ state: 'ok' })

@@ -50,6 +50,8 @@ export interface LevelJournalOptions extends StorePlace {
   readonly onBatch?: (records: number, seconds: number) => void
   /** Wall clock for `health().since`, milliseconds since 1970. @default Date.now */
   readonly now?: () => number
+  /** Times syncs, milliseconds: a jump of the wall clock is no stalled disk. @default performance.now */
+  readonly monotonic?: () => number
 }
 
 /**
@@ -88,6 +90,7 @@ class LevelJournal implements Journal {
   readonly #limits: JournalLimits
   readonly #types: ReadonlySet<string>
   readonly #now: () => number
+  readonly #monotonic: () => number
   readonly #queue: CommitQueue
   readonly #jobs: (() => Promise<void>)[] = []
   readonly #stop = new AbortController()
@@ -104,6 +107,7 @@ class LevelJournal implements Journal {
   #draining: Promise<void> | undefined
   #recovering: Promise<void> | undefined
   #closing: Promise<void> | undefined
+  /** When the sync under way began, on the monotonic clock */
   #syncSince: number | undefined
   #trimming = false
   /** Whether something in the queue waits for no others any more */
@@ -116,6 +120,7 @@ class LevelJournal implements Journal {
     this.#limits = { ...JOURNAL_LIMITS, ...options.limits }
     this.#types = types
     this.#now = options.now ?? Date.now
+    this.#monotonic = options.monotonic ?? (() => performance.now())
     this.#queue = new CommitQueue(this.#limits)
     this.#store = opened.store
     this.#mark = opened.mark
@@ -174,10 +179,9 @@ class LevelJournal implements Journal {
   health(): JournalHealth {
     if (this.#state.kind === 'failing')
       return { state: 'failing', since: this.#state.since, reason: this.#state.reason }
-    if (this.#syncSince !== undefined && this.#now() - this.#syncSince > STALLED_AFTER_MS) {
-      return { state: 'failing', since: this.#syncSince, reason: 'the disk does not answer' }
-    }
-    return { state: 'ok' }
+    const stalledMs = this.#syncSince === undefined ? 0 : this.#monotonic() - this.#syncSince
+    if (stalledMs <= STALLED_AFTER_MS) return { state: 'ok' }
+    return { state: 'failing', since: Math.round(this.#now() - stalledMs), reason: 'the disk does not answer' }
   }
 
   async trim(before: number): Promise<void> {
@@ -259,7 +263,7 @@ class LevelJournal implements Journal {
     const startedAt = performance.now()
     try {
       failpoint('journal.before-batch')
-      this.#syncSince = this.#now()
+      this.#syncSince = this.#monotonic()
       await this.#store.write([{ type: 'put', key: blockKey(first), value: block }, ...rows])
       failpoint('journal.after-batch')
     } catch (error) {
