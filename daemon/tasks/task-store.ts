@@ -31,6 +31,10 @@ export type PieceRow = manyhands.PieceRow
 const EMPTY = new Uint8Array(0)
 /** Rows looked at for one page of a filtered listing before it is returned short. */
 const SCAN_ROWS = 5_000
+/** Bytes of rows read for one page before it is returned short: outputs may be large, and a page is held as a whole. */
+const SCAN_BYTES = 32 << 20
+/** Rows whose keys are read at once, between which others have their turn. */
+const KEYS_AT_ONCE = 200
 /** Pieces of a map dropped by one record, which holds a bounded number of writes. */
 const DROPPED_AT_ONCE = 1_000
 
@@ -145,21 +149,22 @@ export class TaskStore {
   }): Promise<{ rows: TaskRow[]; next?: string }> {
     const rows: TaskRow[] = []
     let { after } = options
-    for (let scanned = 0; scanned < SCAN_ROWS; ) {
-      const page = await this.#journal.range('task', {
-        reverse: true,
-        limit: 200,
-        ...(after === undefined ? {} : { after }),
-      })
-      for (const { key, value } of page) {
+    for (let scanned = 0, bytes = 0; scanned < SCAN_ROWS; ) {
+      const limit = Math.min(KEYS_AT_ONCE, SCAN_ROWS - scanned)
+      const keys = await this.#journal.keys('task', { reverse: true, limit, ...(after === undefined ? {} : { after }) })
+      for (const key of keys) {
         after = key
+        const value = this.#journal.get('task', key)
+        // dropped since its key was read
+        if (value === undefined) continue
+        bytes += value.byteLength
         const row = decodeRow(value)
-        if ((options.state ?? row.state) !== row.state || (options.kind ?? row.kind) !== row.kind) continue
-        rows.push(row)
-        if (rows.length === options.limit) return { rows, next: key }
+        const fits = (options.state ?? row.state) === row.state && (options.kind ?? row.kind) === row.kind
+        if (fits) rows.push(row)
+        if (rows.length === options.limit || bytes >= SCAN_BYTES) return { rows, next: key }
       }
-      scanned += page.length
-      if (page.length < 200) return { rows }
+      scanned += keys.length
+      if (keys.length < limit) return { rows }
     }
     return after === undefined ? { rows } : { rows, next: after }
   }
