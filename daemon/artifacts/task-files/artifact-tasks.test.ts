@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { ReceiptEnvelope, TaskView } from '../../../protocol/api.ts'
+import { MeshError } from '../../../protocol/errors.ts'
 import { makeReceipt, NO_RECEIPTS, receiptDigest, verifyReceipt } from '../../../protocol/receipt/receipt.ts'
 import { signerFromSeed } from '../../../protocol/signing/signing.ts'
 import { DEFAULT_LIMITS } from '../../../test/support/task-node.ts'
@@ -10,7 +11,7 @@ import { TASK_ENGINE_RECORDS } from '../../tasks/records.ts'
 import type { Tasks } from '../../tasks/tasks.ts'
 import { TABLES } from '../store/rows.ts'
 import { ArtifactTasks, TASK_FILES_RECORDS } from './artifact-tasks.ts'
-import { TASK_TABLES } from './files-row.ts'
+import { pinKey, TASK_TABLES } from './files-row.ts'
 
 const signer = signerFromSeed(new Uint8Array(32).fill(1))
 const worker = signerFromSeed(new Uint8Array(32).fill(2))
@@ -91,4 +92,38 @@ test('a task that only reads gets a receipt of what it read', async () => {
   await tasks.ended('t1')
   expect(verifyReceipt((await tasks.receipts('t1'))[1])).toMatchObject({ valid: true, commits: { input: read } })
   expect(commits).toEqual([])
+})
+
+test('what a request with a key was pinned to goes when it is refused, and stays when it is accepted', async () => {
+  const journal = new MemoryJournal({ types: TASK_FILES_RECORDS })
+  const answers = [new MeshError('E_OVERLOADED', 'Cannot take the task: 1 are under way'), undefined]
+  const pinnedAtRun: string[][] = []
+  const engine: Partial<Tasks> = {
+    run: async () => {
+      pinnedAtRun.push(await journal.keys(TASK_TABLES.pin))
+      const refused = answers.shift()
+      if (refused !== undefined) throw refused
+      return { id: 't1', state: 'working' } as unknown as TaskView
+    },
+    ended: () => new Promise(() => undefined),
+  }
+  const services: Partial<ArtifactServices> = {
+    get: () => Promise.resolve({ id: artifact } as unknown as Awaited<ReturnType<ArtifactServices['get']>>),
+    tree: () =>
+      Promise.resolve({ commit: read.commit, entries: [] } as unknown as Awaited<ReturnType<ArtifactServices['tree']>>),
+  }
+  const tasks = new ArtifactTasks({
+    tasks: engine as Tasks,
+    journal,
+    artifacts: () => Promise.resolve(services as ArtifactServices),
+    receipts: new ReceiptBook(signer, journal),
+    note: (what, facts) => expect.unreachable(`${what} ${JSON.stringify(facts)}`),
+  })
+  const request = { program: { source: 'export default () => 1' }, artifacts: { input: { artifact } } }
+  const caller = { subject: 'local', key: 'again' }
+  await expect(tasks.run(request, caller)).rejects.toMatchObject({ code: 'E_OVERLOADED' })
+  expect(await journal.keys(TASK_TABLES.pin)).toEqual([])
+  await tasks.run(request, caller)
+  const pin = pinKey('local', 'again')
+  expect([await journal.keys(TASK_TABLES.pin), pinnedAtRun]).toEqual([[pin], [[pin], [pin]]])
 })

@@ -40,9 +40,14 @@ export class ArtifactTasks implements Tasks {
   async run(request: RunRequest, caller: TaskCaller, hooks: RunHooks = {}): Promise<TaskView> {
     const { artifacts, ...plain } = request
     if (artifacts === undefined) return this.#parts.tasks.run(plain, caller, hooks)
-    const { input, row } = await this.#prepare(plain, artifacts, caller)
+    const { input, row, isPinnedNow } = await this.#prepare(plain, artifacts, caller)
     // What is to be done with its files is stored once it is accepted: as early as can be
-    const task = await this.#parts.tasks.run({ ...plain, input }, caller, { ...hooks, isPatient: false })
+    const accepted = this.#parts.tasks.run({ ...plain, input }, caller, { ...hooks, isPatient: false })
+    const task = await accepted.catch(async (error: unknown) => {
+      // No task will ever take it along when it is dropped
+      if (isPinnedNow) await this.#unpin(row).catch(() => undefined)
+      throw error
+    })
     const known = this.#row(task.id)
     if (known === undefined) await this.#store(task.id, row, true)
     if (known?.receipt === undefined) this.#follow(task.id)
@@ -127,18 +132,20 @@ export class ArtifactTasks implements Tasks {
     request: RunRequest,
     artifacts: TaskArtifacts,
     caller: TaskCaller,
-  ): Promise<{ input: unknown; row: FilesRow }> {
+  ): Promise<{ input: unknown; row: FilesRow; isPinnedNow: boolean }> {
     const services = await this.#parts.artifacts()
     const { input: source, output: target } = artifacts
     // Its id, so that a name given to another artifact meanwhile does not matter; and refused now rather than when the work is done
     const output =
       target === undefined ? {} : { output: { ...target, artifact: (await services.get(target.artifact)).id } }
-    if (source === undefined) return { input: request.input, row: { subject: caller.subject, ...output } }
+    if (source === undefined)
+      return { input: request.input, row: { subject: caller.subject, ...output }, isPinnedNow: false }
     const pin = caller.key === undefined ? undefined : pinKey(caller.subject, caller.key)
     const pinned = pin === undefined ? undefined : this.#parts.journal.get(TASK_TABLES.pin, pin)
     const input = await readTaskInput(services, source, request.input, pinned && Buffer.from(pinned).toString('utf8'))
     const { id, commit } = input.artifact
-    if (pin !== undefined && pinned === undefined) {
+    const isPinnedNow = pin !== undefined && pinned === undefined
+    if (isPinnedNow) {
       const value = Buffer.from(commit)
       await this.#parts.journal.append({
         type: 'task-files.pinned',
@@ -154,7 +161,14 @@ export class ArtifactTasks implements Tasks {
         ...output,
         ...(pin === undefined ? {} : { pin }),
       },
+      isPinnedNow,
     }
+  }
+
+  async #unpin({ pin }: FilesRow): Promise<void> {
+    if (pin === undefined) return
+    const writes = [{ table: TASK_TABLES.pin, key: pin }]
+    await this.#parts.journal.append({ type: 'task-files.pinned', body: EMPTY, writes })
   }
 
   /** @param again the last process may have ended in the middle of it */
@@ -255,5 +269,10 @@ export const TASK_FILES_RECORDS = ['task-files.pinned', 'task-files.changed'] as
 function rowWrites(id: string, row: FilesRow, open: boolean): TableWrite[] {
   const mark = { table: TASK_TABLES.open, key: id }
   const value = Buffer.from(JSON.stringify(row))
-  return [{ table: TASK_TABLES.files, key: id, value }, open ? { ...mark, value: EMPTY } : mark]
+  const files = { table: TASK_TABLES.files, key: id, value }
+  if (!open) return [files, mark]
+  const { pin, input } = row
+  // Again: a request with the same key, that was refused meanwhile, took it away
+  const pinned = pin && input ? [{ table: TASK_TABLES.pin, key: pin, value: Buffer.from(input.commit) }] : []
+  return [files, { ...mark, value: EMPTY }, ...pinned]
 }
