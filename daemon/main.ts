@@ -60,12 +60,19 @@ const JOURNAL_RECORDS = [
   ...SANDBOX_DESK_RECORDS,
 ]
 
-/** Starts a node. @throws MeshError E_CONFIG, E_INSECURE_FILE, E_IDENTITY, E_ALREADY_RUNNING, E_JOURNAL_* */
-export async function runDaemon(options: DaemonOptions = {}): Promise<RunningDaemon> {
+/**
+ * Starts a node.
+ * @param signal ends a start that is under way, with its reason; of no effect once the node is up
+ * @throws MeshError E_CONFIG, E_INSECURE_FILE, E_IDENTITY, E_ALREADY_RUNNING, E_JOURNAL_*
+ */
+export async function runDaemon(
+  options: DaemonOptions = {},
+  signal: AbortSignal = new AbortController().signal,
+): Promise<RunningDaemon> {
   const setting = await settle(options)
   const daemon = new Daemon(setting)
   try {
-    await daemon.start()
+    await daemon.start(signal)
   } catch (error) {
     await daemon.stop(0)
     throw error
@@ -135,10 +142,12 @@ class Daemon implements RunningDaemon {
     return this.#stopping
   }
 
-  async start(): Promise<void> {
+  /** Everything between two looks at the signal takes a moment, or hears it too. */
+  async start(signal: AbortSignal): Promise<void> {
     const { loaded, paths, identity, mesh, logger } = this.#setting
     const { config } = loaded
-    const journal = await this.#openJournal()
+    const journal = await this.#openJournal(signal)
+    signal.throwIfAborted()
     const membership = await MembershipService.open({ journal, mesh, signer: identity.signer, version: VERSION })
     this.#membership = membership
     this.#closers.push({ name: 'membership', close: () => membership.close() })
@@ -156,8 +165,10 @@ class Daemon implements RunningDaemon {
       labelIndex: config.discovery.dht,
       onAlarm: (what, detail) => this.#alarm(what, detail),
     })
+    signal.throwIfAborted()
     const { net, joins, dialed } = await this.#joinNetwork(membership, directory)
     await this.#greeted(net, dialed)
+    signal.throwIfAborted()
     const { serve } = await import('./serve.ts')
     this.#served = await serve({
       setting: this.#setting,
@@ -229,13 +240,14 @@ class Daemon implements RunningDaemon {
     return { net, joins, dialed }
   }
 
-  async #openJournal(): Promise<Journal> {
+  async #openJournal(signal: AbortSignal): Promise<Journal> {
     const { paths, logger, isNew } = this.#setting
     const journal = await openLevelJournal({
       folder: paths.journalDir,
       markFile: paths.journalMark,
       types: JOURNAL_RECORDS,
       create: isNew || !existsSync(startedMark(paths)),
+      signal,
       onBatch: (records, seconds) => this.#served?.metrics.journalBatch(records, seconds),
       onHealth: (health) => {
         logger.warn({ health }, 'the journal changed its health')

@@ -29,8 +29,8 @@ export interface Joined {
 export interface DaemonEntry {
   /** Closes what this process was started with besides its three descriptors: a daemon outlives whoever started it. */
   closeInherited(): void
-  /** Resolves once the local API answers. @throws MeshError */
-  runDaemon(options: DaemonOptions): Promise<RunningDaemon>
+  /** Resolves once the local API answers. @param signal ends a start that is under way, with its reason @throws MeshError */
+  runDaemon(options: DaemonOptions, signal: AbortSignal): Promise<RunningDaemon>
   /** Resolves once the node is a member and that is durable. @throws MeshError E_INVITE, E_UNREACHABLE */
   joinMesh(
     invite: string,

@@ -213,6 +213,17 @@ it('tells of each batch how many records it held and how long its sync took', as
   expect(batches.every(([, seconds]) => seconds > 0 && seconds < 60)).toBe(true)
 })
 
+it('an opening that is ended before it has read all is none, and leaves nothing locked', async () => {
+  let journal = await open()
+  await journal.append(record('a'))
+  await journal.close()
+  const reason = new Error('asked to stop')
+  await expect(open({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  journal = await open()
+  expect(journal.head).toBe(1)
+  await journal.close()
+})
+
 it('a sync that does not return shows in health(), and a jump of the wall clock during one does not', async () => {
   let [now, elapsed] = [1_000, 0]
   const journal = await open({ now: () => now, monotonic: () => elapsed })

@@ -50,6 +50,8 @@ export interface LevelJournalOptions extends StorePlace {
   readonly onBatch?: (records: number, seconds: number) => void
   /** Wall clock for `health().since`, milliseconds since 1970. @default Date.now */
   readonly now?: () => number
+  /** Ends the opening, with its reason: a large journal is read for seconds. Of no effect once it is open */
+  readonly signal?: AbortSignal | undefined
   /** Times syncs, milliseconds: a jump of the wall clock is no stalled disk. @default performance.now */
   readonly monotonic?: () => number
 }
@@ -69,7 +71,7 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
 }
 
 async function openVerified(options: LevelJournalOptions, types: ReadonlySet<string>): Promise<Journal> {
-  const opened = await openStore(options, types, { create: options.create ?? true })
+  const opened = await openStore(options, types, { create: options.create ?? true, signal: options.signal })
   const { store, base, mark, head } = opened
   try {
     // what a trim that was cut short left

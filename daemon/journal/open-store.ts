@@ -37,12 +37,13 @@ export interface OpenedStore {
 /**
  * Opens the store at `place` and verifies it against its mark.
  * @param options.create whether a place without store and mark becomes a new, empty journal
+ * @param options.signal ends the verification, with its reason
  * @throws MeshError E_JOURNAL_LOST, E_JOURNAL_GAP, E_JOURNAL_ROLLBACK, E_JOURNAL_VERSION, E_JOURNAL_LOCKED, E_STORAGE
  */
 export async function openStore(
   place: StorePlace,
   types: ReadonlySet<string>,
-  options: { readonly create: boolean },
+  options: { readonly create: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<OpenedStore> {
   const fresh = await isFresh(place, options.create)
   if (fresh) {
@@ -53,7 +54,7 @@ export async function openStore(
   try {
     // read again: until the store was locked, another process may have moved the mark
     const mark = (await readMark(place.markFile)) ?? (await initialize(store, place.markFile, fresh))
-    return { store, mark, ...(await verifyStore(store, mark.storeId, mark, types)) }
+    return { store, mark, ...(await verifyStore(store, mark.storeId, mark, types, options.signal)) }
   } catch (error) {
     await store.close()
     throw error
@@ -101,12 +102,16 @@ export async function verifyStore(
   storeId: Uint8Array,
   acknowledged: ChainPoint,
   types: ReadonlySet<string>,
+  signal?: AbortSignal,
 ): Promise<{ base: ChainPoint; head: ChainPoint }> {
   if (Buffer.compare(readStoreId(store), storeId) !== 0) throw lostError('another journal stands in its place')
-  await checkTables(store.tableFiles())
+  await checkTables(store.tableFiles(), signal)
   const base = readBase(store)
   const verifier = new ChainVerifier({ base, acknowledged, types })
-  for await (const { first, block } of store.blocks(base.sequence + 1)) verifier.block(first, block)
+  for await (const { first, block } of store.blocks(base.sequence + 1)) {
+    signal?.throwIfAborted()
+    verifier.block(first, block)
+  }
   return { base, head: verifier.end() }
 }
 

@@ -28,9 +28,10 @@ interface Handle {
   readonly size: number
 }
 
-/** @throws MeshError E_JOURNAL_GAP for the first table that is damaged */
-export async function checkTables(files: readonly string[]): Promise<void> {
+/** @param signal ends it between two tables, with its reason @throws MeshError E_JOURNAL_GAP for the first table that is damaged */
+export async function checkTables(files: readonly string[], signal?: AbortSignal): Promise<void> {
   for (const file of files) {
+    signal?.throwIfAborted()
     const bytes = await readFile(file).catch((error: unknown) => {
       // replaced by a compaction since the list was made
       if (isMissing(error)) return undefined

@@ -1,5 +1,5 @@
 /** The SDK's suite on a real daemon: socket, journal, isolates and all. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -73,5 +73,21 @@ it('API-14 a named token connects, may what it is for, and ends when it is revok
   } finally {
     await owner.close()
     await target.stop()
+  }
+})
+
+it('F30: a start that is asked to end opens no API, and the next one finds the node as it was', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'mh-e2e-'))
+  const flags = { 'discovery.mdns': 'false', 'net.listen': '/ip4/127.0.0.1/tcp/0', 'log.level': 'silent', drainMs: '0' }
+  const options = { env: { ...process.env, MANYHANDS_HOME: home }, flags }
+  const reason = new Error('asked to stop')
+  try {
+    await expect(runDaemon(options, AbortSignal.abort(reason))).rejects.toBe(reason)
+    expect(await readdir(join(home, 'run'))).toEqual([])
+    const daemon = await runDaemon(options)
+    expect(daemon.mesh.members).toBe(1)
+    await daemon.stop()
+  } finally {
+    await rm(home, { recursive: true, force: true })
   }
 })

@@ -56,7 +56,13 @@ async function upForeground({ output, signal }: Context, options: DaemonOptions)
   process.on('SIGHUP', () => hangup.abort())
   const entry = await daemonEntry()
   entry.closeInherited()
-  const daemon = await entry.runDaemon(options)
+  const ending = AbortSignal.any([signal, hangup.signal])
+  const daemon = await entry.runDaemon(options, ending).catch((error: unknown) => {
+    if (ending.aborted && error === ending.reason) return undefined
+    throw error
+  })
+  // Asked to end while it still began: everything is closed, and nothing failed
+  if (daemon === undefined) return process.exit(0)
   const stop = (): void => void daemon.stop().catch(() => undefined)
   if (hangup.signal.aborted) stop()
   else hangup.signal.addEventListener('abort', stop, { once: true })
