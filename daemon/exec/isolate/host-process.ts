@@ -115,9 +115,10 @@ export class HostProcess {
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_BYTES)
     })
-    const filter = this.#child.stdio[4]
+    const streams = streamsOf(this.#child)
+    const filter = streams[4]
     if (filter instanceof Socket) filter.on('error', () => {}).end(command.filter ?? '')
-    this.#out = new FrameWriter(this.#connect(this.#child.stdio[3]))
+    this.#out = new FrameWriter(this.#connect(streams[3]))
     this.#startTimer = setTimeout(() => this.kill('hung'), timings.startMs)
   }
 
@@ -289,11 +290,16 @@ export class HostProcess {
     clearTimeout(this.#startTimer)
     this.#sampler?.close()
     // What a wrapper may have left behind ends when it hears nobody, and must not keep this process alive until then
-    for (const stream of this.#child.stdio) stream?.destroy()
+    for (const stream of streamsOf(this.#child)) stream?.destroy()
     this.#settleReady(false)
     const death: HostDeath = { how: this.#how, signal: signal ?? signalOf(code), stderr: this.#stderr }
     for (const tenant of [...this.tenants.values()]) tenant.onHostDeath(death)
   }
+}
+
+/** Where no file can be opened any more there are none, whatever the types say, and the error is told later. */
+function streamsOf({ stdio }: { readonly stdio?: ChildProcess['stdio'] }): readonly ChildProcess['stdio'][number][] {
+  return stdio ?? []
 }
 
 /** A wrapper reports that its child died of signal n by exiting with 128 + n. */
