@@ -125,6 +125,17 @@ describe('foldProposal()', () => {
     ])
   })
 
+  it('R5 takes what is proposed from the author and the mergers: others name commits of their own', () => {
+    const history = opened()
+    history.add(2, 'mallory', { type: 'approve', head: later })
+    history.add(2, 'mallory', { type: 'check', name: 'test', result: 'pass', head: later })
+    expect(foldProposal(history.id, history.events, { mergers })?.head).toBe(head)
+    history.add(1, 'bot', { type: 'check', name: 'test', result: 'pass', head: later })
+    expect(foldProposal(history.id, history.events, { mergers })?.head).toBe(later)
+    history.add(0, 'local', { type: 'approve', head })
+    expect(foldProposal(history.id, history.events, { mergers })?.head).toBe(head)
+  })
+
   it('is nothing without its creation', () => {
     const history = opened()
     history.add(0, 'local', { type: 'comment', text: 'hm' })

@@ -6,6 +6,7 @@
  * R2  Nobody approves what they proposed: an actor is a node and a subject of it, and the author's approval does not count.
  * R3  Only the owner and its delegates merge; they and the author's node close. What others sign of that kind changes nothing.
  * R4  After it is merged or closed, only comments are taken.
+ * R5  What is proposed is what the author's node or a merger names: a check or an approval by others may name any commit, and counts for that one alone.
  */
 import type { Actor, ProposalState } from '../api.ts'
 import type { ProposalAct, SealedEvent } from './proposal-event.ts'
@@ -36,7 +37,7 @@ export interface Proposal {
   readonly text: string | undefined
   readonly author: Actor
   readonly state: ProposalState
-  /** The newest proposed commit an event names */
+  /** The newest proposed commit that an event of the author's node or of a merger names */
   readonly head: string
   readonly comments: readonly { readonly by: Actor; readonly text: string; readonly at: number }[]
   readonly checks: readonly Verdict[]
@@ -79,6 +80,8 @@ function step(proposal: Proposal, sealed: SealedEvent, mergers: ReadonlySet<stri
   const by = actorOf(sealed)
   const commented = saidWith(proposal, act, by, at)
   if (proposal.state !== 'open') return act.type === 'comment' ? commented : proposal
+  const isTrusted = mergers.has(writer) || writer === proposal.author.node
+  const headOf = (named: string): string => (isTrusted ? named : proposal.head)
   switch (act.type) {
     case 'create':
       return proposal
@@ -88,16 +91,16 @@ function step(proposal: Proposal, sealed: SealedEvent, mergers: ReadonlySet<stri
       const { name, result, text, head } = act
       const verdict = { name, result, head, by, ...(text === undefined ? {} : { text }) }
       const others = proposal.checks.filter((one) => one.name !== name || one.head !== head)
-      return { ...proposal, checks: [...others, verdict], head }
+      return { ...proposal, checks: [...others, verdict], head: headOf(head) }
     }
     case 'approve': {
       const others = proposal.approvals.filter((one) => one.head !== act.head || !isSame(one.by, by))
-      return { ...commented, approvals: [...others, { by, head: act.head }], head: act.head }
+      return { ...commented, approvals: [...others, { by, head: act.head }], head: headOf(act.head) }
     }
     case 'merge':
       return mergers.has(writer) ? { ...commented, state: 'merged', merge: act.commit, head: act.head } : proposal
     case 'close':
-      return mergers.has(writer) || writer === proposal.author.node ? { ...commented, state: 'closed' } : proposal
+      return isTrusted ? { ...commented, state: 'closed' } : proposal
   }
 }
 

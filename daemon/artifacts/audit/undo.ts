@@ -1,7 +1,8 @@
 /**
  * Takes back what a task changed in artifacts: a new commit on each branch it moved, on which every path that the task changed stands as it did before.
  *
- * Refused for a branch when later work stands on what would be taken back: a path the task changed was changed again, or a branch it made or removed is in use.
+ * Refused for a branch when work of others would go with it: a path the task changed was changed again, later or between two of its changes, or a branch it made
+ * or removed is in use.
  * Nothing is undone unless all of it can be; a branch that moves in between is reported as refused, with what was undone before it.
  */
 import type { UndoView } from '../../../protocol/api.ts'
@@ -118,6 +119,7 @@ async function planOne({ store, now }: UndoParts, task: string, touched: Touched
   if (tip === first.old) return { entry, nothing: true }
   if (tip === null || first.old === null || last.new === null || refKind(ref) === 'tags') {
     if (tip !== last.new) return refuse('later work moved it again, and the task had made or removed it')
+    if (wasMovedBetween(moves)) return refuse('others moved it in between, and the task had made or removed it')
     return { entry, move: { ref, old: tip, new: first.old }, objects: [] }
   }
   const read: ReadTree = async (oid) => (await needed(store, path, oid)).content
@@ -129,16 +131,18 @@ async function planOne({ store, now }: UndoParts, task: string, touched: Touched
   for (const move of moves.toReversed()) {
     if (move.old === null || move.new === null) return refuse('the task removed it and made it again')
     for (const change of await diffTrees(read, await rootOf(move.old), await rootOf(move.new))) {
+      const found = back.get(change.path)
       if (!expected.has(change.path)) expected.set(change.path, change.new)
+      else if (!isSameLeaf(found, change.new) && !isSameLeaf(found, change.old))
+        return refuse(`others changed ${nameOf(change.path)} between two changes of the task`)
       back.set(change.path, change.old)
     }
   }
   for (const [changed, leaf] of expected) {
     const now = await leafAt(read, root, changed)
-    const isAs = (other: Leaf | undefined): boolean => now?.oid === other?.oid && now?.mode === other?.mode
     // What stands there as it did before needs nothing: it was undone before, or somebody else put it back
-    if (!isAs(leaf) && !isAs(back.get(changed)))
-      return refuse(`later work changed ${Buffer.from(changed, 'latin1').toString('utf8').slice(0, 200)}`)
+    if (!isSameLeaf(now, leaf) && !isSameLeaf(now, back.get(changed)))
+      return refuse(`later work changed ${nameOf(changed)}`)
   }
   if (back.size === 0) return { entry, nothing: true }
   const { tree, objects } = await changeTree(read, root, back)
@@ -147,6 +151,20 @@ async function planOne({ store, now }: UndoParts, task: string, touched: Touched
   const message = `Undo task ${task}\n\nTakes back ${commits.length === 1 ? 'its commit' : `its ${commits.length} commits`} on ${ref}.\n\nUndoes: ${task}\n`
   const commit = encodeCommit({ tree, parents: [tip], author: person, committer: person, message })
   return { entry, move: { ref, old: tip, new: commit.oid }, objects: [...objects, commit] }
+}
+
+/** Whether others moved the ref between two moves of the task: what they did would go with it. */
+function wasMovedBetween(moves: readonly RefMove[]): boolean {
+  return moves.some(({ old }, index) => index > 0 && old !== moves[index - 1]?.new)
+}
+
+function isSameLeaf(one: Leaf | undefined, other: Leaf | undefined): boolean {
+  return one?.oid === other?.oid && one?.mode === other?.mode
+}
+
+/** Paths are kept as bytes. */
+function nameOf(path: string): string {
+  return Buffer.from(path, 'latin1').toString('utf8').slice(0, 200)
 }
 
 async function needed(store: OpenStore, path: string, name: string): Promise<GitObject> {

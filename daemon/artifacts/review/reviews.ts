@@ -137,12 +137,11 @@ export class Reviews {
       throw new MeshError('E_REVIEW', `Cannot merge the proposal: ${lacking.join('; ')}`, { details: { lacking } })
     const message = `Merge proposal ${id}: ${proposal.title}\n\nProposal: ${id}\n`
     const commit = await this.#parts.merge(artifact, head, proposal.into, message, { reason: `proposal ${id}`, ...by })
-    return this.#act(artifact, id, by, () => ({
-      type: 'merge',
-      head,
-      commit,
-      ...(text === undefined ? {} : { text }),
-    }))
+    return this.#act(artifact, id, by, (found) => {
+      // Merged by another request meanwhile: told once, since what is told starts tasks
+      this.#openHead(artifact, found)
+      return { type: 'merge', head, commit, ...(text === undefined ? {} : { text }) }
+    })
   }
 
   async #act(
