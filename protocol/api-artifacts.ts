@@ -76,6 +76,13 @@ export interface ArtifactView {
   readonly gitPath: string
   /** The whole Git URL; absent while the node has no loopback listener */
   readonly gitUrl?: string
+  /** Only in the answer to an import: what it did not bring */
+  readonly imported?: {
+    /** Large files (Git LFS) that the commits name */
+    readonly missingFiles: number
+    /** Branches and tags whose names no artifact can hold */
+    readonly leftRefs: number
+  }
   /** Display only */
   readonly createdAt: string
 }

@@ -55,6 +55,7 @@ export const artifactView = describes<ArtifactView>()(
     frozen: texts,
     gitPath: text,
     gitUrl: maybe,
+    imported: z.object({ missingFiles: number, leftRefs: number }).exactOptional(),
     createdAt: text,
   }),
 )

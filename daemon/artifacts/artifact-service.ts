@@ -99,7 +99,9 @@ export class ArtifactService implements ArtifactServices {
   async import(request: ImportRequest, subject: Subject, signal: AbortSignal): Promise<ApiView> {
     const { store, importHosts } = this.#parts
     const made = { ...newArtifact(request), settings: { replicas: this.#contract(undefined) } }
-    return this.#view(await importRepository({ store, hosts: importHosts }, request.url, made, { subject }, signal))
+    const parts = { store, hosts: importHosts }
+    const { view, ...imported } = await importRepository(parts, request.url, made, { subject }, signal)
+    return { ...this.#view(view), imported }
   }
 
   async get(id: string): Promise<ApiView> {

@@ -56,6 +56,7 @@ const artifact = object<ArtifactView>({
   frozen: texts,
   gitPath: text,
   gitUrl: maybe,
+  imported: optional(object<NonNullable<ArtifactView['imported']>>({ missingFiles: number, leftRefs: number })),
   createdAt: text,
 })
 const commitResult = object<CommitResult>({ commit: text, ref: text, sequence: number })

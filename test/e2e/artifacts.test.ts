@@ -264,10 +264,13 @@ describe('artifacts', () => {
     const work = join(folder, 'origin-work')
     await git(folder, 'clone', '-q', origin, work)
     await writeFile(join(work, 'x.bin'), Buffer.from([0, 255, 1]))
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'a'.repeat(64)}\nsize 5\n`
+    await writeFile(join(work, 'large.dat'), pointer)
     await git(work, 'add', '.')
     await git(work, 'commit', '-qm', 'Here')
     await git(work, 'tag', 'v1')
-    await git(work, 'push', '-q', 'origin', 'HEAD:trunk', 'v1')
+    await git(work, 'tag', '$(id)')
+    await git(work, 'push', '-q', 'origin', 'HEAD:trunk', 'v1', 'refs/tags/$(id)')
     const backend = await startGitBackend(join(folder, 'served'))
     try {
       const made = await sdk.artifacts.import({
@@ -276,6 +279,10 @@ describe('artifacts', () => {
         visibility: 'private',
       })
       expect(made.view).toMatchObject({ name: 'imported', defaultBranch: 'trunk', visibility: 'private' })
+      expect(made.view.imported, 'what did not come is told').toEqual({ missingFiles: 1, leftRefs: 1 })
+      const told = await north.cli('artifact', 'import', `${backend.url}/origin.git`)
+      expect(told.stderr).toMatch(/not imported: 1;/)
+      expect(told.stderr).toMatch(/left out.*: 1\n/)
       expect(await made.read('x.bin', { rev: 'v1' })).toEqual(new Uint8Array([0, 255, 1]))
       await made.addNote({ kind: 'prompts', text: 'Write x' })
       expect(await made.note({ kind: 'prompts' })).toBe('Write x\n')

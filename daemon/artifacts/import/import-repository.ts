@@ -4,6 +4,7 @@
  */
 import type { Attribution } from '../../../protocol/artifact/record.ts'
 import { MeshError } from '../../../protocol/errors.ts'
+import { MAX_POINTERS, pointersBetween } from '../large-files/pointers.ts'
 import type { ArtifactView, NewArtifact } from '../store/artifact-store.ts'
 import { type GitCall, type GitLimits, runGit } from '../store/git-process.ts'
 import type { OpenStore } from '../store/journal-store.ts'
@@ -15,6 +16,14 @@ export interface ImportParts {
   /** Hosts that may be imported from: see `artifacts.importHosts` */
   readonly hosts: readonly string[]
   readonly resolve?: Resolve
+}
+
+export interface Imported {
+  readonly view: ArtifactView
+  /** Large files (Git LFS) that its commits name: an import brings none. At most `MAX_POINTERS` are counted */
+  readonly missingFiles: number
+  /** Branches and tags that were left out, since an artifact has none of such a name */
+  readonly leftRefs: number
 }
 
 const LISTING_BYTES = 16 << 20
@@ -31,16 +40,17 @@ export async function importRepository(
   made: Omit<NewArtifact, 'by' | 'defaultBranch'>,
   by: Attribution,
   signal: AbortSignal,
-): Promise<ArtifactView> {
+): Promise<Imported> {
   const upstream = await checkUpstream(url, hosts, resolve)
   const listing = await ask(upstream, ['ls-remote', '--symref', '--heads', '--tags', '--refs'], [], signal)
   const head = await ask(upstream, ['ls-remote', '--symref'], ['HEAD'], signal)
-  const { refs } = readListing(listing)
+  const { refs, left } = readListing(listing)
   const { defaultBranch } = readListing(head)
   const view = await store.create({ ...made, ...(defaultBranch === undefined ? {} : { defaultBranch }), by })
   try {
     if (refs.size > 0) await fetchInto(store, view.id, upstream, refs, by, signal)
-    return store.require(view.id)
+    const missingFiles = await filesNamed(store, view.id, signal)
+    return { view: store.require(view.id), missingFiles, leftRefs: left }
   } catch (error) {
     await store.remove(view.id, { ...by, reason: 'its import failed' })
     throw error
@@ -103,6 +113,17 @@ async function fetchInto(
     await store.transact(id, moves, { by: { ...by, reason }, staging, checked: true, signal })
   } finally {
     await staging.discard()
+  }
+}
+
+async function filesNamed(store: OpenStore, id: string, signal: AbortSignal): Promise<number> {
+  const tips = [...new Set(store.refs(id).values())]
+  if (tips.length === 0) return 0
+  try {
+    return (await pointersBetween(await store.repository(id), { tips, known: [] }, signal)).length
+  } catch (error) {
+    if (error instanceof MeshError && error.code === 'E_TOO_LARGE') return MAX_POINTERS
+    throw error
   }
 }
 

@@ -65,6 +65,10 @@ describe('readListing()', () => {
     expect(readListing(`ref: refs/heads/../../x\tHEAD\n`).defaultBranch).toBeUndefined()
   })
 
+  it('says of a repository of SHA-256 what it is', () => {
+    expect(() => readListing(`${'a'.repeat(64)}\trefs/heads/main\n`)).toThrow(/SHA-256/)
+  })
+
   it('GIT-11 refuses a flood, another form, and names that cannot both exist', () => {
     const flood = Array.from({ length: 2_000 }, (_, n) => `${oid}\trefs/heads/b${n}`).join('\n')
     expect(() => readListing(flood)).toThrow(/more than/)

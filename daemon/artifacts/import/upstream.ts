@@ -76,7 +76,7 @@ const MAX_LINES = 100_000
 
 /**
  * Reads what `git ls-remote --symref` said. Every name meets our own grammar before Git sees it again.
- * @throws MeshError E_TOO_LARGE when more refs are there than an artifact may hold, E_PROTOCOL
+ * @throws MeshError E_TOO_LARGE when more refs are there than an artifact may hold, E_BAD_REQUEST for one of SHA-256, E_PROTOCOL
  */
 export function readListing(text: string): UpstreamRefs {
   const refs = new Map<string, string>()
@@ -90,6 +90,8 @@ export function readListing(text: string): UpstreamRefs {
     if (head !== undefined && isRefName(`refs/heads/${head}`)) defaultBranch = head
     const [oid, name, ...more] = line.split('\t')
     if (head !== undefined || line.startsWith('ref: ') || name === 'HEAD' || name?.endsWith('^{}') === true) continue
+    if (oid !== undefined && /^[0-9a-f]{64}$/.test(oid))
+      throw bad('its objects are named by SHA-256, and artifacts hold SHA-1 alone')
     if (!isObjectId(oid) || name === undefined || more.length > 0)
       throw new MeshError('E_PROTOCOL', 'Cannot import: the server lists its refs in another form than Git does')
     const wanted = name.startsWith('refs/heads/') || name.startsWith('refs/tags/')

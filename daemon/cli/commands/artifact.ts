@@ -126,6 +126,13 @@ export async function importFrom(
     { url, ...(flags.name === undefined ? {} : { name: flags.name }) },
     { signal },
   )
+  const { missingFiles = 0, leftRefs = 0 } = made.view.imported ?? {}
+  if (!output.json && missingFiles > 0)
+    output.note(
+      `large files (Git LFS) that its commits name and that were not imported: ${missingFiles}; push them from a clone that has them: git lfs push --all <URL of the artifact>`,
+    )
+  if (!output.json && leftRefs > 0)
+    output.note(`branches and tags left out, since an artifact cannot hold their names: ${leftRefs}`)
   await output.answer(made.view, () => safeLine(made.id))
 }
 
