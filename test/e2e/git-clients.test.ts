@@ -69,6 +69,23 @@ describe('git', () => {
     expect(names).toEqual(['refs/heads/main', 'refs/notes/commits', 'refs/tags/v1'])
   })
 
+  it('leaves out the history of a branch or tag that is named in short, and tells a shallow push what it lacks', async () => {
+    const clone = await seeded('short')
+    await kit.git('-C', clone, 'tag', 'v1')
+    await kit.git('-C', clone, 'push', '-q', 'origin', 'v1', 'main:refs/heads/old')
+    await commit(clone, 'more.txt', 'more\n')
+    await kit.git('-C', clone, 'push', '-q', 'origin', 'main')
+    for (const ref of ['v1', 'old', 'refs/tags/v1']) {
+      const copy = at(`without-${ref.replaceAll('/', '-')}`)
+      await kit.git('clone', '-q', `--shallow-exclude=${ref}`, kit.url('short', 'read'), copy)
+      expect((await kit.git('-C', copy, 'rev-list', '--count', 'HEAD')).trim(), ref).toBe('1')
+    }
+    await kit.create('elsewhere')
+    const pushed = await kit.tryGit('-C', at('without-v1'), 'push', kit.url('elsewhere'), 'HEAD:main')
+    expect(pushed.text).toMatch(/objects are missing that its commits need/)
+    expect(pushed.text).toMatch(/A shallow clone must fetch the whole history/)
+  })
+
   it('says in the record who pushed and why', async () => {
     const clone = await seeded('why')
     const { id } = kit.store.require('why')

@@ -42,6 +42,8 @@ export interface AcceptedPack {
   readonly objects?: readonly GitObject[]
 }
 
+/** How `unpack-objects` and `index-pack` say that an object which others name is nowhere: before the walk that ends with 13 */
+const MISSING = /^fatal: (?:object of unexpected type|did not receive expected object)/m
 /** Content of the objects of a small push, together: more of it is moved as files */
 const CARRIED_BYTES = 512 << 10
 
@@ -121,7 +123,7 @@ async function examineAll({ intake, limits, signal }: PackOffer, report: PackRep
 
 function failure({ code, cut, stderr }: GitEnd): MeshError {
   if (cut === 'time') return new MeshError('E_TIMEOUT', 'Cannot take the push: it did not end in time')
-  if (code === 13)
+  if (code === 13 || MISSING.test(stderr))
     return new MeshError('E_OBJECT', 'Cannot take the push: objects are missing that its commits need', {
       hint: 'A shallow clone must fetch the whole history before it can push parts that are not here',
       cause: new Error(stderr),

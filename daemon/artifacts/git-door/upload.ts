@@ -62,16 +62,21 @@ async function serveFetch(
   try {
     const shown = store.refs(view.id)
     for (const ref of asked.excluded)
-      if (!shown.has(ref))
+      if (fullName(shown, ref) === undefined)
         throw new MeshError('E_NOT_FOUND', `Cannot serve the fetch: there is no such ref to leave out`)
     const repository = await store.repository(view.id)
     await keepUntouched(repository, view.defaultBranch)
     await checkWants(repository, asked.wants, new Set(shown.values()), signal)
-    const input = asked.encode((ref) => refs.physicalName(view, ref))
+    const input = asked.encode((ref) => refs.physicalName(view, fullName(shown, ref) ?? ref))
     await answer(repository, input, version, limits, response, signal)
   } finally {
     release()
   }
+}
+
+/** Clients send a name as their user typed it: "v1" is a tag or a branch, in the order in which Git looks. */
+function fullName(shown: ReadonlyMap<string, string>, name: string): string | undefined {
+  return [name, `refs/${name}`, `refs/tags/${name}`, `refs/heads/${name}`].find((full) => shown.has(full))
 }
 
 async function answer(
