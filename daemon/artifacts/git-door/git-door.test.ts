@@ -213,4 +213,17 @@ describe('tokens', () => {
     expect([tokens.check(other.secret), await tokens.list('a2')]).toEqual([undefined, []])
     await expect(tokens.create('a1', { access: 'read', ttlMs: 0 })).rejects.toMatchObject({ code: 'E_BAD_REQUEST' })
   })
+
+  it('those that have expired keep no new one from being made', async () => {
+    let now = 1_000
+    const tokens = new GitTokens(new MemoryJournal({ types: GIT_TOKEN_RECORDS }), () => now)
+    const lasting = await tokens.create('a1', { access: 'read' })
+    const passing = Array.from({ length: 999 }, () => tokens.create('a1', { access: 'write', ttlMs: 500 }))
+    await Promise.all(passing)
+    await expect(tokens.create('a1', { access: 'read' })).rejects.toMatchObject({ code: 'E_OVERLOADED' })
+    now = 1_500
+    const fresh = await tokens.create('a1', { access: 'read' })
+    expect((await tokens.list('a1')).map(({ id }) => id)).toEqual([lasting.token.id, fresh.token.id])
+    expect(tokens.check(lasting.secret)?.id).toBe(lasting.token.id)
+  })
 })

@@ -43,7 +43,8 @@ export class GitTokens {
         'E_BAD_REQUEST',
         'Cannot make the token: a name of 1 to 64 characters and a positive lifetime are wanted',
       )
-    if ((await this.list(artifact)).length >= MAX_TOKENS)
+    const held = await this.list(artifact)
+    if (held.length >= MAX_TOKENS && !(await this.#dropExpired(artifact, held)))
       throw new MeshError('E_OVERLOADED', `Cannot make the token: the artifact has ${MAX_TOKENS} already`, {
         hint: 'Revoke those not in use',
       })
@@ -96,7 +97,21 @@ export class GitTokens {
   check(secret: string): GitToken | undefined {
     if (!GIT_TOKEN.test(secret)) return undefined
     const token = this.#read(hashOf(secret))
-    return token?.expiresAt !== undefined && token.expiresAt <= this.#wallMs() ? undefined : token
+    return token === undefined || this.#hasExpired(token) ? undefined : token
+  }
+
+  #hasExpired({ expiresAt }: GitToken): boolean {
+    return expiresAt !== undefined && expiresAt <= this.#wallMs()
+  }
+
+  /** They stay in the list until their place is needed. @returns whether there were any */
+  async #dropExpired(artifact: string, held: readonly GitToken[]): Promise<boolean> {
+    const expired = held.flatMap((token) => {
+      const hash = this.#hasExpired(token) ? this.#journal.get(TABLE_OF, `${artifact}/${token.id}`) : undefined
+      return hash === undefined ? [] : [{ id: token.id, hash: Buffer.from(hash).toString('latin1') }]
+    })
+    if (expired.length > 0) await this.#drop(artifact, expired)
+    return expired.length > 0
   }
 
   #read(hash: string): GitToken | undefined {
