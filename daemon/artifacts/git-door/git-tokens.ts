@@ -85,12 +85,16 @@ export class GitTokens {
 
   /** Revokes all of an artifact that is removed. @throws MeshError E_STORAGE */
   async forget(artifact: string): Promise<void> {
-    const rows = await this.#journal.range(TABLE_OF, { prefix: `${artifact}/`, limit: MAX_TOKENS })
-    const all = rows.map(({ key, value }) => ({
-      id: key.slice(artifact.length + 1),
-      hash: Buffer.from(value).toString('latin1'),
-    }))
-    if (all.length > 0) await this.#drop(artifact, all)
+    // Those made at the same moment can be a few more than the most
+    for (;;) {
+      const rows = await this.#journal.range(TABLE_OF, { prefix: `${artifact}/`, limit: MAX_TOKENS })
+      if (rows.length === 0) return
+      const tokens = rows.map(({ key, value }) => ({
+        id: key.slice(artifact.length + 1),
+        hash: Buffer.from(value).toString('latin1'),
+      }))
+      await this.#drop(artifact, tokens)
+    }
   }
 
   /** @returns the token of a secret; undefined when it is wrong, revoked or has expired */
