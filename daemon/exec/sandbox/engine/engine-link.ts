@@ -14,6 +14,11 @@ import { readEngineInfo } from './read-info.ts'
 const RETRY = { firstMs: 100, mostMs: 5_000, idleMs: 30_000 }
 /** A try must answer within; milliseconds */
 const PING_MS = 3_000
+/**
+ * Tries in a row without an answer until an engine that is up counts as lost, which ends all that runs on it: on a busy host one may be late. One whose socket
+ * is gone is noticed by the end of its events, whatever this says.
+ */
+const MISSES = 5
 /** Between looks at an engine that is up: one that hangs sends no event. Milliseconds */
 const LOOK_MS = 10_000
 
@@ -29,14 +34,24 @@ export interface EngineLinkOptions extends EndpointSources {
   onEvent(event: EngineEvent): void
   /** For the log */
   onTrouble?(error: unknown): void
+  /** @default PING_MS */
+  readonly pingMs?: number
+}
+
+interface Up {
+  readonly client: EngineClient
+  readonly info: EngineInfo
+  readonly gone: AbortController
 }
 
 export class EngineLink {
   readonly #options: EngineLinkOptions
   readonly #ended = new AbortController()
-  #up: { readonly client: EngineClient; readonly info: EngineInfo; readonly gone: AbortController } | undefined
+  #up: Up | undefined
   #seen = false
   #running: Promise<void> | undefined
+  /** One look at a time */
+  #asking: Promise<void> | undefined
 
   constructor(options: EngineLinkOptions) {
     this.#options = options
@@ -75,9 +90,7 @@ export class EngineLink {
 
   /** Told by whoever met E_ENGINE_LOST: looked at at once. */
   suspect(): void {
-    const up = this.#up
-    if (!up) return
-    void up.client.ping(PING_MS).catch(() => up.gone.abort())
+    if (this.#up) void this.#ask(this.#up)
   }
 
   async close(): Promise<void> {
@@ -120,7 +133,7 @@ export class EngineLink {
     if (endpoint.kind === 'unix' && !(await usable(endpoint.path))) return undefined
     const client = await EngineClient.open(endpoint)
     try {
-      await client.ping(PING_MS)
+      await client.ping(this.#pingMs())
       const { leastGrade, loopWorkspaces } = this.#options
       const local = endpoint.kind === 'unix'
       const info = readEngineInfo(await client.describe(), {
@@ -147,7 +160,7 @@ export class EngineLink {
     const up = this.#up
     if (!up) return
     const signal = AbortSignal.any([up.gone.signal, this.#ended.signal])
-    const looks = this.#look(up.client, up.gone, signal)
+    const looks = this.#look(up, signal)
     try {
       await up.client.events(this.#options.label, (event) => this.#options.onEvent(event), signal)
     } catch (error) {
@@ -161,15 +174,33 @@ export class EngineLink {
     }
   }
 
-  async #look(client: EngineClient, gone: AbortController, signal: AbortSignal): Promise<void> {
+  async #look(up: Up, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      await sleep(LOOK_MS, undefined, { signal, ref: false }).catch(() => {})
+      if (!signal.aborted) await this.#ask(up)
+    }
+  }
+
+  #ask(up: Up): Promise<void> {
+    this.#asking ??= this.#askUntilGone(up).finally(() => {
+      this.#asking = undefined
+    })
+    return this.#asking
+  }
+
+  async #askUntilGone({ client, gone }: Up): Promise<void> {
+    for (let misses = 0; misses < MISSES && !gone.signal.aborted && !this.#ended.signal.aborted; misses++) {
       try {
-        await sleep(LOOK_MS, undefined, { signal, ref: false })
-        await client.ping(PING_MS)
-      } catch {
-        gone.abort()
+        return await client.ping(this.#pingMs())
+      } catch (error) {
+        this.#options.onTrouble?.(error)
       }
     }
+    gone.abort()
+  }
+
+  #pingMs(): number {
+    return this.#options.pingMs ?? PING_MS
   }
 }
 
