@@ -8,6 +8,8 @@ import { openEgress } from '../../daemon/egress/open-egress.ts'
 import { ask, collect, EgressKit, get, httpsText, secure, tunnel } from '../support/egress-kit.ts'
 
 const CANARY = 'canary-7f3a9c-do-not-find-me+/='
+/** One that can be the name of a header */
+const NAMEABLE = 'canary-7f3a9c-in-a-name'
 
 const kit = new EgressKit()
 let door: OpenDoor
@@ -120,6 +122,51 @@ test('SBX-15 a response that could hide a credential is refused, and neither end
   const got = await ask(door, asked.join(''))
   expect(got.match(/HTTP\/1.1 \d+/g)).toEqual([...Array.from({ length: 9 }, () => 'HTTP/1.1 502'), 'HTTP/1.1 200'])
   expect(got).toMatch(/all there$/)
+})
+
+test('SBX-15 a status that is none is refused, and keeps no connection from the next request', async () => {
+  const port = await kit.tcp((socket) =>
+    socket.on('data', (bytes) =>
+      socket.write(
+        `HTTP/1.1 ${bytes.toString().includes('/none') ? '099 None' : '200 OK'}\r\nContent-Length: 0\r\n\r\n`,
+      ),
+    ),
+  )
+  await kit.allow({ host: kit.name('none.test'), ports: [port] })
+  const text = (path: string, ...more: string[]): string =>
+    `${[`GET http://none.test:${port}${path} HTTP/1.1`, `Host: none.test:${port}`, ...more].join('\r\n')}\r\n\r\n`
+  expect(await ask(door, text('/none', 'Connection: Upgrade', 'Upgrade: websocket'))).toMatch(/^HTTP\/1.1 502/)
+  // More than one guest connection has connections to a host
+  const asked = [...Array.from({ length: 9 }, () => text('/none')), text('/', 'Connection: close')]
+  const got = await ask(door, asked.join(''))
+  expect(got.match(/HTTP\/1.1 \d+/g)).toEqual([...Array.from({ length: 9 }, () => 'HTTP/1.1 502'), 'HTTP/1.1 200'])
+})
+
+test('SBX-17 what a host repeats in the head of its answer is not shown either: names, and the protocol of a handshake', async () => {
+  const port = await kit.tcp((socket) =>
+    socket.once('data', (bytes) => {
+      const got = /authorization: (Bearer \S+)/i.exec(bytes.toString())?.[1] ?? 'nothing'
+      const status = bytes.toString().includes('/ws')
+        ? `101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket, ${got}`
+        : `200 ${got}\r\nContent-Length: 0\r\nX-${NAMEABLE}: ${got}`
+      socket.end(`HTTP/1.1 ${status}\r\nSec-WebSocket-Protocol: ${got}\r\n\r\n`)
+    }),
+  )
+  await kit.egress.secrets.set('nameable', NAMEABLE)
+  const rule = { host: kit.name('head.test'), ports: [port], plain: true }
+  await kit.allow({ ...rule, inject: [{ header: 'authorization', secret: 'nameable' }] })
+  const text = (path: string, more: string): string =>
+    `GET http://head.test:${port}${path} HTTP/1.1\r\nHost: head.test:${port}\r\n${more}\r\n\r\n`
+  for (const [path, more, status] of [
+    ['/ws', 'Connection: Upgrade\r\nUpgrade: websocket', 101],
+    ['/', 'Connection: close', 200],
+  ] as const) {
+    const got = await ask(door, text(path, more))
+    expect(got).toContain(`HTTP/1.1 ${status}`)
+    expect(got).toMatch(/sec-websocket-protocol: \*+\r/i)
+    expect(got).not.toContain(NAMEABLE)
+  }
+  await kit.egress.secrets.remove('nameable')
 })
 
 test('SBX-15 a credential does not travel over plain HTTP unless its rule says so', async () => {

@@ -186,9 +186,14 @@ async function forward(
   })
 }
 
+/** Of HTTP (RFC 9110 section 15); what the parser lets through goes down to 0 */
+const LEAST_STATUS = 100
+
 /** One that cannot be read is not waited for: it would keep its connection from the next request. @throws Refused */
 function readable(upstream: ClientRequest, answer: IncomingMessage, { sensitive }: Outgoing): ResponseStages {
   try {
+    const { statusCode = 0 } = answer
+    if (statusCode < LEAST_STATUS) throw new Refused(502, 'protocol', `the host answered with the status ${statusCode}`)
     return responseStages(answer, sensitive)
   } catch (error) {
     upstream.destroy()
@@ -234,10 +239,9 @@ function upgrade(door: DoorView, judged: Judged, outgoing: Outgoing, socket: Soc
       pipeline([answer, ...stages, socket] as const, () => socket.destroySoon())
     }
     const join = (answer: IncomingMessage, other: Duplex, first: Buffer): void => {
-      const { headers } = readable(upstream, answer, outgoing)
-      socket.write(
-        responseHead(answer, [...headers, ['connection', 'upgrade'], ['upgrade', answer.headers.upgrade ?? '']]),
-      )
+      const { headers, text } = readable(upstream, answer, outgoing)
+      const protocol = text(answer.headers.upgrade ?? '')
+      socket.write(responseHead(answer, [...headers, ['connection', 'upgrade'], ['upgrade', protocol]]))
       if (first.length > 0) other.unshift(first)
       if (head.length > 0) socket.unshift(head)
       joinSockets(socket, other, () => undefined)

@@ -10,19 +10,25 @@ import { headerLines } from './headers.ts'
 export interface ResponseStages {
   readonly headers: readonly HeaderLine[]
   readonly stages: readonly Transform[]
+  /** For what else of its head goes on */
+  text(value: string): string
 }
 
 /** @throws Refused when the response is encoded in a way it cannot be read */
 export function responseStages(answer: IncomingMessage, sensitive: readonly string[]): ResponseStages {
   const lines = headerLines(answer)
-  if (sensitive.length === 0) return { headers: lines, stages: [] }
+  if (sensitive.length === 0) return { headers: lines, stages: [], text: (value) => value }
   const scrubber = new Scrubber(sensitive)
   const decoder = decoderFor(answer.headers['content-encoding'])
   const dropped = decoder === undefined ? [] : ['content-encoding', 'content-length']
   const headers = lines
     .filter(([name]) => !dropped.includes(name.toLowerCase()))
-    .map(([name, value]) => [name, scrubber.text(value)] as const)
-  return { headers, stages: [...(decoder === undefined ? [] : [decoder]), scrubbing(scrubber)] }
+    .map(([name, value]) => [scrubber.text(name), scrubber.text(value)] as const)
+  return {
+    headers,
+    stages: [...(decoder === undefined ? [] : [decoder]), scrubbing(scrubber)],
+    text: (value) => scrubber.text(value),
+  }
 }
 
 function decoderFor(encoding: string | undefined): Transform | undefined {
