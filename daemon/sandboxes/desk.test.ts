@@ -143,6 +143,40 @@ describe('a move that fails at one end', () => {
   })
 })
 
+describe('an idempotency key', () => {
+  it('makes one sandbox, for all who wait, whoever of them goes away', async () => {
+    const { desk, answers, asked, canceled } = await start()
+    const until = Promise.withResolvers<void>()
+    answers.set('bob create', () => until.promise.then(() => ({ view: viewOf('kept', 'bob') })))
+    const first = new AbortController()
+    const made = [first.signal, signal].map((one) => desk.create({ on: 'bob' }, 'key', one))
+    await expect.poll(() => asked).toEqual(['bob create'])
+    first.abort(new MeshError('E_CANCELED', 'The client is gone'))
+    await expect(made[0]).rejects.toMatchObject({ code: 'E_CANCELED' })
+    until.resolve()
+    expect(await made[1]).toMatchObject({ id: 'kept' })
+    expect(await desk.create({ on: 'bob' }, 'key', signal)).toMatchObject({ id: 'kept' })
+    expect(canceled).toEqual([])
+    await expect(async () => desk.create({ on: 'carol' }, 'key', signal)).rejects.toMatchObject({
+      code: 'E_KEY_REUSED',
+    })
+  })
+
+  it('ends the making when nobody waits any more, and begins it anew for who comes then', async () => {
+    const { desk, answers, asked, canceled } = await start()
+    const request = { on: 'bob', name: 'dev' }
+    const gone = new AbortController()
+    answers.set('bob create', () => new Promise(() => undefined))
+    const left = desk.create(request, 'key', gone.signal)
+    await expect.poll(() => asked).toEqual(['bob create'])
+    gone.abort(new MeshError('E_CANCELED', 'The client is gone'))
+    answers.delete('bob create')
+    await expect(left).rejects.toMatchObject({ code: 'E_CANCELED' })
+    expect(await desk.create(request, 'key', signal)).toMatchObject({ id: 'box-1' })
+    expect(canceled).toEqual(['bob create'])
+  })
+})
+
 describe('a name', () => {
   const taken = { code: 'E_CONFLICT' }
 

@@ -23,6 +23,7 @@ import { fillWorkspace } from './fill-workspace.ts'
 import type { SandboxHost } from './host.ts'
 import { type OpLink, type OpPlace, pipeLinks, quietLink, runOwn } from './op-link.ts'
 import type { SandboxPlacer } from './placer.ts'
+import { SharedWork } from './shared-work.ts'
 
 export interface DeskOptions {
   readonly self: string
@@ -53,7 +54,7 @@ export class SandboxDesk {
   readonly #options: DeskOptions
   readonly #doors = new Map<string, LentDoor>()
   /** Creations by idempotency key, of this run of the daemon */
-  readonly #keys = new Map<string, { readonly request: string; readonly view: Promise<SandboxView> }>()
+  readonly #keys = new Map<string, { readonly request: string; readonly making: SharedWork<SandboxView> }>()
 
   /** Of sandboxes that are being made */
   readonly #names = new Set<string>()
@@ -67,17 +68,29 @@ export class SandboxDesk {
     if (key === undefined) return this.#create(request, signal)
     const text = JSON.stringify(request)
     const known = this.#keys.get(key)
-    if (known?.request === text) return known.view
-    if (known)
+    if (known !== undefined && known.request !== text)
       throw new MeshError('E_KEY_REUSED', 'Cannot make the sandbox: the idempotency key was used for another one', {
         hint: 'Use a new key for a new request',
       })
-    const view = this.#create(request, signal)
-    this.#keys.set(key, { request: text, view })
+    if (known?.making.left === false) return known.making.wait(signal)
+    const making = new SharedWork((all) => this.#createAfter(known?.making, request, all))
+    this.#keys.set(key, { request: text, making })
     const [oldest] = this.#keys.keys()
     if (this.#keys.size > MAX_KEYS && oldest !== undefined) this.#keys.delete(oldest)
-    view.catch(() => this.#keys.delete(key))
-    return view
+    making.result.catch(() => {
+      if (this.#keys.get(key)?.making === making) this.#keys.delete(key)
+    })
+    return making.wait(signal)
+  }
+
+  /** One that everybody left may have been made nonetheless; else what it had, its name too, is free once it has ended. */
+  async #createAfter(
+    before: SharedWork<SandboxView> | undefined,
+    request: SandboxRequest,
+    signal: AbortSignal,
+  ): Promise<SandboxView> {
+    const made = await before?.result.catch(() => undefined)
+    return made ?? this.#create(request, signal)
   }
 
   async #create(request: SandboxRequest, signal: AbortSignal): Promise<SandboxView> {
