@@ -103,8 +103,14 @@ export class ArtifactGrants {
     const token = this.#rows.get(sandbox)?.token
     this.#rows.delete(sandbox)
     this.#secrets.delete(sandbox)
+    // The row goes last: while it is there, what is left of it is taken by the next start
+    if (token !== undefined && !(await this.#revoke(grant.artifact, token))) return
     await this.#append(sandbox, undefined)
-    if (token !== undefined) await this.#revoke(grant.artifact, token)
+  }
+
+  /** Of a run before this one: its sandbox is gone, and what it was given could not be taken. */
+  async takeStrays(known: ReadonlySet<string>): Promise<void> {
+    for (const sandbox of [...this.#rows.keys()].filter((one) => !known.has(one))) await this.take(sandbox)
   }
 
   /** For the door alone. @throws MeshError E_NOT_FOUND nothing was given; E_FORBIDDEN its token was revoked by hand */
@@ -130,13 +136,15 @@ export class ArtifactGrants {
     return token
   }
 
-  /** Its secret is in nobody's memory any more, so a failure opens nothing. */
-  async #revoke(artifact: string, token: string): Promise<void> {
+  /** Its secret is in nobody's memory any more, so a failure opens nothing. @returns whether it is in force no more */
+  async #revoke(artifact: string, token: string): Promise<boolean> {
     try {
       await (await this.#options.source.services()).revokeGitToken(artifact, token)
+      return true
     } catch (error) {
-      if (error instanceof MeshError && error.code === 'E_NOT_FOUND') return
+      if (error instanceof MeshError && error.code === 'E_NOT_FOUND') return true
       this.#options.warn({ err: error, artifact, token }, 'the token of a sandbox was not revoked')
+      return false
     }
   }
 

@@ -156,6 +156,10 @@ export class SandboxParts {
     ]
     for (const timer of this.#timers) timer.unref()
     void this.#lookAtImages()
+    const known = new Set([...this.desk.list(), ...away.all()].map(({ id }) => id))
+    grants
+      .takeStrays(known)
+      .catch((error: unknown) => warn({ err: error }, 'what sandboxes of before were given was not taken'))
     for (const node of this.desk.holders()) if (net.isConnected(node)) this.peerReady(node)
   }
 
