@@ -1,9 +1,11 @@
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { MeshError } from '../../../protocol/errors.ts'
 import { ContainerHost, type Made } from './container-host.ts'
+import { engineError } from './engine/engine-error.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import type { GuestAgent } from './guest-agent.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
@@ -39,4 +41,27 @@ it('a start that fails leaves no mounting behind that goes on', async () => {
   })
   await expect(host.start(MADE)).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
   expect(existsSync(mounted)).toBe(true)
+})
+
+it.each([
+  ['hangs if the engine answers', engineError('start the sandbox', new DOMException('late', 'TimeoutError')), true, 1],
+  ['is not blamed for an engine that hangs', engineError('start', new DOMException('late', 'TimeoutError')), false, 0],
+  ['is not blamed for other failures', new MeshError('E_NOT_FOUND', 'There is no such container'), true, 0],
+])('a runtime that starts nothing in time %s', async (_name, failure, answers, blamed) => {
+  const hanging: [string, boolean][] = []
+  const client = {
+    attach: async () => new PassThrough(),
+    start: () => Promise.reject(failure),
+    ping: () => (answers ? Promise.resolve() : Promise.reject(failure)),
+  }
+  const runtimeHangs = (name: string, hangs: boolean): void => void hanging.push([name, hangs])
+  const host = new ContainerHost({
+    ...{ nodeId: 'n', lease: 'l', folder: join(folder, 'disks') },
+    link: { client: () => client, runtimeHangs } as unknown as EngineLink,
+    agent: { install: async () => undefined } as unknown as GuestAgent,
+    onLeft: () => undefined,
+  })
+  const made: Made = { ...MADE, grade: 'gvisor', runtime: 'runsc', workspace: 'tmpfs' }
+  await expect(host.start(made)).rejects.toBe(failure)
+  expect(hanging).toEqual(Array.from({ length: blamed }, () => ['runsc', true]))
 })

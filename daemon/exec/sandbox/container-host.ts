@@ -6,7 +6,7 @@ import { MeshError } from '../../../protocol/errors.ts'
 import type { SandboxRow } from '../../../protocol/sandbox/row.ts'
 import { attachedTransport } from './engine/attached-stream.ts'
 import type { EngineClient } from './engine/engine-client.ts'
-import { engineText } from './engine/engine-error.ts'
+import { engineText, isLate } from './engine/engine-error.ts'
 import type { EngineLink } from './engine/engine-link.ts'
 import { installEtcFiles } from './etc-files.ts'
 import { type CgroupFiles, cgroupFiles, readEvidence } from './evidence.ts'
@@ -45,6 +45,9 @@ export interface ContainerHostOptions {
   /** Something was not removed, or may be made yet by an engine that does not answer */
   onLeft(): void
 }
+
+/** Who is to blame is asked of an engine that shall answer within, milliseconds */
+const PING_MS = 1_000
 
 export class ContainerHost {
   readonly #options: ContainerHostOptions
@@ -154,9 +157,10 @@ export class ContainerHost {
     try {
       await mounted
       await client.start(made.container)
+      link.runtimeHangs(made.runtime, false)
     } catch (error) {
       stream.destroy()
-      this.#blameRuntime(made, error)
+      await this.#blameRuntime(client, made, error)
       throw error
     }
     return this.#connect(client, made, attachedTransport(stream))
@@ -258,7 +262,7 @@ export class ContainerHost {
 
   async #whatWasLost(): Promise<'engine-lost' | 'sandbox-lost'> {
     try {
-      await this.#options.link.client().ping(1_000)
+      await this.#options.link.client().ping(PING_MS)
       return 'sandbox-lost'
     } catch {
       this.#options.link.suspect()
@@ -266,11 +270,19 @@ export class ContainerHost {
     }
   }
 
-  #blameRuntime(made: Made, error: unknown): void {
+  async #blameRuntime(client: EngineClient, made: Made, error: unknown): Promise<void> {
+    if (made.grade === 'jailed') return
+    const { link } = this.#options
     if (
       /OCI runtime (create|start) failed|unknown runtime|failed to (create|start) (shim|task)/i.test(engineText(error))
     )
-      if (made.grade !== 'jailed') this.#options.link.dropRuntime(made.runtime)
+      link.dropRuntime(made.runtime)
+    if (!isLate(error)) return
+    const engineAnswers = await client.ping(PING_MS).then(
+      () => true,
+      () => false,
+    )
+    if (engineAnswers) link.runtimeHangs(made.runtime, true)
   }
 }
 

@@ -250,15 +250,17 @@ export class DockerSandboxExecutor implements SandboxExecutor {
     return recipeOf(spec, image, info, this.#policy)
   }
 
-  /** A runtime that does not start is dropped by who met it; a caller that demanded no grade gets the next. */
+  /** A runtime that does not start is dropped, or noted to hang, by who met it; a caller that demanded no grade gets the next. */
   async #prepare(spec: SandboxSpec, recipe: Recipe): Promise<Prepared> {
     try {
       return await this.#host.prepare(recipe)
     } catch (error) {
-      const left = this.#link.info()?.runtimes
-      const dropped = left !== undefined && !left.some(({ name }) => name === recipe.runtime)
-      if (!dropped || spec.grade !== undefined) throw error
-      return this.#host.prepare(await this.#recipe(spec))
+      const { runtimes = [], hanging = [] } = this.#link.info() ?? {}
+      const blamed = hanging.includes(recipe.runtime) || !runtimes.some(({ name }) => name === recipe.runtime)
+      if (!blamed || spec.grade !== undefined) throw error
+      const next = await this.#recipe(spec)
+      if (next.runtime === recipe.runtime) throw error
+      return this.#host.prepare(next)
     }
   }
 

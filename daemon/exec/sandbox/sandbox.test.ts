@@ -74,6 +74,7 @@ describe('recipes', () => {
     },
     ...{ rootless: false, warnings: [], storage: { driver: 'overlay2', rootQuota: false, loopWorkspaces: true } },
     runtimes: [{ name: 'runc', grade: 'jailed' }],
+    hanging: [],
   }
   const policy: RecipePolicy = {
     ...{ defaults: DEFAULT_LIMITS, ceilings: DEFAULT_CEILINGS, sleepAfterMs: 1_000, buildInContainers: false },

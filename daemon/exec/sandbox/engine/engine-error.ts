@@ -38,6 +38,11 @@ export function engineText(error: unknown): string {
   return cause instanceof Error ? cause.message : ''
 }
 
+/** The engine did not answer in time, whatever else it does meanwhile. */
+export function isLate(error: unknown): boolean {
+  return error instanceof MeshError && error.code === 'E_ENGINE_LOST' && fieldOf(error.cause, 'name') === 'TimeoutError'
+}
+
 function fieldOf(error: unknown, name: string): unknown {
   return typeof error === 'object' && error !== null ? Reflect.get(error, name) : undefined
 }

@@ -12,6 +12,8 @@ export interface EngineInfo {
   readonly platform: string
   /** Names of runtimes that map to a grade, strongest grade first */
   readonly runtimes: readonly { readonly name: string; readonly grade: Grade }[]
+  /** Of those, the names of such as started nothing in time when last tried: taken only where no other will do */
+  readonly hanging: readonly string[]
   readonly storage: {
     readonly driver: string
     /** Whether the driver bounds the root of a container by itself */

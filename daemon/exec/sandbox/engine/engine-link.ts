@@ -88,6 +88,14 @@ export class EngineLink {
     this.#up = { ...this.#up, info: { ...info, runtimes, warnings } }
   }
 
+  /** A runtime started something, or did not in time while the engine answered. */
+  runtimeHangs(name: string, hangs: boolean): void {
+    if (!this.#up || this.#up.info.hanging.includes(name) === hangs) return
+    const { info } = this.#up
+    const hanging = hangs ? [...info.hanging, name] : info.hanging.filter((one) => one !== name)
+    this.#up = { ...this.#up, info: { ...info, hanging } }
+  }
+
   /** Told by whoever met E_ENGINE_LOST: looked at at once. */
   suspect(): void {
     if (this.#up) void this.#ask(this.#up)

@@ -68,6 +68,13 @@ describe('grades', () => {
     expect(info({ runtimes: ['runc'] }, 'gvisor').runtimes).toEqual([])
   })
 
+  it('a runtime that hangs is taken where its grade is demanded, or where there is no other', () => {
+    const hanging = { ...info(), hanging: ['kata', 'runsc'] }
+    expect(runtimeFor(hanging, undefined)?.name).toBe('runc')
+    expect(runtimeFor(hanging, 'gvisor')?.name).toBe('runsc')
+    expect(runtimeFor({ ...info({ runtimes: ['runsc'] }), hanging: ['runsc'] }, undefined)?.name).toBe('runsc')
+  })
+
   it('plain containers without a seccomp filter are not offered', () => {
     expect(info({ securityOptions: ['name=seccomp,profile=unconfined'] }).runtimes.map(({ name }) => name)).toEqual([
       'kata',

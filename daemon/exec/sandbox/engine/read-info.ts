@@ -48,6 +48,7 @@ export function readEngineInfo(answers: EngineAnswers, around: EngineSurrounding
     apiVersion: answers.apiVersion,
     platform: `${answers.os}/${answers.arch}`,
     runtimes: gradedRuntimes(answers.runtimes, seccomp, around.leastGrade),
+    hanging: [],
     storage: { driver: answers.storageDriver, rootQuota: driverHasQuota(answers), loopWorkspaces },
     cgroup: answers.cgroupVersion === '2' ? 2 : 1,
     local,
@@ -97,14 +98,14 @@ export function isBelow(a: string, b: string): boolean {
 }
 
 /**
- * The runtime for a demanded grade, or the strongest when none is demanded; undefined when it cannot be met. The least sufficient grade is taken
+ * The runtime for a demanded grade, or the strongest that does not hang when none is demanded; undefined when it cannot be met. The least sufficient grade is taken
  * for a demand: it is met exactly or exceeded, never gone below.
  */
 export function runtimeFor(
-  info: Pick<EngineInfo, 'runtimes'>,
+  info: Pick<EngineInfo, 'runtimes' | 'hanging'>,
   demanded: Grade | undefined,
 ): EngineInfo['runtimes'][number] | undefined {
-  if (demanded === undefined) return info.runtimes[0]
+  if (demanded === undefined) return info.runtimes.find(({ name }) => !info.hanging.includes(name)) ?? info.runtimes[0]
   const sufficient = info.runtimes.filter(({ grade }) => GRADES.indexOf(grade) >= GRADES.indexOf(demanded))
   return sufficient.find(({ grade }) => grade === sufficient.at(-1)?.grade)
 }
