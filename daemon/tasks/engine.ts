@@ -386,7 +386,7 @@ export class TaskEngine implements Tasks {
     if (task instanceof RunTask && piece === undefined) resumed = task.resume(channel, epoch)
     else if (task instanceof MapTask && piece !== undefined) resumed = task.resume(Number(piece), channel, epoch)
     if (resumed) return
-    // Peers are connected before tasks are taken up again: any other code than that of a lost lease has the node try again
+    // Peers are connected before tasks are taken up again. The node tries again: only E_STALE_LEASE ends its work
     if (!this.#recovered && task === undefined)
       return channel.abort(new MeshError('E_SYNCING', 'The tasks of this node are not taken up yet'))
     this.#context.note('refused late work', { task: taskId, node: channel.peer, epoch })
