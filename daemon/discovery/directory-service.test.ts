@@ -7,7 +7,7 @@ import { ISOLATE, MemoryMesh, newSigner, type TestMember, until } from '../../te
 import { MemoryJournal } from '../journal/memory-journal.ts'
 import { AddressBook, DISCOVERY_RECORDS } from './address-book.ts'
 import { CardBook } from './card-book.ts'
-import { OwnCard } from './own-card.ts'
+import { type Offer, OwnCard } from './own-card.ts'
 
 describe('directory service, without gossip and label index', () => {
   let mesh: MemoryMesh
@@ -16,6 +16,12 @@ describe('directory service, without gossip and label index', () => {
     return mesh.close()
   })
 
+  const offerWith = (free: () => number): Offer => ({
+    get executors() {
+      return ISOLATE.executors.map((executor) => ({ ...executor, free: free() }))
+    },
+    labels: [],
+  })
   const cards = (member: TestMember) => member.directory.capabilities('isolate')[0]?.nodes.length ?? 0
 
   test('a late joiner finds every provider from whoever it meets', async () => {
@@ -57,14 +63,8 @@ describe('directory service, without gossip and label index', () => {
   test('a change of capacity reaches the others', async () => {
     mesh = new MemoryMesh()
     let free = 4
-    const offer = {
-      get executors() {
-        return ISOLATE.executors.map((executor) => ({ ...executor, free }))
-      },
-      labels: [],
-    }
     const founder = await mesh.found()
-    const busy = await mesh.join(founder, 'busy', { offer })
+    const busy = await mesh.join(founder, 'busy', { offer: offerWith(() => free) })
     const seen = () => founder.directory.card(busy.id)?.executors[0]?.free
     await until('the card is known', () => seen() === 4)
     const placeable = () => founder.directory.nodes().find(({ node }) => node === busy.id)?.executors[0]?.free
@@ -79,14 +79,8 @@ describe('directory service, without gossip and label index', () => {
   test('a change that a peer could not be told of, or did not take, reaches it once it does', async () => {
     mesh = new MemoryMesh()
     let free = 4
-    const offer = {
-      get executors() {
-        return ISOLATE.executors.map((executor) => ({ ...executor, free }))
-      },
-      labels: [],
-    }
     const founder = await mesh.found()
-    const busy = await mesh.join(founder, 'busy', { offer })
+    const busy = await mesh.join(founder, 'busy', { offer: offerWith(() => free) })
     const seen = () => founder.directory.card(busy.id)?.executors[0]?.free
     const told = vi.spyOn(OwnCard.prototype, 'make')
     let refusals = 0

@@ -1,5 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { afterEach, describe, expect, test } from 'vitest'
+import { orderHooks } from '../../test/support/orders.ts'
 import { DEFAULT_LIMITS, type TaskNode, taskMesh, taskNode } from '../../test/support/task-node.ts'
 import type { TaskView } from '../../protocol/api.ts'
 import { MeshError } from '../../protocol/errors.ts'
@@ -268,20 +269,12 @@ describe('faults', () => {
     }
     const place = (): Promise<string> =>
       new Promise((resolve) => {
-        const ignore = (): void => undefined
-        new RemoteWorker(b.id, a.net).place(order, {
-          onTaking: ignore,
-          onBound: ignore,
+        const hooks = orderHooks({
           onRefused: (error) => resolve(error.code),
-          onLog: ignore,
-          onHostCall: async () => 'null',
-          onReady: ignore,
-          onReply: ignore,
-          onCallFailed: ignore,
-          onRenew: ignore,
           onResult: () => resolve('result'),
           onLost: () => resolve('lost'),
         })
+        new RemoteWorker(b.id, a.net).place(order, hooks)
       })
     expect(await place()).toBe('result')
     expect(await place()).toBe('E_REPLAYED')

@@ -1,30 +1,18 @@
 import { expect, test } from 'vitest'
-import { orderBy } from '../../test/support/orders.ts'
+import { orderBy, orderHooks } from '../../test/support/orders.ts'
 import { DEFAULT_LIMITS, type TaskNode, taskMesh } from '../../test/support/task-node.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
 import { bindOf, orderOf } from './order-codec.ts'
 import { RemoteWorker } from './remote-worker.ts'
-import type { OrderHooks } from './worker.ts'
-
-function ignore(): void {}
 
 test('a batch without inputs is refused: nothing would end it, and it would keep its slot', async () => {
   const nodes = await taskMesh(new MemoryNetwork(), ['a', 'b'])
   const [a, b] = nodes as [TaskNode, TaskNode]
   const answer = Promise.withResolvers<string>()
-  const hooks: OrderHooks = {
-    onTaking: () => undefined,
+  const hooks = orderHooks({
     onBound: () => answer.resolve('bound'),
     onRefused: ({ code }) => answer.resolve(code),
-    onLog: ignore,
-    onHostCall: async () => 'null',
-    onReady: ignore,
-    onReply: ignore,
-    onCallFailed: ignore,
-    onRenew: ignore,
-    onResult: ignore,
-    onLost: ignore,
-  }
+  })
   new RemoteWorker(b.id, a.net).place(orderBy(a.id, 'task', { kind: 'batch', inputs: [] }), hooks)
   expect(await answer.promise).toBe('E_PROTOCOL')
   expect(b.hands.state().busy).toBe(0)

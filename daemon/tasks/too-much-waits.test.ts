@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { type TaskNode, taskMesh } from '../../test/support/task-node.ts'
 import { manyhands } from '../../proto/gen/wire.js'
-import { orderBy } from '../../test/support/orders.ts'
+import { orderBy, orderHooks } from '../../test/support/orders.ts'
 import type { TaskView } from '../../protocol/api.ts'
 import { toMeshError } from '../../protocol/errors.ts'
 import { MemoryNetwork } from '../net/memory-net.ts'
@@ -144,20 +144,8 @@ test('a session that is withdrawn ends its channel at once, whatever waits on ei
   const here = new StuckChannel()
   const [a] = await slowPair()
   const net: MeshNet = Object.assign(a.net, { openChannel: () => here })
-  const ignore = (): void => undefined
-  const placed = new RemoteWorker('peer', net).place(orderBy(a.id, 'task', { kind: 'session', inputs: [] }), {
-    onTaking: ignore,
-    onBound: ignore,
-    onRefused: ignore,
-    onLog: ignore,
-    onHostCall: async () => 'null',
-    onReady: ignore,
-    onReply: ignore,
-    onCallFailed: ignore,
-    onRenew: ignore,
-    onResult: ignore,
-    onLost: ignore,
-  })
+  const order = orderBy(a.id, 'task', { kind: 'session', inputs: [] })
+  const placed = new RemoteWorker('peer', net).place(order, orderHooks({}))
   for (let id = 0; id < 3; id++) placed.call(id, text)
   placed.withdraw('E_CANCELED')
   await new Promise(setImmediate)

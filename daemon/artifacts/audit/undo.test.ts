@@ -27,6 +27,11 @@ function undo() {
   return undoTask({ store, journal, isTask: () => true, now: () => 0 }, 't1', false, {})
 }
 
+async function expectRefused(refused: string): Promise<void> {
+  expect(await undo()).toMatchObject({ undone: false, artifacts: [{ refused }] })
+  expect(fixture.store.refs(id).get(main)).toBe(tip)
+}
+
 test('several moves of one task are taken back together', async () => {
   await move('before')
   await move('one', 't1')
@@ -43,9 +48,7 @@ test('it is refused when somebody changed the same path between two moves of the
   await move('one', 't1')
   await move('by somebody else')
   await move('two', 't1')
-  const refused = 'others changed file.txt between two changes of the task'
-  expect(await undo()).toMatchObject({ undone: false, artifacts: [{ refused }] })
-  expect(fixture.store.refs(id).get(main)).toBe(tip)
+  await expectRefused('others changed file.txt between two changes of the task')
 })
 
 test('it goes through when they put the path back as it was', async () => {
@@ -60,7 +63,5 @@ test('it does not remove a branch that the task made when others committed to it
   await move('one', 't1')
   await move('by somebody else')
   await move('two', 't1')
-  const refused = 'others moved it in between, and the task had made or removed it'
-  expect(await undo()).toMatchObject({ undone: false, artifacts: [{ refused }] })
-  expect(fixture.store.refs(id).get(main)).toBe(tip)
+  await expectRefused('others moved it in between, and the task had made or removed it')
 })

@@ -28,6 +28,16 @@ const ofWork = makeReceipt(
   NO_RECEIPTS,
 ).envelope
 
+function tasksOver(engine: Partial<Tasks>, services: Partial<ArtifactServices>, journal: MemoryJournal): ArtifactTasks {
+  return new ArtifactTasks({
+    tasks: engine as Tasks,
+    journal,
+    artifacts: () => Promise.resolve(services as ArtifactServices),
+    receipts: new ReceiptBook(signer, journal),
+    note: (what, facts) => expect.unreachable(`${what} ${JSON.stringify(facts)}`),
+  })
+}
+
 /** A task that ended while this process was not there, as far as its row says. */
 async function waiting(row: object): Promise<{ journal: MemoryJournal; commits: number[]; tasks: ArtifactTasks }> {
   const journal = new MemoryJournal({ types: [...TASK_ENGINE_RECORDS, ...TASK_FILES_RECORDS, 'artifact.moved'] })
@@ -49,13 +59,7 @@ async function waiting(row: object): Promise<{ journal: MemoryJournal; commits: 
   const services: Partial<ArtifactServices> = {
     commitFor: () => Promise.resolve({ ...made, sequence: commits.push(1), changed: true, parents: [] }),
   }
-  const tasks = new ArtifactTasks({
-    tasks: engine as Tasks,
-    journal,
-    artifacts: () => Promise.resolve(services as ArtifactServices),
-    receipts: new ReceiptBook(signer, journal),
-    note: (what, facts) => expect.unreachable(`${what} ${JSON.stringify(facts)}`),
-  })
+  const tasks = tasksOver(engine, services, journal)
   return { journal, commits, tasks }
 }
 
@@ -112,13 +116,7 @@ test('what a request with a key was pinned to goes when it is refused, and stays
     tree: () =>
       Promise.resolve({ commit: read.commit, entries: [] } as unknown as Awaited<ReturnType<ArtifactServices['tree']>>),
   }
-  const tasks = new ArtifactTasks({
-    tasks: engine as Tasks,
-    journal,
-    artifacts: () => Promise.resolve(services as ArtifactServices),
-    receipts: new ReceiptBook(signer, journal),
-    note: (what, facts) => expect.unreachable(`${what} ${JSON.stringify(facts)}`),
-  })
+  const tasks = tasksOver(engine, services, journal)
   const request = { program: { source: 'export default () => 1' }, artifacts: { input: { artifact } } }
   const caller = { subject: 'local', key: 'again' }
   await expect(tasks.run(request, caller)).rejects.toMatchObject({ code: 'E_OVERLOADED' })

@@ -30,6 +30,7 @@ test('a process that cannot begin for want of open files is one that did not sta
     // As in a daemon that has begun others before
     sealedStdio(['ignore'])
     let last
+    // until there are none left
     try { for (;;) last = openSync('/dev/null') } catch {}
     // To look at its own files takes one, to begin another process more
     closeSync(last)
